@@ -1,0 +1,90 @@
+"""Outputs that are either whole or not there: written under a temporary name, then moved into place."""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from sib_tf.errors import InputError
+
+
+@contextlib.contextmanager
+def new_file(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; moves it to `path` if the block ends well, removes it otherwise.
+
+    The temporary name keeps the suffixes of `path`, because Keras picks the file format by them.
+    """
+    path = Path(path)
+    _make_folder(path.parent)
+    handle, name = tempfile.mkstemp(prefix=".partial-", suffix="-" + path.name, dir=path.parent)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        partial.chmod(0o666 & ~_umask())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields an empty temporary folder beside `path`; moves it to `path` (replacing it) if the block ends well."""
+    path = Path(path)
+    _make_folder(path.parent)
+    partial = Path(tempfile.mkdtemp(prefix=".partial-", suffix="-" + path.name, dir=path.parent))
+    try:
+        yield partial
+        partial.chmod(0o777 & ~_umask())
+        if path.exists():
+            # A folder cannot be replaced in one move: the old one steps aside first.
+            aside = Path(tempfile.mkdtemp(prefix=".old-", suffix="-" + path.name, dir=path.parent))
+            path.replace(aside)
+            partial.replace(path)
+            shutil.rmtree(aside)
+        else:
+            partial.replace(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes `text` (UTF-8) to `path` in one move."""
+    with new_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike, value) -> None:
+    """Writes `value` as indented JSON to `path` in one move; NaN and infinity are refused (they are not JSON)."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | os.PathLike, what: str):
+    """Reads JSON from `path`; `what` names the file's role in the error.
+
+    Raises:
+        InputError: the file is missing or is not JSON.
+    """
+    path = Path(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{what} {path} cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        raise InputError(f"{what} {path} is not valid JSON ({error}); write it again or restore it.") from error
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"Cannot create the folder {path} ({error.strerror}); name one that can be written.") from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,265 @@
+"""Frozen, self-validating records: what a run was asked to do, saved as JSON beside what it made.
+
+Importing this module is cheap: entry points take their choices and defaults from it before TensorFlow is loaded.
+"""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Self
+
+from sib_tf import atomic
+from sib_tf.errors import InputError
+
+DATASETS = ("glyphs", "omniglot", "cifar_fs", "mini_imagenet", "folder")
+BACKBONES = ("conv4", "wide_resnet")
+GRADIENT_NETWORKS = ("joint", "per_class")
+STEP_REDUCTIONS = ("sum", "mean")
+QUERY_DISTRIBUTIONS = ("balanced", "dirichlet")
+SCHEDULES = ("paper", "cosine", "one_cycle")
+OPTIMIZERS = ("sgd", "adam", "adamw")
+
+Range = tuple[int, int]
+
+
+def as_range(name: str, value: int | Sequence[int]) -> Range:
+    """Returns (low, high) for a number or a pair; both at least 1 and in order.
+
+    Raises:
+        InputError: anything else.
+    """
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or not all(isinstance(v, int) for v in pair) or not 1 <= pair[0] <= pair[1]:
+        raise InputError(f"{name} must be a whole number of at least 1, or a range low-high of such; got {value}.")
+    return pair
+
+
+def require(name: str, value, holds: bool, expected: str) -> None:
+    """Raises an InputError naming the argument, the value and what was expected, unless `holds`."""
+    if not holds:
+        raise InputError(f"{name} must be {expected}; got {value}.")
+
+
+def require_choice(name: str, value, choices: Sequence[str]) -> None:
+    """Raises an InputError unless `value` is one of `choices`."""
+    require(name, repr(value), value in choices, "one of " + ", ".join(choices))
+
+
+def _as_tuple(value):
+    return tuple(value) if isinstance(value, list) else value
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """Base of the configuration records: JSON in and out, with errors that name the file and the field."""
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the record as JSON to `path`, in one move."""
+        atomic.write_json(path, dataclasses.asdict(self))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> Self:
+        """Reads a record written by `save`.
+
+        Raises:
+            InputError: the file is missing, is not JSON, or its fields are not this record's.
+        """
+        return cls.from_dict(atomic.read_json(path, "Configuration"), path)
+
+    @classmethod
+    def from_dict(cls, values: dict, source: str | os.PathLike = "record") -> Self:
+        """Builds the record from the dictionary that `save` writes; `source` names it in errors."""
+        if not isinstance(values, dict):
+            raise InputError(f"{source} must hold a JSON object; got {type(values).__name__}.")
+        names = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - names):
+            raise InputError(f"{source} has unknown fields {unknown}; a {cls.__name__} has {sorted(names)}.")
+        try:
+            return cls(**{name: _as_tuple(value) for name, value in values.items()})
+        except TypeError as error:
+            raise InputError(f"{source} is not a whole {cls.__name__}: {error}.") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class EpisodeSpec(Record):
+    """What an episode looks like. A range (low, high) is inclusive; each episode draws from it uniformly.
+
+    Attributes:
+        way: classes in an episode, >= 1.
+        shot: labelled pictures of each class, >= 1.
+        query: unlabelled pictures *per class on average*, >= 1: an episode has way * query of them.
+        query_distribution: "balanced": exactly `query` of every class; "dirichlet": class proportions of the
+            way * query unlabelled pictures are drawn from a symmetric Dirichlet distribution for every episode
+            (Veilleux et al., NeurIPS 2021), so that a class may have none.
+        dirichlet_alpha: concentration of that distribution, > 0; small is imbalanced. 2.0 is Veilleux et al.'s.
+        balanced_fraction: probability that an episode is balanced all the same, in [0, 1]; for "dirichlet" only.
+    """
+
+    way: Range = (5, 5)
+    shot: Range = (1, 1)
+    query: Range = (15, 15)
+    query_distribution: str = "balanced"
+    dirichlet_alpha: float = 2.0
+    balanced_fraction: float = 0.0
+
+    def __post_init__(self):
+        for name in ("way", "shot", "query"):
+            object.__setattr__(self, name, as_range(name, getattr(self, name)))
+        require_choice("query_distribution", self.query_distribution, QUERY_DISTRIBUTIONS)
+        require("dirichlet_alpha", self.dirichlet_alpha, self.dirichlet_alpha > 0, "above 0")
+        require("balanced_fraction", self.balanced_fraction, 0 <= self.balanced_fraction <= 1, "in [0, 1]")
+
+    @property
+    def max_support(self) -> int:
+        """Rows of the padded support set."""
+        return self.way[1] * self.shot[1]
+
+    @property
+    def max_query(self) -> int:
+        """Rows of the padded query set."""
+        return self.way[1] * self.query[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneConfig(Record):
+    """A backbone's shape and the pictures that it takes.
+
+    Attributes:
+        name: "conv4" or "wide_resnet".
+        width: conv4: filters of each block (64); wide_resnet: the widening factor (10).
+        depth: wide_resnet only: 6 * blocks + 4 layers (28).
+        image_size: side in pixels of the square pictures that the backbone takes.
+        mean, std: per RGB channel, on the 0-255 scale; the backbone's first layer applies them.
+    """
+
+    name: str = "conv4"
+    width: int = 64
+    depth: int = 28
+    image_size: int = 32
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+    def __post_init__(self):
+        require_choice("backbone", self.name, BACKBONES)
+        require("width", self.width, self.width >= 1, "at least 1")
+        require("image_size", self.image_size, self.image_size >= 16, "at least 16 pixels")
+        if self.name == "wide_resnet":
+            require("depth", self.depth, self.depth >= 10 and (self.depth - 4) % 6 == 0, "6 * blocks + 4 (10, 16, 28)")
+        require("std", self.std, len(self.std) == 3 and min(self.std) > 0, "three numbers above 0")
+        require("mean", self.mean, len(self.mean) == 3, "three numbers")
+
+
+@dataclasses.dataclass(frozen=True)
+class PretrainConfig(Record):
+    """Stage 1: how the backbone is trained on the meta-training classes.
+
+    Defaults are the released code's: SGD with Nesterov momentum 0.9 and coupled weight decay, batches of 64, 6,000
+    warm-up steps from 1e-7, 60 epochs, a tenth of the rate after epoch 50.
+
+    Attributes:
+        schedule: "paper" (above), "cosine" (one epoch of warm-up, then to zero) or "one_cycle" (30 % up, 70 % down).
+        learning_rate: the highest rate of the schedule.
+        epochs, batch_size: as they say.
+        weight_decay: added to the gradient, times the weight, before momentum.
+        augment: random crop (padded by an eighth, 4 at 32 pixels, or a tenth, 8 at 80), colour jitter, mirror.
+        mirror: whether augmentation mirrors pictures; letters should not be.
+        color_jitter: range of brightness, contrast and saturation factors, 1 +- this, in [0, 1).
+        seed: of weights, order and augmentation.
+    """
+
+    schedule: str = "paper"
+    learning_rate: float = 0.1
+    epochs: int = 60
+    batch_size: int = 64
+    weight_decay: float = 5e-4
+    augment: bool = True
+    mirror: bool = True
+    color_jitter: float = 0.4
+    seed: int = 0
+
+    def __post_init__(self):
+        require_choice("schedule", self.schedule, SCHEDULES)
+        require("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
+        require("epochs", self.epochs, self.epochs >= 1, "at least 1")
+        require("batch_size", self.batch_size, self.batch_size >= 2, "at least 2 (batch normalisation)")
+        require("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
+        require("color_jitter", self.color_jitter, 0 <= self.color_jitter < 1, "in [0, 1)")
+        require("seed", self.seed, 0 <= self.seed < 2**31, "in [0, 2**31)")
+
+
+@dataclasses.dataclass(frozen=True)
+class SIBConfig(Record):
+    """The SIB model. Symbols are the paper's (Hu et al., ICLR 2020).
+
+    Attributes:
+        feature_dim: D, length of a feature.
+        way: classes per episode that the joint network is built for; None for `per_class`, which takes any way.
+        num_steps: K, synthetic-gradient steps; 0 is nearest prototypes.
+        inner_learning_rate: eta, the step size.
+        gradient_network: "joint" (the paper's) or "per_class" (shared over classes).
+        hidden_units: width of the two hidden layers; None: 8 * way for joint (released code), 32 for per_class.
+        step_reduction: "sum" over the queries (released code) or "mean".
+    """
+
+    feature_dim: int = 256
+    way: int | None = 5
+    num_steps: int = 3
+    inner_learning_rate: float = 1e-3
+    gradient_network: str = "joint"
+    hidden_units: int | None = None
+    step_reduction: str = "sum"
+
+    def __post_init__(self):
+        require("feature_dim", self.feature_dim, self.feature_dim >= 1, "at least 1")
+        require("num_steps", self.num_steps, 0 <= self.num_steps <= 100, "in [0, 100] (the steps are unrolled)")
+        require("inner_learning_rate", self.inner_learning_rate, self.inner_learning_rate > 0, "above 0")
+        require_choice("gradient_network", self.gradient_network, GRADIENT_NETWORKS)
+        require_choice("step_reduction", self.step_reduction, STEP_REDUCTIONS)
+        require("hidden_units", self.hidden_units, self.hidden_units is None or self.hidden_units >= 1, "at least 1")
+        if self.gradient_network == "joint":
+            require("way", self.way, self.way is not None and self.way >= 2, "2 or more for the joint network")
+
+
+@dataclasses.dataclass(frozen=True)
+class MetaTrainConfig(Record):
+    """Stage 2: how the SIB model is meta-trained on cached features.
+
+    Attributes:
+        episodes: the specification that training episodes are drawn from.
+        validation: the specification of the fixed validation list.
+        steps: outer steps.
+        batch_episodes: B, episodes per outer step; the loss is their mean.
+        optimizer: "sgd" (Nesterov momentum, coupled weight decay: released code), "adam" or "adamw".
+        learning_rate, momentum, weight_decay: of the outer optimiser.
+        cosine_decay: whether the learning rate falls to zero along half a cosine; constant otherwise (released code).
+        validation_episodes: length of the fixed validation list.
+        validate_every: outer steps between validations.
+        steps_per_call: outer steps inside one compiled call; only speed depends on it.
+        seed: of weights and episodes.
+    """
+
+    episodes: EpisodeSpec = EpisodeSpec()
+    validation: EpisodeSpec = EpisodeSpec()
+    steps: int = 50_000
+    batch_episodes: int = 1
+    optimizer: str = "sgd"
+    learning_rate: float = 1e-3
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    cosine_decay: bool = False
+    validation_episodes: int = 1000
+    validate_every: int = 1000
+    steps_per_call: int = 100
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("episodes", "validation"):
+            if isinstance(getattr(self, name), dict):
+                object.__setattr__(self, name, EpisodeSpec.from_dict(getattr(self, name), name))
+        for name in ("steps", "batch_episodes", "validation_episodes", "validate_every", "steps_per_call"):
+            require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        require_choice("optimizer", self.optimizer, OPTIMIZERS)
+        require("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
+        require("momentum", self.momentum, 0 <= self.momentum < 1, "in [0, 1)")
+        require("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
+        require("seed", self.seed, 0 <= self.seed < 2**31, "in [0, 2**31)")

@@ -1,0 +1,145 @@
+"""Prepares a data set once, loads it into memory, and checks what all data sets promise."""
+
+import dataclasses
+import functools
+import hashlib
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from sib_tf.config import DATASETS
+from sib_tf.errors import InputError
+
+META_SPLITS = ("train", "validation", "test")
+_READ_BATCH = 512
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """The pictures of one meta-split, sorted by class name and id.
+
+    Attributes:
+        images: `[pictures, height, width, 3]` uint8, RGB.
+        labels: `[pictures]` int64 in `[0, len(class_names))`, ascending.
+        class_names: the classes' names, sorted; `class_names[labels[i]]` is the class of picture i.
+        ids: `[pictures]` text, unique in the split.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    ids: np.ndarray
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over pixels, labels and names: equal fingerprints are equal splits."""
+        digest = hashlib.sha256(repr((self.images.shape, self.class_names)).encode())
+        digest.update(np.ascontiguousarray(self.labels.astype("<i8")))
+        digest.update(np.ascontiguousarray(self.images))
+        return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MetaDataset:
+    """Three splits with disjoint classes.
+
+    Attributes:
+        name: the data set's name as given to `load`.
+        version: the builder's version (and configuration, where it has one).
+        train, validation, test: the meta-splits.
+        normalization: (mean, std), three numbers each, on the 0-255 scale: the published ones where there are some,
+            otherwise those of the training pictures.
+    """
+
+    name: str
+    version: str
+    train: Split
+    validation: Split
+    test: Split
+    normalization: tuple[tuple[float, ...], tuple[float, ...]]
+
+    def __post_init__(self):
+        names = [set(self.split(split).class_names) for split in META_SPLITS]
+        shared = (names[0] & names[1]) | (names[0] & names[2]) | (names[1] & names[2])
+        if shared:
+            raise InputError(
+                f"Meta-splits must have disjoint classes; data set '{self.name}' has {sorted(shared)[:5]} in more "
+                "than one. Remove them from all splits but one."
+            )
+
+    def split(self, name: str) -> Split:
+        """Returns the meta-split called `name`: "train", "validation" or "test"."""
+        if name not in META_SPLITS:
+            raise InputError(f"split must be one of {', '.join(META_SPLITS)}; got {name!r}.")
+        return getattr(self, name)
+
+
+def load(
+    name: str, data_dir: str | None = None, cache_dir: str | None = None, options: Mapping | None = None
+) -> MetaDataset:
+    """Loads a data set into memory, preparing it first if `cache_dir` does not hold it yet.
+
+    Args:
+        name: one of `sib_tf.config.DATASETS`.
+        data_dir: folder with the source files (archives, or pictures); it is only read. None: download them where
+            the data set can be downloaded.
+        cache_dir: folder for prepared files. None: `TFDS_DATA_DIR`, or else `~/tensorflow_datasets`.
+        options: fields of the data set's own options record (only `folder` has one).
+
+    Raises:
+        InputError: unknown name, missing or broken source files, or classes shared between splits.
+    """
+    if name not in DATASETS:
+        raise InputError(f"dataset must be one of {', '.join(DATASETS)}; got {name!r}.")
+    if data_dir is not None and not Path(data_dir).is_dir():
+        raise InputError(f"data_dir must be an existing folder; {data_dir} is not.")
+    import tensorflow_datasets as tfds
+
+    _stay_off_the_network()
+    module = importlib.import_module(f"sib_tf.datasets.{name}")
+    config = module.builder_config(data_dir, **(options or {})) if hasattr(module, "builder_config") else None
+    builder = module.Builder(data_dir=cache_dir, config=config)
+    # manual_dir must exist for tensorflow-datasets, so it is passed only where the user named one.
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(manual_dir=data_dir, try_download_gcs=False)
+    )
+    train, validation, test = (_read(builder, split) for split in META_SPLITS)
+    version = str(builder.version) if config is None else f"{config.name}-{builder.version}"
+    normalization = builder.NORMALIZATION or channel_statistics(train.images)
+    return MetaDataset(name, version, train, validation, test, normalization)
+
+
+def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel, 0-255 scale, of uint8 images `[pictures, height, width, 3]`.
+
+    A channel that never varies gets 1.0 as its deviation, so that dividing by it stays finite.
+    """
+    flat = images.reshape(-1, images.shape[-1])
+    # Histograms give exact sums without a float copy of all pixels.
+    counts = np.stack([np.bincount(flat[:, c], minlength=256) for c in range(flat.shape[1])])
+    values = np.arange(256)
+    mean = counts @ values / len(flat)
+    variance = counts @ values**2 / len(flat) - mean**2
+    std = np.sqrt(np.maximum(variance, 0))
+    return tuple(map(float, mean.round(3))), tuple(float(s) if s > 0 else 1.0 for s in std.round(3))
+
+
+def _read(builder, split: str) -> Split:
+    dataset = builder.as_dataset(split=split, batch_size=_READ_BATCH, shuffle_files=False)
+    batches = list(dataset.as_numpy_iterator())
+    if not batches:
+        raise InputError(f"Data set '{builder.name}' has no pictures in its {split} split; check the source files.")
+    images, names, ids = (np.concatenate([b[key] for b in batches]) for key in ("image", "class_name", "id"))
+    names, ids = names.astype("T"), ids.astype("T")
+    order = np.lexsort((ids.astype(object), names.astype(object)))
+    class_names, labels = np.unique(names, return_inverse=True)
+    return Split(images[order], labels[order].astype(np.int64), tuple(map(str, class_names)), ids[order])
+
+
+def _stay_off_the_network() -> None:
+    """Stops tensorflow-datasets from asking its bucket for prepared files: our data sets are not there."""
+    from tensorflow_datasets.core.utils import gcs_utils
+
+    gcs_utils._is_gcs_disabled = True
