@@ -26,7 +26,7 @@ def augment(images: tf.Tensor, seed: tf.Tensor, size: int, config: PretrainConfi
     Returns:
         `[pictures, size, size, 3]` float32, 0-255.
     """
-    seeds = tf.unstack(tf.random.split(tf.cast(seed, tf.int32), 4, alg="threefry"))
+    seeds = tf.unstack(tf.random.split(tf.cast(seed, tf.int32), 4, alg="philox"))
     images = tf.cast(images, tf.float32)
     images = random_crop(images, size, size // 8 if size <= 32 else size // 10, seeds[0])
     if config.color_jitter:
@@ -41,7 +41,7 @@ def random_crop(images: tf.Tensor, size: int, padding: int, seed: tf.Tensor) -> 
     shape = tf.shape(images)
     images = tf.pad(images, [[0, 0], [padding, padding], [padding, padding], [0, 0]])
     room = shape[1:3] + 2 * padding - size + 1
-    corner = tf.random.stateless_uniform([shape[0], 2], seed, alg="threefry")
+    corner = tf.random.stateless_uniform([shape[0], 2], seed, alg="philox")
     corner = tf.cast(corner * tf.cast(room, tf.float32), tf.int32)
     window = tf.range(size)
     images = tf.gather(images, corner[:, :1] + window, axis=1, batch_dims=1)
@@ -52,14 +52,14 @@ def random_crop(images: tf.Tensor, size: int, padding: int, seed: tf.Tensor) -> 
 
 def random_mirror(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Mirrors each picture, left to right, with probability one half."""
-    flip = tf.random.stateless_uniform([tf.shape(images)[0], 1, 1, 1], seed, alg="threefry") < 0.5
+    flip = tf.random.stateless_uniform([tf.shape(images)[0], 1, 1, 1], seed, alg="philox") < 0.5
     return tf.where(flip, images[:, :, ::-1], images)
 
 
 def color_jitter(images: tf.Tensor, strength: float, factor_seed: tf.Tensor, order_seed: tf.Tensor) -> tf.Tensor:
     """Changes brightness, contrast and saturation, each by its own factor in 1 +- strength, in a random order."""
     factors = tf.random.stateless_uniform(
-        [3, tf.shape(images)[0], 1, 1, 1], factor_seed, 1 - strength, 1 + strength, alg="threefry"
+        [3, tf.shape(images)[0], 1, 1, 1], factor_seed, 1 - strength, 1 + strength, alg="philox"
     )
     steps = (_brightness, _contrast, _saturation)
 
@@ -72,7 +72,7 @@ def color_jitter(images: tf.Tensor, strength: float, factor_seed: tf.Tensor, ord
 
         return apply
 
-    choice = tf.random.stateless_uniform([], order_seed, 0, len(_ORDERS), tf.int32, alg="threefry")
+    choice = tf.random.stateless_uniform([], order_seed, 0, len(_ORDERS), tf.int32, alg="philox")
     return tf.switch_case(choice, [in_order(order) for order in _ORDERS])
 
 

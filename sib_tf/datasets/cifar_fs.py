@@ -1,7 +1,6 @@
 """CIFAR-FS (Bertinetto et al., ICLR 2019): CIFAR-100, all 600 pictures of each class, split by class 64 / 16 / 20."""
 
 import hashlib
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,14 +12,16 @@ from sib_tf.errors import InputError
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz"
 ARCHIVE = "cifar-100-binary.tar.gz"
-VALIDATION_CLASSES = frozenset(
+_VALIDATION = (
     "beaver beetle butterfly camel cattle crab crocodile flatfish lamp maple_tree motorcycle otter sea shark "
-    "television tractor".split()
+    "television tractor"
 )
-TEST_CLASSES = frozenset(
+_TEST = (
     "baby bed bicycle chimpanzee fox leopard man pickup_truck plain poppy rocket rose snail sweet_pepper table "
-    "telephone wardrobe whale woman worm".split()
+    "telephone wardrobe whale woman worm"
 )
+VALIDATION_CLASSES = frozenset(_VALIDATION.split())
+TEST_CLASSES = frozenset(_TEST.split())
 _RECORD = np.dtype([("coarse", "u1"), ("fine", "u1"), ("pixels", "u1", (3, 32, 32))])
 
 
@@ -50,8 +51,11 @@ class Builder(FewShotBuilder):
     def _generate_examples(self, path: Path, split: str) -> Iterator[tuple[str, dict]]:
         names, records = read_archive(path)
         of_split = np.array([meta_split_of(name) == split for name in names])
+        records = records[of_split[records["fine"]]]
+        if not len(records):
+            raise InputError(f"{path} has no records of {split} classes; fetch it again from {URL}.")
         seen: dict[str, int] = {}
-        for record in records[of_split[records["fine"]]]:
+        for record in records:
             pixels = np.ascontiguousarray(record["pixels"].transpose(1, 2, 0))
             name = names[record["fine"]]
             key = hashlib.sha1(name.encode() + pixels.tobytes(), usedforsecurity=False).hexdigest()
@@ -75,7 +79,7 @@ def read_archive(path: Path) -> tuple[list[str], np.ndarray]:
         InputError: the archive is damaged, or a record names a class that does not exist.
     """
     wanted = ("fine_label_names.txt", "train.bin", "test.bin")
-    members = read_members(path, lambda: tarfile.open(path, "r:gz"), wanted)
+    members = read_members(path, wanted)
     names = members["fine_label_names.txt"].decode("utf-8").split()
     for part in ("train.bin", "test.bin"):
         if not members[part] or len(members[part]) % _RECORD.itemsize:

@@ -99,7 +99,7 @@ def load(
 
     _stay_off_the_network()
     module = importlib.import_module(f"sib_tf.datasets.{name}")
-    config = module.builder_config(data_dir, **(options or {})) if hasattr(module, "builder_config") else None
+    config = _builder_config(module, name, data_dir, options or {})
     builder = module.Builder(data_dir=cache_dir, config=config)
     # manual_dir must exist for tensorflow-datasets, so it is passed only where the user named one.
     builder.download_and_prepare(
@@ -124,6 +124,14 @@ def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[flo
     variance = counts @ values**2 / len(flat) - mean**2
     std = np.sqrt(np.maximum(variance, 0))
     return tuple(map(float, mean.round(3))), tuple(float(s) if s > 0 else 1.0 for s in std.round(3))
+
+
+def _builder_config(module, name: str, data_dir: str | None, options: Mapping):
+    if hasattr(module, "builder_config"):
+        return module.builder_config(data_dir, **options)
+    if options:
+        raise InputError(f"Data set '{name}' takes no options; got {sorted(options)}.")
+    return None
 
 
 def _read(builder, split: str) -> Split:

@@ -1,11 +1,10 @@
 """Omniglot (Lake et al., Science 2015): hand-drawn characters of 50 alphabets, split by alphabet."""
 
 import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from sib_tf.datasets.builder import FewShotBuilder, png_bytes
 from sib_tf.datasets.sources import archive, open_zip
@@ -27,7 +26,8 @@ class Builder(FewShotBuilder):
     characters that some papers use (Vinyals et al. 2016) mixes alphabets and gives higher figures.
     """
 
-    name = "omniglot"
+    # tensorflow-datasets has a builder called omniglot, and refuses a second one.
+    name = "omniglot_by_alphabet"
     VERSION = "1.0.0"
     IMAGE_SIZE = 32
     HOMEPAGE = "https://github.com/brendenlake/omniglot"
@@ -45,6 +45,7 @@ class Builder(FewShotBuilder):
         }
 
     def _generate_examples(self, path: Path, split: str) -> Iterator[tuple[str, dict]]:
+        found = False
         with open_zip(path) as pictures:
             for name in pictures.namelist():
                 parts = PurePosixPath(name).parts
@@ -53,9 +54,15 @@ class Builder(FewShotBuilder):
                 _, alphabet, character, file = parts
                 if split != "test" and (alphabet in VALIDATION_ALPHABETS) != (split == "validation"):
                     continue
+                found = True
                 identity = f"{alphabet}/{character}/{Path(file).stem}"
                 image = png_bytes(_read_drawing(pictures, name, self.IMAGE_SIZE))
                 yield identity, {"image": image, "class_name": f"{alphabet}/{character}", "id": identity}
+        if not found:
+            raise InputError(
+                f"{path} has no drawings of {split} alphabets, called <archive>/<alphabet>/<character>/<drawing>.png; "
+                "fetch it again."
+            )
 
 
 def _read_drawing(pictures: zipfile.ZipFile, name: str, size: int) -> Image.Image:
@@ -63,5 +70,5 @@ def _read_drawing(pictures: zipfile.ZipFile, name: str, size: int) -> Image.Imag
         with pictures.open(name) as file, Image.open(file) as image:
             # BOX averages the pixels that fall together, so that one-pixel strokes survive as grey.
             return image.convert("L").resize((size, size), Image.Resampling.BOX).convert("RGB")
-    except (UnidentifiedImageError, zipfile.BadZipFile, zlib.error, OSError) as error:
+    except Exception as error:  # zipfile's and Pillow's decoders raise whatever the broken bytes lead them to.
         raise InputError(f"{name} in {pictures.filename} cannot be read ({error}); fetch the archive again.") from error

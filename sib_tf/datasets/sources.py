@@ -3,7 +3,7 @@
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from sib_tf.errors import InputError
@@ -15,8 +15,9 @@ def archive(dl_manager, name: str, url: str) -> Path:
     Raises:
         InputError: the user's folder does not hold it, or the download failed.
     """
-    folder = dl_manager._manual_dir  # The public property raises where the user named no folder.
-    if folder is not None:
+    folder = dl_manager._manual_dir  # The public property raises where the folder does not exist.
+    # Where the user named none, tensorflow-datasets makes one up.
+    if folder is not None and Path(folder) != Path(dl_manager._download_dir) / "manual":
         path = Path(folder) / name
         if not path.is_file():
             raise InputError(f"data_dir {folder} has no {name}; put it there (from {url}) or name the folder with it.")
@@ -30,8 +31,8 @@ def archive(dl_manager, name: str, url: str) -> Path:
         ) from error
 
 
-def read_members(path: Path, open_tar: Callable[[], tarfile.TarFile], wanted: Iterable[str]) -> dict[str, bytes]:
-    """Reads the files called `wanted` (last part of their names) from a tar archive, without unpacking it.
+def read_members(path: Path, wanted: Iterable[str]) -> dict[str, bytes]:
+    """Reads the files called `wanted` (last part of their names) from a .tar.gz archive, without unpacking it.
 
     Raises:
         InputError: the archive is damaged or lacks one of them.
@@ -39,7 +40,7 @@ def read_members(path: Path, open_tar: Callable[[], tarfile.TarFile], wanted: It
     wanted = set(wanted)
     found = {}
     try:
-        with open_tar() as tar:
+        with tarfile.open(path, "r:gz") as tar:
             for member in tar:
                 name = Path(member.name).name
                 if name in wanted and member.isfile():

@@ -1,0 +1,104 @@
+"""Run folders and their files: whose run a folder holds, whole models, and the state that training goes on from."""
+
+import os
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from sib_tf import atomic
+from sib_tf.errors import InputError
+
+CONFIG = "config.json"
+
+
+def claim_folder(folder: str | os.PathLike, record: dict) -> None:
+    """Makes `folder` the home of the run that `record` (JSON values) describes, or checks that it already is.
+
+    Raises:
+        InputError: the folder holds another run; the message names the first fields that differ.
+    """
+    path = Path(folder) / CONFIG
+    if not path.exists():
+        atomic.write_json(path, record)
+        return
+    found, wanted = _flat(atomic.read_json(path, "Configuration")), _flat(record)
+    # What is written and read back compares equal to what was read: tuples become lists.
+    differing = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
+    if differing:
+        changes = ", ".join(f"{n}: {found.get(n)} there, {wanted.get(n)} asked" for n in differing[:4])
+        raise InputError(f"{folder} holds a run with other settings ({changes}); name another folder or remove it.")
+
+
+def save_model(model: keras.Model, path: str | os.PathLike) -> None:
+    """Saves a whole model as a `.keras` file, in one move."""
+    with atomic.new_file(path) as partial:
+        model.save(partial)
+
+
+def load_model(path: str | os.PathLike, kind: type[keras.Model] = keras.Model) -> keras.Model:
+    """Loads a `.keras` file in safe mode: it may hold no code.
+
+    Raises:
+        InputError: the file is missing, damaged, or not a `kind`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no model file {path}; name the folder of a finished run.")
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises many kinds for a damaged file.
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise InputError(f"{path} cannot be loaded ({reason[0][:200]}); make it again.") from error
+    if not isinstance(model, kind):
+        raise InputError(f"{path} holds a {type(model).__name__}; a {kind.__name__} is needed.")
+    return model
+
+
+class TrainingState:
+    """What a run needs to go on: models, optimisers, counters, saved together after a step and restored together.
+
+    TensorFlow writes each checkpoint under a new number and then points to it in one move, so that a run that is cut
+    off while saving goes on from the checkpoint before.
+
+    Args:
+        folder: where the checkpoints lie.
+        **trackables: Keras models, optimisers and `tf.Variable`s, by name.
+    """
+
+    def __init__(self, folder: str | os.PathLike, **trackables):
+        self.folder = Path(folder)
+        self._manager = tf.train.CheckpointManager(tf.train.Checkpoint(**trackables), str(folder), max_to_keep=2)
+
+    def restore(self) -> bool:
+        """Restores the last checkpoint; returns False where there is none.
+
+        Raises:
+            InputError: the checkpoint is damaged or is of another model.
+        """
+        latest = self._manager.latest_checkpoint
+        if latest is None:
+            return False
+        try:
+            self._manager.checkpoint.restore(latest).assert_existing_objects_matched()
+        except (tf.errors.OpError, ValueError, AssertionError) as error:
+            raise InputError(
+                f"Checkpoint {latest} cannot be restored ({type(error).__name__}); remove {self.folder} to start anew."
+            ) from error
+        return True
+
+    def save(self) -> None:
+        """Saves all as the new last checkpoint."""
+        self._manager.save()
+
+
+def _flat(value, prefix: str = "") -> dict:
+    if isinstance(value, dict):
+        return {k: v for name, inner in value.items() for k, v in _flat(inner, f"{prefix}{name}.").items()}
+    if isinstance(value, (list, tuple)):
+        value = [*map(_flat_item, value)]
+    return {prefix.rstrip("."): value}
+
+
+def _flat_item(value):
+    return [*map(_flat_item, value)] if isinstance(value, (list, tuple)) else value

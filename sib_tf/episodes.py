@@ -1,0 +1,207 @@
+"""Episodes: few-shot tasks drawn from a meta-split, as pure functions of (labels, specification, seed).
+
+Sampling draws row numbers; `EpisodeRows.gather` turns them into an `Episode` of features or pictures inside the
+compiled step. NumPy's `RandomState` on a Philox generator is used because its streams are frozen (NEP 19): the same
+seed gives the same episodes for ever, whatever the batch size and the number of replicas.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from sib_tf.config import EpisodeSpec
+from sib_tf.errors import InputError
+
+# Episodes are drawn in blocks, each with its own seed. Changing this number changes every episode.
+_BLOCK = 64
+
+
+class Episode(NamedTuple):
+    """A batch of few-shot tasks. Masked rows are padding: no result depends on what they hold.
+
+    Attributes:
+        support: `[episodes, support_rows, ...]` float32 features of the labelled pictures (or the pictures).
+        support_labels: `[episodes, support_rows]` int32 in `[0, way)`: classes of the episode, not of the data set.
+        support_mask: `[episodes, support_rows]` bool, False for padding.
+        query: `[episodes, query_rows, ...]` float32, the unlabelled ones, in random order.
+        query_labels: `[episodes, query_rows]` int32 in `[0, way)`; for the outer loss and for measuring only.
+        query_mask: `[episodes, query_rows]` bool.
+    """
+
+    support: tf.Tensor
+    support_labels: tf.Tensor
+    support_mask: tf.Tensor
+    query: tf.Tensor
+    query_labels: tf.Tensor
+    query_mask: tf.Tensor
+
+
+class EpisodeRows(NamedTuple):
+    """An `Episode` whose pictures are row numbers of a split's table: `support` and `query` are int32, no features."""
+
+    support: np.ndarray
+    support_labels: np.ndarray
+    support_mask: np.ndarray
+    query: np.ndarray
+    query_labels: np.ndarray
+    query_mask: np.ndarray
+
+    def gather(self, table) -> Episode:
+        """Replaces row numbers by rows of `table` `[pictures, ...]`."""
+        # Row numbers are within range by construction; saying so spares the check in the compiled step.
+        return Episode(*self)._replace(support=tf.gather(table, self.support), query=tf.gather(table, self.query))
+
+    def part(self, start: int, stop: int | None = None) -> "EpisodeRows":
+        """Returns episodes `start` to `stop` of the leading axis."""
+        return EpisodeRows(*(field[start:stop] for field in self))
+
+
+class EpisodeSampler:
+    """Draws episodes from one meta-split.
+
+    Classes and pictures are drawn without replacement: no picture is twice in an episode. Classes that have fewer than
+    shot + query pictures (the upper ends of their ranges) are left out.
+
+    Args:
+        labels: `[pictures]` integers, the class of every row of the split.
+        spec: what the episodes look like.
+        seed: in `[0, 2**63)`; episode i of a seed is the same for ever.
+
+    Raises:
+        InputError: too few classes or pictures for `spec`; the message says what there is and what is needed.
+    """
+
+    def __init__(self, labels: np.ndarray, spec: EpisodeSpec, seed: int):
+        if not 0 <= seed < 2**63:
+            raise InputError(f"seed must be in [0, 2**63); got {seed}.")
+        self.spec, self.seed = spec, seed
+        labels = np.asarray(labels)
+        order = np.argsort(labels, kind="stable")
+        _, starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)
+        needed = spec.shot[1] + spec.query[1]
+        enough = sizes >= needed
+        if enough.sum() < spec.way[1]:
+            raise InputError(
+                f"way={spec.way[1]}, shot={spec.shot[1]}, query={spec.query[1]} need {spec.way[1]} classes of at least "
+                f"{spec.shot[1]} + {spec.query[1]} = {needed} pictures; there are {enough.sum()} such classes among "
+                f"{len(sizes)}, whose sizes go from {sizes.min(initial=0)} to {sizes.max(initial=0)}. Ask for less, or "
+                "add pictures."
+            )
+        starts, self._sizes = starts[enough], sizes[enough]
+        # [classes, largest]: rows of each class; the tail of smaller classes is never picked.
+        columns = np.minimum(np.arange(self._sizes.max()), self._sizes[:, None] - 1)
+        self._members = order[starts[:, None] + columns].astype(np.int32)
+
+    def sample(self, count: int, start: int = 0) -> EpisodeRows:
+        """Returns episodes number `start` to `start + count` of this seed: arrays with `count` in front."""
+        first, last = start // _BLOCK, -(-(start + count) // _BLOCK)
+        blocks = [self._block(index) for index in range(first, last)]
+        whole = EpisodeRows(*(np.concatenate(fields) for fields in zip(*blocks, strict=True)))
+        offset = start - first * _BLOCK
+        return whole.part(offset, offset + count)
+
+    def batches(self, count: int, start: int = 0) -> Iterator[EpisodeRows]:
+        """Yields batches of `count` episodes for ever, from episode number `start` on; no episode is drawn twice."""
+        index, held = start // _BLOCK, None
+        skip = start % _BLOCK
+        while True:
+            while held is None or len(held.support) < count:
+                block = self._block(index).part(skip)
+                skip = 0
+                held = block if held is None else EpisodeRows(*map(np.concatenate, zip(held, block, strict=True)))
+                index += 1
+            yield held.part(0, count)
+            held = held.part(count)
+
+    def _block(self, index: int) -> EpisodeRows:
+        random = np.random.RandomState(np.random.Philox(key=[self.seed, index]))
+        spec = self.spec
+        way, shot, query = (random.randint(low, high + 1, _BLOCK) for low, high in (spec.way, spec.shot, spec.query))
+        slot = np.arange(spec.way[1])
+        in_episode = slot < way[:, None]  # [episodes, way]
+        classes = _draw(random, np.broadcast_to(len(self._sizes), (_BLOCK,)), len(self._sizes), spec.way[1])
+        room = np.where(in_episode, self._sizes[classes] - shot[:, None], 0)
+        counts = np.where(in_episode, query[:, None], 0)
+        if spec.query_distribution == "dirichlet":
+            counts = self._dirichlet_counts(random, counts, in_episode, room)
+        depth = spec.shot[1] + counts.max()
+        columns = _draw(random, self._sizes[classes], self._sizes.max(), depth)
+        rows = self._members[classes[:, :, None], columns]  # [episodes, way, depth], distinct within a class
+        position = np.arange(depth)
+        is_support = (position < shot[:, None, None]) & in_episode[:, :, None]
+        is_query = (position >= shot[:, None, None]) & (position < (shot[:, None] + counts)[:, :, None])
+        labels = np.broadcast_to(slot[:, None], rows.shape)
+        # Support rows keep the order of their classes; queries are shuffled, so that their order tells nothing.
+        order = np.broadcast_to(np.arange(rows[0].size), (_BLOCK, rows[0].size)).reshape(rows.shape)
+        support = _compact(order, is_support, spec.max_support, rows, labels)
+        query = _compact(random.random_sample(rows.shape), is_query, spec.max_query, rows, labels)
+        return EpisodeRows(*support, *query)
+
+    def _dirichlet_counts(self, random, balanced, in_episode, room):
+        """Class counts with proportions from a Dirichlet distribution and the same totals as `balanced`."""
+        # A Dirichlet vector is a vector of gamma variates over its sum. Tiny alphas underflow: kept above zero.
+        gamma = np.maximum(random.standard_gamma(self.spec.dirichlet_alpha, in_episode.shape), 1e-300) * in_episode
+        share = gamma / gamma.sum(axis=1, keepdims=True) * balanced.sum(axis=1, keepdims=True)
+        counts = np.minimum(np.floor(share).astype(int), room)
+        # Largest remainder first, as long as the class has pictures left.
+        while (missing := balanced.sum(axis=1) - counts.sum(axis=1)).any():
+            remainder = np.where(in_episode & (counts < room), share - counts, -np.inf)
+            counts[np.flatnonzero(missing), remainder.argmax(axis=1)[missing > 0]] += 1
+        keep_balanced = random.random_sample(len(counts)) < self.spec.balanced_fraction
+        return np.where(keep_balanced[:, None], balanced, counts)
+
+
+def fingerprint(rows: EpisodeRows) -> str:
+    """SHA-256 of a list of episodes: equal hashes are the same rows, labels and masks in the same order."""
+    digest = hashlib.sha256()
+    for field in rows:
+        digest.update(repr(field.shape).encode())
+        digest.update(np.ascontiguousarray(field, dtype="<i4"))
+    return digest.hexdigest()
+
+
+def stream(sampler: EpisodeSampler, steps: int, batch_episodes: int, first_step: int = 0) -> tf.data.Dataset:
+    """Yields `EpisodeRows` with axes `[steps, batch_episodes, ...]` for ever, drawn ahead in the background.
+
+    Episode number `step * batch_episodes + i` goes to place i of outer step `step`, however many steps a call takes.
+    """
+    count = steps * batch_episodes
+
+    def draw():
+        for rows in sampler.batches(count, first_step * batch_episodes):
+            yield tuple(field.reshape(steps, batch_episodes, *field.shape[1:]) for field in rows)
+
+    example = next(sampler.batches(count))
+    signature = tuple(
+        tf.TensorSpec((steps, batch_episodes, *field.shape[1:]), tf.as_dtype(field.dtype)) for field in example
+    )
+    rows = tf.data.Dataset.from_generator(draw, output_signature=signature)
+    return rows.map(lambda *fields: EpisodeRows(*fields)).prefetch(2)
+
+
+def _draw(random, sizes: np.ndarray, largest: int, count: int) -> np.ndarray:
+    """Draws `count <= largest` distinct numbers below each of `sizes`, in random order: `[...]` -> `[..., count]`.
+
+    Where a size is below `count`, the places after the size-th hold numbers that must not be used.
+    """
+    keys = random.random_sample((*sizes.shape, largest))
+    keys[np.arange(largest) >= sizes[..., None]] = 2.0
+    chosen = np.argpartition(keys, count - 1, axis=-1)[..., :count]
+    # The order within a partition differs between machines; that of the keys does not.
+    order = np.argsort(np.take_along_axis(keys, chosen, -1), axis=-1)
+    return np.take_along_axis(chosen, order, -1)
+
+
+def _compact(keys, keep, length: int, rows, labels):
+    """Moves the kept entries of each episode to the front, by key: `[episodes, way, depth]` -> `[episodes, length]`."""
+    keys = np.where(keep, keys, np.inf).reshape(len(rows), -1)
+    order = np.argsort(keys, axis=-1)[:, :length]
+    mask = np.take_along_axis(keep.reshape(keys.shape), order, -1)
+
+    def pick(values):
+        return np.where(mask, np.take_along_axis(values.reshape(keys.shape), order, -1), 0).astype(np.int32)
+
+    return pick(rows), pick(labels), mask

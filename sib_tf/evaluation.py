@@ -1,0 +1,112 @@
+"""Meta-testing: accuracy after every step k on a fixed list of episodes, with intervals and paired differences."""
+
+import dataclasses
+import functools
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from sib_tf.episodes import EpisodeRows
+from sib_tf.errors import InputError
+from sib_tf.sib import SIB
+
+# Episodes evaluated in one compiled call; memory grows with it, speed hardly.
+_BATCH = 50
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a model did on a list of episodes.
+
+    Attributes:
+        accuracy: `[K + 1, episodes]` float64 in [0, 1]: query accuracy of every episode under theta^k.
+        loss: `[episodes]` float64: mean query cross-entropy (nats) under theta^K.
+        seconds: wall time, without compiling.
+    """
+
+    accuracy: np.ndarray
+    loss: np.ndarray
+    seconds: float
+
+
+class Evaluator:
+    """Evaluates SIB models on one fixed list of episodes of one table, compiled once a model.
+
+    Args:
+        table: `[pictures, D]` float32 features of the split.
+        rows: the episodes.
+    """
+
+    def __init__(self, table, rows: EpisodeRows):
+        self.table = tf.convert_to_tensor(table)
+        self.rows = rows
+        self.way = int(max(rows.support_labels.max(), rows.query_labels.max())) + 1
+        self._compiled: dict[int, tuple[SIB, tf.types.experimental.PolymorphicFunction]] = {}
+
+    def __call__(self, model: SIB) -> Evaluation:
+        """Returns the evaluation of `model`.
+
+        Raises:
+            InputError: the model's D or way is not that of the table and the episodes.
+        """
+        if model.config.feature_dim != self.table.shape[1]:
+            raise InputError(
+                f"The model was built for features of length {model.config.feature_dim}; these have "
+                f"{self.table.shape[1]}. Evaluate it on features of the backbone that it was meta-trained with."
+            )
+        measure = self._measure(model)
+        measure(self.rows.part(0, _BATCH))  # Compiles.
+        start = time.perf_counter()
+        batches = [measure(self._padded(first)) for first in range(0, len(self.rows.support), _BATCH)]
+        accuracy, loss = (np.concatenate([b[i].numpy() for b in batches], axis=-1) for i in (0, 1))
+        count = len(self.rows.support)
+        return Evaluation(
+            accuracy[:, :count].astype(np.float64), loss[:count].astype(np.float64), time.perf_counter() - start
+        )
+
+    def _padded(self, first: int) -> EpisodeRows:
+        """The batch from `first` on; the last one is filled up with its own first episode, to keep the shape."""
+        batch = self.rows.part(first, first + _BATCH)
+        missing = min(_BATCH, len(self.rows.support)) - len(batch.support)
+        if not missing:
+            return batch
+        return EpisodeRows(*(np.concatenate([f, np.repeat(f[:1], missing, axis=0)]) for f in batch))
+
+    def _measure(self, model: SIB):
+        # Keyed by identity: the held reference keeps the id from being given to another model.
+        if id(model) not in self._compiled:
+            measure = tf.function(functools.partial(_measure_batch, model, self.table, self.way), jit_compile=True)
+            self._compiled[id(model)] = (model, measure)
+        return self._compiled[id(model)][1]
+
+
+def _measure_batch(model: SIB, table, way: int, rows: EpisodeRows):
+    """Accuracy after every k `[K + 1, episodes]` and the loss under theta^K `[episodes]`."""
+    episode = rows.gather(table)
+    path, class_mask = model.adapt(
+        episode.support, episode.support_labels, episode.query, episode.support_mask, episode.query_mask, way
+    )
+    logits = [model.classify(theta, episode.query, class_mask) for theta in path]
+    weights = tf.cast(episode.query_mask, tf.float32)
+    weights /= tf.maximum(tf.reduce_sum(weights, axis=1, keepdims=True), 1.0)
+    hits = tf.stack([tf.argmax(l, axis=-1, output_type=tf.int32) == episode.query_labels for l in logits])
+    loss = keras.losses.sparse_categorical_crossentropy(episode.query_labels, logits[-1], from_logits=True)
+    return tf.reduce_sum(tf.cast(hits, tf.float32) * weights, axis=-1), tf.reduce_sum(loss * weights, axis=-1)
+
+
+def prototypes(feature_dim: int, way: int) -> SIB:
+    """Returns the model that classifies by nearest prototypes: SIB with K = 0, untrained."""
+    from sib_tf.config import SIBConfig
+
+    model = SIB(SIBConfig(feature_dim=feature_dim, way=way, num_steps=0))
+    model.build()
+    return model
+
+
+def mean_and_ci95(values: np.ndarray) -> tuple[float, float]:
+    """Mean of `[episodes]` values and half-width of its 95 % interval, 1.96 * std / sqrt(episodes)."""
+    values = np.asarray(values, dtype=np.float64)
+    spread = values.std(ddof=1) if len(values) > 1 else 0.0
+    return float(values.mean()), float(1.96 * spread / np.sqrt(len(values)))

@@ -1,0 +1,125 @@
+"""Layers and arithmetic that backbones, pre-training and SIB share."""
+
+import keras
+from keras import ops
+
+# |v| is bounded below by this, as in the released code; squared where the square is what is bounded.
+_TINY = 1e-12
+
+
+def norm(vectors):
+    """Euclidean length along the last axis, at least 1e-12: `[..., D]` -> `[..., 1]`."""
+    # The bound is inside the root, so that the gradient at a zero vector is zero and not NaN.
+    return ops.sqrt(ops.maximum(ops.sum(ops.square(vectors), axis=-1, keepdims=True), _TINY**2))
+
+
+def unit(vectors):
+    """Divides vectors by their length: `[..., D]` -> `[..., D]`; zero stays zero."""
+    return vectors / norm(vectors)
+
+
+@keras.saving.register_keras_serializable("sib_tf")
+class CosineClassifier(keras.layers.Layer):
+    """Linear classifier on unit features with unit weights and a learned scale, for pre-training.
+
+    logits[i, c] = scale * <features[i] / |features[i]|, weights[c] / |weights[c]|>; no bias (released code).
+
+    Args:
+        classes: number of classes, >= 2.
+        initial_scale: start of the learned scale; 10 in the released code.
+
+    Call arguments:
+        features: `[pictures, D]` float32.
+
+    Returns:
+        logits `[pictures, classes]` float32.
+    """
+
+    def __init__(self, classes: int, initial_scale: float = 10.0, **kwargs):
+        super().__init__(**kwargs)
+        if classes < 2:
+            raise ValueError(f"classes must be at least 2; got {classes}.")
+        self.classes = classes
+        self.initial_scale = initial_scale
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(
+            name="kernel", shape=(self.classes, input_shape[-1]), initializer=keras.initializers.RandomNormal(stddev=1)
+        )
+        self.scale = self.add_weight(
+            name="scale", shape=(), initializer=keras.initializers.Constant(self.initial_scale)
+        )
+
+    def call(self, features):
+        return self.scale * ops.matmul(unit(features), ops.transpose(unit(self.kernel)))
+
+    def get_config(self):
+        return {**super().get_config(), "classes": self.classes, "initial_scale": self.initial_scale}
+
+
+@keras.saving.register_keras_serializable("sib_tf")
+class FusedBatchNormalization(keras.layers.BatchNormalization):
+    """Keras's batch normalisation, with TensorFlow's fused kernel while training.
+
+    Ours, because Keras 3 computes the moments and the result in separate passes: in conv4 the fused kernel takes a
+    third of the time. Its moving variance is the unbiased one, as PyTorch's is. Inference is Keras's own.
+    """
+
+    def call(self, inputs, training=None, mask=None):
+        fits = mask is None and len(inputs.shape) == 4 and self.axis in (-1, 3) and self.scale and self.center
+        if not (training and self.trainable and fits and keras.backend.backend() == "tensorflow"):
+            return super().call(inputs, training=training, mask=mask)
+        import tensorflow as tf
+
+        # The kernel takes half-precision pictures, and its statistics are float32 always.
+        gamma, beta = ops.cast(self.gamma, "float32"), ops.cast(self.beta, "float32")
+        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+            inputs, gamma, beta, epsilon=self.epsilon, is_training=True
+        )
+        for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            moving.assign(moving * self.momentum + ops.cast(batch, moving.dtype) * (1.0 - self.momentum))
+        return outputs
+
+
+@keras.saving.register_keras_serializable("sib_tf")
+class EpisodeNormalization(keras.layers.Layer):
+    """Batch normalisation with the statistics of each episode alone, always: transductive and stateless.
+
+    The mean and (biased) variance of every channel are taken over all unmasked rows of an episode. With one episode
+    per batch and no mask this is what the released code's `BatchNorm1d` computes, there over whole batches. Masked
+    rows get values too, which mean nothing; no other row depends on them.
+
+    Args:
+        epsilon: added to the variance; 1e-5 as in the released code.
+
+    Call arguments:
+        x: `[episodes, ..., channels]` float32; the axes between are rows of one episode.
+        row_mask: broadcastable to `x.shape[:-1]`, 1 or True for rows that count; None: all count.
+
+    Returns:
+        float32, shape of `x`.
+    """
+
+    def __init__(self, epsilon: float = 1e-5, **kwargs):
+        super().__init__(**kwargs)
+        self.epsilon = epsilon
+
+    def build(self, x_shape, row_mask_shape=None):
+        channels = (x_shape[-1],)
+        self.gamma = self.add_weight(name="gamma", shape=channels, initializer="ones")
+        self.beta = self.add_weight(name="beta", shape=channels, initializer="zeros")
+
+    def call(self, x, row_mask=None):
+        rows = tuple(range(1, len(x.shape) - 1))
+        if row_mask is None:
+            mean = ops.mean(x, axis=rows, keepdims=True)
+            variance = ops.mean(ops.square(x - mean), axis=rows, keepdims=True)
+        else:
+            weights = ops.expand_dims(ops.cast(row_mask, x.dtype), -1) * ops.ones_like(x[..., :1])
+            weights = weights / ops.maximum(ops.sum(weights, axis=rows, keepdims=True), 1.0)
+            mean = ops.sum(weights * x, axis=rows, keepdims=True)
+            variance = ops.sum(weights * ops.square(x - mean), axis=rows, keepdims=True)
+        return self.gamma * (x - mean) * ops.rsqrt(variance + self.epsilon) + self.beta
+
+    def get_config(self):
+        return {**super().get_config(), "epsilon": self.epsilon}

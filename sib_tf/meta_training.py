@@ -1,0 +1,215 @@
+"""Stage 2: meta-training of the SIB model on cached features, through its K unrolled steps."""
+
+import dataclasses
+import os
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from sib_tf import checkpoints
+from sib_tf.config import MetaTrainConfig, SIBConfig
+from sib_tf.episodes import EpisodeRows, EpisodeSampler, fingerprint, stream
+from sib_tf.errors import InputError
+from sib_tf.evaluation import Evaluator, mean_and_ci95
+from sib_tf.features import FeatureCache
+from sib_tf.optimizers import CoupledDecaySGD
+from sib_tf.sib import SIB
+
+# The validation list is the same for every run, so that runs can be compared.
+VALIDATION_SEED = 1
+
+
+def meta_train(
+    cache: FeatureCache, model_config: SIBConfig, config: MetaTrainConfig, output_dir: str | os.PathLike
+) -> float:
+    """Meta-trains a SIB model and keeps the one that is best on the validation list.
+
+    Writes to `output_dir`: `config.json`, `best.keras`, `last.keras`, `training/` (the state that the same call goes
+    on from), `tensorboard/`.
+
+    Returns:
+        The best validation accuracy, in [0, 1].
+
+    Raises:
+        InputError: the folder holds another run, the split is too small for the episodes, or a loss is not finite:
+            the message names the step, and the state before it is kept.
+    """
+    output_dir = Path(output_dir)
+    train, validation = cache.table("train"), cache.table("validation")
+    sampler = EpisodeSampler(cache.labels("train"), config.episodes, config.seed)
+    rows = EpisodeSampler(cache.labels("validation"), config.validation, VALIDATION_SEED).sample(
+        config.validation_episodes
+    )
+    checkpoints.claim_folder(output_dir, run_record(cache, model_config, config, fingerprint(rows)))
+    keras.utils.set_random_seed(config.seed)
+    model = SIB(model_config)
+    model.build()
+    trainer = Trainer(model, train, config)
+    run = _Run(trainer, Evaluator(validation, rows), output_dir)
+    run.train(sampler)
+    return run.best
+
+
+def run_record(cache: FeatureCache, model_config: SIBConfig, config: MetaTrainConfig, episode_hash: str) -> dict:
+    """Returns what `config.json` holds: the model, its training, and the features it belongs to."""
+    return {
+        "model": dataclasses.asdict(model_config),
+        "meta_training": dataclasses.asdict(config),
+        "features": cache.manifest,
+        "validation_episode_hash": episode_hash,
+    }
+
+
+class Trainer:
+    """The compiled training step: many outer steps in one call, each through the K unrolled inner steps.
+
+    Args:
+        model: the SIB model, built.
+        table: `[pictures, D]` float32 features of the meta-training split.
+        config: the outer loop's settings.
+    """
+
+    def __init__(self, model: SIB, table, config: MetaTrainConfig):
+        self.model, self.config = model, config
+        self.table = tf.convert_to_tensor(table)
+        self.way = config.episodes.way[1]
+        self.optimizer = outer_optimizer(config)
+        self.optimizer.build(model.trainable_variables)
+
+    @tf.function(jit_compile=True)
+    def steps(self, rows: EpisodeRows) -> tf.Tensor:
+        """Takes as many outer steps as `rows` has in front: `[steps, episodes, ...]` -> their losses `[steps]`."""
+        count = rows.support.shape[0]
+        losses = tf.TensorArray(tf.float32, count)
+        for step in tf.range(count):
+            losses = losses.write(step, self._step(EpisodeRows(*(field[step] for field in rows))))
+        return losses.stack()
+
+    def _step(self, rows: EpisodeRows) -> tf.Tensor:
+        episode = rows.gather(self.table)
+        with tf.GradientTape() as tape:
+            loss = episode_loss(self.model, episode, self.way)
+        variables = self.model.trainable_variables
+        gradients = tape.gradient(loss, variables)
+        # The bias cancels in a softmax: with K = 0 it has no gradient.
+        gradients = [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, variables, strict=True)]
+        self.optimizer.apply(gradients, variables)
+        return loss
+
+
+def episode_loss(model: SIB, episode, way: int) -> tf.Tensor:
+    """Mean over episodes of the mean query cross-entropy (nats) under theta^K; masked queries do not count."""
+    logits = model(
+        episode.support,
+        episode.support_labels,
+        episode.query,
+        support_mask=episode.support_mask,
+        query_mask=episode.query_mask,
+        way=way,
+    )
+    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(episode.query_labels, logits)
+    weights = tf.cast(episode.query_mask, loss.dtype)
+    weights /= tf.maximum(tf.reduce_sum(weights, axis=1, keepdims=True), 1.0)
+    return tf.reduce_mean(tf.reduce_sum(loss * weights, axis=1))
+
+
+def outer_optimizer(config: MetaTrainConfig) -> keras.optimizers.Optimizer:
+    """Returns the optimiser that `config` names. Only "sgd" couples its weight decay (released code)."""
+    rate = config.learning_rate
+    if config.cosine_decay:
+        rate = keras.optimizers.schedules.CosineDecay(rate, config.steps)
+    if config.optimizer == "sgd":
+        return CoupledDecaySGD(rate, config.momentum, coupled_weight_decay=config.weight_decay)
+    if config.optimizer == "adam":
+        return keras.optimizers.Adam(rate)
+    return keras.optimizers.AdamW(rate, weight_decay=config.weight_decay)
+
+
+class _Run:
+    """One run in one folder: trains between validations, keeps best and last, shows where it is."""
+
+    def __init__(self, trainer: Trainer, evaluator: Evaluator, output_dir: Path):
+        self.trainer, self.evaluator, self.output_dir = trainer, evaluator, output_dir
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.best_so_far = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self.state = checkpoints.TrainingState(
+            output_dir / "training",
+            model=trainer.model,
+            optimizer=trainer.optimizer,
+            step=self.step,
+            best=self.best_so_far,
+        )
+
+    @property
+    def best(self) -> float:
+        return float(self.best_so_far.numpy())
+
+    def train(self, sampler: EpisodeSampler) -> None:
+        config = self.trainer.config
+        self.state.restore()
+        first = int(self.step.numpy())
+        writer = tf.summary.create_file_writer(str(self.output_dir / "tensorboard"))
+        with writer.as_default(), tqdm(total=config.steps, initial=first, unit="step", desc="meta-train") as progress:
+            batches = _Batches(sampler, config, first)
+            while (step := int(self.step.numpy())) < config.steps:
+                target = min(step - step % config.validate_every + config.validate_every, config.steps)
+                losses = self._advance(batches, step, target, progress)
+                accuracy = self._validate(target)
+                tf.summary.scalar("loss", losses.mean(), target)
+                tf.summary.scalar("validation_accuracy", accuracy, target)
+                progress.set_postfix(
+                    loss=f"{losses.mean():.3f}", val=f"{100 * accuracy:.2f}%", best=f"{100 * self.best:.2f}%"
+                )
+
+    def _advance(self, batches: "_Batches", step: int, target: int, progress: tqdm) -> np.ndarray:
+        losses = []
+        while step < target:
+            count = min(self.trainer.config.steps_per_call, target - step)
+            losses.append(self.trainer.steps(batches.take(count)).numpy())
+            if not np.isfinite(losses[-1]).all():
+                wrong = step + int(np.argmin(np.isfinite(losses[-1]))) + 1
+                raise InputError(
+                    f"The loss became {losses[-1][wrong - step - 1]} at step {wrong}; lower learning_rate or "
+                    f"inner_learning_rate. The state of step {int(self.step.numpy())} and the best model are kept in "
+                    f"{self.output_dir}."
+                )
+            step += count
+            progress.update(count)
+        return np.concatenate(losses)
+
+    def _validate(self, step: int) -> float:
+        model = self.trainer.model
+        accuracy, _ = mean_and_ci95(self.evaluator(model).accuracy[-1])
+        if accuracy > self.best:
+            checkpoints.save_model(model, self.output_dir / "best.keras")
+            self.best_so_far.assign(accuracy)
+        self.step.assign(step)
+        checkpoints.save_model(model, self.output_dir / "last.keras")
+        self.state.save()
+        return accuracy
+
+
+class _Batches:
+    """Hands out `[steps, batch_episodes, ...]` rows; the usual number of steps comes drawn ahead."""
+
+    def __init__(self, sampler: EpisodeSampler, config: MetaTrainConfig, first_step: int):
+        self.sampler, self.config, self.step = sampler, config, first_step
+        self._usual = min(config.steps_per_call, config.validate_every)
+        self._ahead, self._ahead_step = None, -1
+
+    def take(self, count: int) -> EpisodeRows:
+        size = self.config.batch_episodes
+        if count != self._usual:
+            flat = self.sampler.sample(count * size, self.step * size)
+            rows = EpisodeRows(*(field.reshape(count, size, *field.shape[1:]) for field in flat))
+        else:
+            if self._ahead_step != self.step:
+                self._ahead = iter(stream(self.sampler, count, size, self.step))
+            rows = next(self._ahead)
+            self._ahead_step = self.step + count
+        self.step += count
+        return rows

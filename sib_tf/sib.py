@@ -1,0 +1,170 @@
+"""Synthetic Information Bottleneck (Hu et al., ICLR 2020): the model, and the one implementation of its step.
+
+theta^0 = initialisation network(support); theta^(k+1) = theta^k - eta * J^T xi(logits^k), k = 0 .. K-1, where J is
+d logits / d theta and xi the synthetic gradient network, which sees the queries' logits and no labels. As in the
+released code, the gradient of the prior, grad KL(q || p(w)), is left out.
+"""
+
+import dataclasses
+
+import keras
+from keras import ops
+
+from sib_tf.config import SIBConfig
+from sib_tf.errors import InputError
+from sib_tf.gradient_networks import JointGradientNetwork, PerClassGradientNetwork
+from sib_tf.layers import norm, unit
+
+# Logit of a padded class: its probability is exactly 0, and it stays finite.
+MASKED_LOGIT = -1e9
+
+
+@keras.saving.register_keras_serializable("sib_tf")
+class InitializationNetwork(keras.layers.Layer):
+    """theta^0_c = a * mean over the support of class c of z / |z|, with a learned vector a, at first 1.
+
+    Not normalised again (released code). The class of a masked row does not count; a class without rows gets 0.
+
+    Call arguments:
+        support: `[episodes, support_rows, D]` float32 features.
+        membership: `[episodes, support_rows, way]` float32, one-hot rows; a masked row is 0.
+
+    Returns:
+        `[episodes, way, D]` float32.
+    """
+
+    def build(self, support_shape, membership_shape=None):
+        self.feature_scale = self.add_weight(name="feature_scale", shape=(support_shape[-1],), initializer="ones")
+
+    def call(self, support, membership):
+        counts = ops.maximum(ops.sum(membership, axis=1), 1.0)[..., None]
+        return self.feature_scale * ops.matmul(ops.swapaxes(membership, 1, 2), unit(support)) / counts
+
+
+@keras.saving.register_keras_serializable("sib_tf")
+class SIB(keras.Model):
+    """Learns the classes of an episode in one forward pass: K unrolled steps, no state, no mode.
+
+    Args:
+        config: a `SIBConfig` or its dictionary.
+
+    Call arguments (all but `way` tensors; shapes as in `sib_tf.episodes.Episode`):
+        support: `[episodes, support_rows, D]` float32 features.
+        support_labels: `[episodes, support_rows]` int32 in `[0, way)`.
+        query: `[episodes, queries, D]` float32 features.
+        support_mask: `[episodes, support_rows]` bool, or None: all rows count.
+        query_mask: `[episodes, queries]` bool, or None.
+        way: number of classes (columns of the logits); None: `config.way`. Classes without support rows are padding.
+
+    Returns:
+        logits `[episodes, queries, way]` float32 under theta^K; `MASKED_LOGIT` for padded classes.
+    """
+
+    def __init__(self, config: SIBConfig | dict, **kwargs):
+        super().__init__(**kwargs)
+        self.config = config if isinstance(config, SIBConfig) else SIBConfig.from_dict(config, "config")
+        self.initialization = InitializationNetwork(name="initialization")
+        if self.config.gradient_network == "joint":
+            self.gradient_network = JointGradientNetwork(
+                self.config.way, self.config.hidden_units, name="gradient_network"
+            )
+        else:
+            self.gradient_network = PerClassGradientNetwork(self.config.hidden_units, name="gradient_network")
+
+    def build(self, input_shape=None):
+        if self.built:
+            return
+        dim, way = self.config.feature_dim, self.config.way
+        self.logit_scale = self.add_weight(name="logit_scale", shape=(), initializer=keras.initializers.Constant(10.0))
+        self.logit_bias = self.add_weight(name="logit_bias", shape=(), initializer="zeros")
+        self.initialization.build((None, None, dim))
+        self.gradient_network.build((None, None, way))
+        self.built = True
+
+    def call(self, support, support_labels, query, support_mask=None, query_mask=None, way=None):
+        path, class_mask = self.adapt(support, support_labels, query, support_mask, query_mask, way)
+        return self.classify(path[-1], query, class_mask)
+
+    def adapt(self, support, support_labels, query, support_mask=None, query_mask=None, way=None):
+        """Runs the K steps; arguments as for calling the model.
+
+        Returns:
+            (path, class_mask): the list theta^0 .. theta^K of `[episodes, way, D]`, and `[episodes, way]` bool, True
+            for classes with support.
+        """
+        membership = self._membership(support_labels, support_mask, way)
+        class_mask = ops.any(membership > 0, axis=1)
+        query_units = unit(query)
+        theta = self.initialization(support, membership)
+        path = [theta]
+        for _ in range(self.config.num_steps):
+            theta = self.step(theta, query_units, query_mask, class_mask)
+            path.append(theta)
+        return path, class_mask
+
+    def step(self, theta, query_units, query_mask=None, class_mask=None):
+        """One synthetic-gradient step: theta^k -> theta^(k+1), a pure function.
+
+        Args:
+            theta: `[episodes, way, D]` float32.
+            query_units: `[episodes, queries, D]` float32, unit length.
+            query_mask, class_mask: as elsewhere.
+
+        Returns:
+            `[episodes, way, D]` float32.
+        """
+        gradients = self.gradient_network(self._logits(theta, query_units), query_mask, class_mask)
+        if query_mask is not None:
+            gradients = gradients * ops.cast(query_mask, gradients.dtype)[..., None]
+        rate = self.config.inner_learning_rate
+        if self.config.step_reduction == "mean":
+            rate = rate / self._query_count(query_units, query_mask)
+        return theta - rate * classifier_gradient(theta, query_units, gradients, self.logit_scale)
+
+    def classify(self, theta, query, class_mask=None):
+        """Returns logits `[episodes, queries, way]` of features `query` `[episodes, queries, D]` under `theta`."""
+        logits = self._logits(theta, unit(query))
+        if class_mask is None:
+            return logits
+        return ops.where(class_mask[:, None], logits, MASKED_LOGIT)
+
+    def get_config(self):
+        return {**super().get_config(), "config": dataclasses.asdict(self.config)}
+
+    def _logits(self, theta, query_units):
+        """scale * (<query, theta> / (|query| |theta|) + bias); the bias cancels in the softmax but xi sees it."""
+        return self.logit_scale * (ops.matmul(query_units, ops.swapaxes(unit(theta), 1, 2)) + self.logit_bias)
+
+    def _membership(self, support_labels, support_mask, way):
+        way = way or self.config.way
+        if way is None:
+            raise InputError("way must be given for a per_class model: it is built for any number of classes.")
+        if self.config.gradient_network == "joint" and way != self.config.way:
+            raise InputError(f"way must be {self.config.way}, which this joint model was built for; got {way}.")
+        membership = ops.one_hot(support_labels, way, dtype="float32")
+        return membership if support_mask is None else membership * ops.cast(support_mask, "float32")[..., None]
+
+    def _query_count(self, query_units, query_mask):
+        if query_mask is None:
+            return float(query_units.shape[1]) if query_units.shape[1] else ops.cast(ops.shape(query_units)[1], "float32")
+        return ops.maximum(ops.sum(ops.cast(query_mask, "float32"), axis=1), 1.0)[:, None, None]
+
+
+def classifier_gradient(theta, query_units, logit_gradients, logit_scale):
+    """J^T g in closed form: the gradient of sum_ic g_ic * logits_ic(theta) with respect to theta, g held fixed.
+
+    With t_c = theta_c / |theta_c| and G_c = scale * sum_i g_ic q_i, the result is (G_c - t_c <G_c, t_c>) / |theta_c|.
+
+    Args:
+        theta: `[episodes, way, D]` float32.
+        query_units: `[episodes, queries, D]` float32, unit length.
+        logit_gradients: `[episodes, queries, way]` float32; 0 for masked queries and classes.
+        logit_scale: scalar.
+
+    Returns:
+        `[episodes, way, D]` float32, orthogonal to theta.
+    """
+    length = norm(theta)
+    direction = theta / length
+    pull = logit_scale * ops.matmul(ops.swapaxes(logit_gradients, 1, 2), query_units)
+    return (pull - direction * ops.sum(pull * direction, axis=-1, keepdims=True)) / length

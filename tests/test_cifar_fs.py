@@ -1,0 +1,181 @@
+"""CIFAR-FS: tiny archives in the published layout, and the published one where it is at hand."""
+
+import gzip
+import hashlib
+import io
+import os
+import tarfile
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from sib_tf import datasets
+from sib_tf.datasets import cifar_fs
+from sib_tf.errors import InputError
+
+REAL = Path(os.environ.get("SIB_DATA_DIR", Path(__file__).parents[2] / "shared" / "data")) / "cifar-100"
+# The archive's own order is alphabetical; apple and bear are training classes.
+NAMES = ("apple", "baby", "bear", "beaver")
+SPLIT_OF = {"apple": "train", "baby": "test", "bear": "train", "beaver": "validation"}
+RECORD = 2 + 3 * 32 * 32
+
+
+def pixels_of(name: str, index: int) -> np.ndarray:
+    """uint8 `[32, 32, 3]`."""
+    return np.random.default_rng(NAMES.index(name) * 100 + index).integers(0, 256, (32, 32, 3), np.uint8)
+
+
+def record(name: str, pixels: np.ndarray) -> bytes:
+    """A coarse label (which nothing reads), a fine label, and the red, the green and the blue plane."""
+    return bytes([77, NAMES.index(name)]) + pixels.transpose(2, 0, 1).tobytes()
+
+
+def records(names=NAMES, indices=range(3)) -> list[bytes]:
+    return [record(name, pixels_of(name, index)) for name in names for index in indices]
+
+
+def write(root: Path, train: bytes, test: bytes, names: str = "\n".join(NAMES) + "\n", leave_out: str = "") -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    content = {"train.bin": train, "test.bin": test, "fine_label_names.txt": names.encode()}
+    with tarfile.open(root / cifar_fs.ARCHIVE, "w:gz") as archive:
+        for name in set(content) - {leave_out}:
+            member = tarfile.TarInfo(f"cifar-100-binary/{name}")
+            member.size = len(content[name])
+            archive.addfile(member, io.BytesIO(content[name]))
+    return root
+
+
+def make_archive(root: Path) -> Path:
+    return write(root, b"".join(records(indices=(0, 1))), b"".join(records(indices=(2,))))
+
+
+def load(root: Path) -> datasets.MetaDataset:
+    return datasets.load("cifar_fs", str(root), str(root / "cache"))
+
+
+class CifarFsTest(tfds.testing.DatasetBuilderTestCase):
+    """tensorflow-datasets' own battery on a tiny archive, which also checks that its address has a checksum."""
+
+    DATASET_CLASS = cifar_fs.Builder
+    SPLITS = {"train": 6, "validation": 3, "test": 3}
+    DL_DOWNLOAD_RESULT = cifar_fs.ARCHIVE
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.EXAMPLE_DIR = cls.enterClassContext(tempfile.TemporaryDirectory())
+        make_archive(Path(cls.EXAMPLE_DIR))
+
+
+def test_the_published_lists_are_whole():
+    assert len(cifar_fs.VALIDATION_CLASSES) == 16
+    assert len(cifar_fs.TEST_CLASSES) == 20
+    assert not cifar_fs.VALIDATION_CLASSES & cifar_fs.TEST_CLASSES
+    assert {name: cifar_fs.meta_split_of(name) for name in NAMES} == SPLIT_OF
+
+
+def test_pixels_labels_and_splits_are_exact(tmp_path):
+    data = load(make_archive(tmp_path))
+    assert data.train.class_names == ("apple", "bear")
+    assert data.validation.class_names == ("beaver",)
+    assert data.test.class_names == ("baby",)
+    assert data.train.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert data.normalization == ((129.377, 124.106, 112.478), (68.209, 65.431, 70.459))
+    for split in datasets.META_SPLITS:
+        part = data.split(split)
+        for number, name in enumerate(part.class_names):
+            found = {image.tobytes() for image in part.images[part.labels == number]}
+            assert found == {pixels_of(name, index).tobytes() for index in range(3)}
+
+
+def test_ids_are_the_hash_of_class_and_pixels(tmp_path):
+    ids = load(make_archive(tmp_path)).test.ids.tolist()
+    assert ids == sorted(hashlib.sha1(b"baby" + pixels_of("baby", i).tobytes()).hexdigest() + "-0" for i in range(3))
+
+
+def test_the_order_of_the_records_does_not_matter(tmp_path):
+    one = load(make_archive(tmp_path / "one"))
+    shuffled = np.random.default_rng(0).permutation(records()).tolist()
+    other = load(write(tmp_path / "other", b"".join(shuffled[:5]), b"".join(shuffled[5:])))
+    for split in datasets.META_SPLITS:
+        assert one.split(split).fingerprint == other.split(split).fingerprint
+        assert one.split(split).ids.tolist() == other.split(split).ids.tolist()
+        np.testing.assert_array_equal(one.split(split).images, other.split(split).images)
+
+
+def test_repeated_pictures_are_kept(tmp_path):
+    data = load(write(tmp_path, b"".join(records()), record("baby", pixels_of("baby", 0))))
+    assert len(data.test.labels) == 4
+    assert sorted(identity[-2:] for identity in data.test.ids) == ["-0", "-0", "-0", "-1"]
+
+
+def test_a_missing_archive_is_named(tmp_path):
+    complaint = (
+        r"data_dir .* has no cifar-100-binary\.tar\.gz; put it there \(from https://www\.cs\.toronto\.edu/.*\) or name"
+    )
+    with pytest.raises(InputError, match=complaint):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("kept", [0, 10, 0.5, 0.99])
+def test_a_truncated_archive_is_named(tmp_path, kept):
+    path = make_archive(tmp_path) / cifar_fs.ARCHIVE
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * kept) if kept < 1 else kept])
+    with pytest.raises(InputError, match=r"^.*cifar-100-binary\.tar\.gz is damaged \(.+\); fetch it again\.$"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"no archive at all", gzip.compress(b"no tar archive" * 100)])
+def test_what_is_no_archive_is_named(tmp_path, content):
+    (tmp_path / cifar_fs.ARCHIVE).write_bytes(content)
+    with pytest.raises(InputError, match=r"^.*cifar-100-binary\.tar\.gz is damaged \(.+\); fetch it again\.$"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["train.bin", "test.bin", "fine_label_names.txt"])
+def test_missing_members_are_named(tmp_path, name):
+    write(tmp_path, b"".join(records()), b"".join(records()), leave_out=name)
+    with pytest.raises(InputError, match=rf"cifar-100-binary\.tar\.gz lacks {name}; fetch it again\."):
+        load(tmp_path)
+
+
+def test_cut_records_are_refused(tmp_path):
+    write(tmp_path, b"".join(records()), records()[0][:-1])
+    with pytest.raises(
+        InputError, match=rf"test\.bin in .* has {RECORD - 1} bytes, which is not a whole number of {RECORD}"
+    ):
+        load(tmp_path)
+
+
+def test_empty_members_are_refused(tmp_path):
+    write(tmp_path, b"", b"".join(records()))
+    with pytest.raises(InputError, match=r"train\.bin in .* has 0 bytes, which is not a whole number of 3074-byte"):
+        load(tmp_path)
+
+
+def test_labels_without_names_are_refused(tmp_path):
+    write(tmp_path, b"".join(records()), b"".join(records()), names="apple\nbaby\n")
+    with pytest.raises(InputError, match=r"has a record of class 3 but names only 2; fetch it again\."):
+        load(tmp_path)
+
+
+def test_a_split_without_records_is_refused(tmp_path):
+    write(tmp_path, b"".join(records(NAMES[:3])), b"".join(records(NAMES[:3], (4,))))
+    with pytest.raises(
+        InputError, match=r"has no records of validation classes; fetch it again from https://www\.cs\."
+    ):
+        load(tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"the CIFAR-100 archive is not in {REAL}; set SIB_DATA_DIR")
+def test_the_published_archive_has_600_pictures_of_each_class():
+    names, found = cifar_fs.read_archive(REAL / cifar_fs.ARCHIVE)
+    assert np.bincount(found["fine"]).tolist() == [600] * 100
+    splits = [cifar_fs.meta_split_of(name) for name in names]
+    assert [splits.count(split) for split in datasets.META_SPLITS] == [64, 16, 20]
+    assert set(names) > cifar_fs.VALIDATION_CLASSES | cifar_fs.TEST_CLASSES

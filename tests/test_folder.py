@@ -1,0 +1,279 @@
+"""The user's own pictures: layouts, options, the split by class, and every complaint."""
+
+import importlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from sib_tf import datasets
+from sib_tf.config import DATASETS
+from sib_tf.datasets import folder
+from sib_tf.errors import InputError
+
+CLASSES = ("ant, red", "bée", "cat", "dog", "emu")
+SPLITS = {"train": ("ant, red", "bée"), "val": ("cat",), "test": ("dog",)}
+
+
+def color_of(name: str, index: int) -> tuple[int, int, int]:
+    return (CLASSES.index(name) * 40, index * 20, 99)
+
+
+def draw(path: Path, color=(1, 2, 3), size: int = 32) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (size, size), color).save(path)
+    return path
+
+
+def fill(root: Path, classes, pictures: int = 2, suffix: str = ".png") -> None:
+    for name in classes:
+        for index in range(pictures):
+            draw(root / name / f"{index}{suffix}", color_of(name, index))
+
+
+def load(root: Path, **options) -> datasets.MetaDataset:
+    return datasets.load("folder", str(root), str(root.parent / "cache"), options)
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    (tmp_path / "pictures").mkdir()
+    return tmp_path / "pictures"
+
+
+def warnings(caplog) -> list[str]:
+    """What `folder` warned of; tensorflow-datasets warns of its own accord that it does not know our configurations."""
+    return [record.getMessage() for record in caplog.records if record.module == "folder"]
+
+
+class FolderTest(tfds.testing.DatasetBuilderTestCase):
+    """tensorflow-datasets' own battery on a tiny folder."""
+
+    DATASET_CLASS = folder.Builder
+    SPLITS = {"train": 4, "validation": 2, "test": 2}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.EXAMPLE_DIR = cls.enterClassContext(tempfile.TemporaryDirectory())
+        for split, names in SPLITS.items():
+            fill(Path(cls.EXAMPLE_DIR) / split, names)
+        cls.CONFIG = folder.builder_config(cls.EXAMPLE_DIR)
+        cls.BUILDER_CONFIG_NAMES_TO_TEST = [cls.CONFIG]
+
+    def _make_builder(self, config=None):
+        return super()._make_builder(config or self.CONFIG)
+
+
+def test_all_data_sets_can_be_imported_together():
+    names = {importlib.import_module(f"sib_tf.datasets.{name}").Builder.name for name in DATASETS}
+    assert len(names) == len(DATASETS)
+    assert names <= set(tfds.list_builders(with_community_datasets=False))
+
+
+def test_split_folders_give_exact_pixels_labels_and_names(root):
+    for split, names in SPLITS.items():
+        fill(root / split, names)
+    data = load(root)
+    assert data.train.class_names == ("ant, red", "bée")
+    assert data.validation.class_names == ("cat",)
+    assert data.test.class_names == ("dog",)
+    assert data.train.labels.tolist() == [0, 0, 1, 1]
+    assert data.train.ids.tolist() == ["ant, red/0.png", "ant, red/1.png", "bée/0.png", "bée/1.png"]
+    colors = [color_of(name, index) for name in SPLITS["train"] for index in range(2)]
+    np.testing.assert_array_equal(data.train.images, np.broadcast_to(np.array(colors)[:, None, None], (4, 32, 32, 3)))
+    # No published constants: those of the training pictures. (0 + 0 + 40 + 40) / 4 and (0 + 20 + 0 + 20) / 4.
+    assert data.normalization == ((20.0, 10.0, 99.0), (20.0, 10.0, 1.0))
+
+
+def test_without_split_folders_classes_are_split_by_hash(root):
+    fill(root, CLASSES)
+    data = load(root, split_seed=3, image_size=16)
+    expected = folder.split_classes(list(CLASSES), folder.FolderOptions(split_seed=3))
+    for split in datasets.META_SPLITS:
+        assert data.split(split).class_names == tuple(sorted(expected[split]))
+        assert data.split(split).images.shape == (2 * len(expected[split]), 16, 16, 3)
+    assert data.version.startswith("16px-")
+    assert data.version.endswith("-1.0.0")
+
+
+@pytest.mark.parametrize(
+    ("count", "fractions", "sizes"),
+    [(100, (0.2, 0.2), (60, 20, 20)), (5, (0.2, 0.2), (3, 1, 1)), (3, (0.2, 0.2), (1, 1, 1))]
+    + [(4, (0.45, 0.45), (1, 1, 2)), (10, (0.01, 0.01), (8, 1, 1)), (50, (0.1, 0.3), (30, 5, 15))],
+)
+def test_split_sizes(count, fractions, sizes):
+    options = folder.FolderOptions(validation_fraction=fractions[0], test_fraction=fractions[1])
+    names = [f"class {i}" for i in range(count)]
+    splits = folder.split_classes(names, options)
+    assert tuple(len(splits[split]) for split in datasets.META_SPLITS) == sizes
+    assert sorted(sum(splits.values(), [])) == sorted(names)
+
+
+def test_the_split_depends_on_seed_and_names_only():
+    names = [f"class {i}" for i in range(20)]
+    splits = folder.split_classes(names, folder.FolderOptions())
+    assert splits == folder.split_classes(names[::-1], folder.FolderOptions())
+    assert splits != folder.split_classes(names, folder.FolderOptions(split_seed=1))
+    # Pinned: the split of a user's folder must be the same for ever.
+    assert folder.split_classes(list("abcde"), folder.FolderOptions()) == {
+        "train": ["e", "d", "a"],
+        "validation": ["b"],
+        "test": ["c"],
+    }
+
+
+def test_one_more_class_moves_others_only_at_the_cuts():
+    names = [f"class {i}" for i in range(50)]
+    before = folder.split_classes(names, folder.FolderOptions())
+    after = folder.split_classes([*names, "another"], folder.FolderOptions())
+    moved = sum(len(set(before[split]) - set(after[split])) for split in before)
+    assert moved <= 2
+
+
+def test_everything_but_pictures_is_passed_over(root, caplog):
+    fill(root, CLASSES[:3], suffix=".PNG")
+    for name in (".DS_Store", "cat/Thumbs.db", "cat/notes.txt", "cat/._0.PNG", ".hidden/x.png", "__MACOSX/x.png"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"no picture")
+    data = load(root)
+    assert sum(len(data.split(split).labels) for split in datasets.META_SPLITS) == 6
+    assert not warnings(caplog)
+
+
+def test_pictures_count_at_any_depth_and_links_are_followed(root):
+    fill(root, CLASSES[:3])
+    draw(root / "cat" / "young ones" / "0.png")
+    draw(root.parent / "elsewhere" / "dog" / "x.png")
+    (root / "dog").symlink_to(root.parent / "elsewhere" / "dog")
+    data = load(root)
+    ids = sum((data.split(split).ids.tolist() for split in datasets.META_SPLITS), [])
+    assert {"cat/0.png", "cat/young ones/0.png", "dog/x.png"} < set(ids)
+
+
+def test_loose_pictures_beside_class_folders_are_warned_of(root, caplog):
+    fill(root, CLASSES[:3])
+    draw(root / "cover.png")
+    load(root)
+    assert warnings(caplog) == [f"Left out 1 pictures that lie in no class folder: {root / 'cover.png'}"]
+
+
+def test_a_class_may_be_called_like_a_split(root):
+    for name in ("train", "bus", "tram"):
+        draw(root / name / "0.png")
+    data = load(root)
+    names = sum((data.split(split).class_names for split in datasets.META_SPLITS), ())
+    assert sorted(names) == ["bus", "train", "tram"]
+
+
+def test_a_changed_folder_is_prepared_anew(root):
+    fill(root, CLASSES[:3], pictures=1)
+    first = load(root)
+    assert load(root).version == first.version
+    picture = draw(root / "cat" / "0.png", (250, 250, 250))
+    os.utime(picture, (1, 1))
+    second = load(root)
+    assert second.version != first.version
+    split = next(split for split in datasets.META_SPLITS if second.split(split).class_names == ("cat",))
+    assert second.split(split).images[0, 0, 0].tolist() == [250, 250, 250]
+    assert load(root, on_broken="skip").version != second.version
+
+
+def test_the_same_pictures_elsewhere_are_not_prepared_again(root):
+    fill(root, CLASSES[:3], pictures=1)
+    copy = Path(shutil.copytree(root, root.parent / "copy"))
+    assert folder.builder_config(str(copy)).name == folder.builder_config(str(root)).name
+
+
+def test_a_broken_picture_is_refused_by_name(root):
+    fill(root, CLASSES[:3])
+    (root / "cat" / "bad one.jpg").write_bytes(b"\xff\xd8 no")
+    with pytest.raises(InputError, match=r"bad one\.jpg cannot be read .* Or set on_broken to skip, which leaves"):
+        load(root)
+
+
+def test_broken_pictures_can_be_skipped_and_are_all_named(root, caplog):
+    fill(root, CLASSES[:3])
+    (root / "cat" / "bad.jpg").write_bytes(b"")
+    (root / "bée" / "gone.png").symlink_to(root / "nowhere.png")
+    data = load(root, on_broken="skip")
+    assert sum(len(data.split(split).labels) for split in datasets.META_SPLITS) == 6
+    [warning] = warnings(caplog)
+    assert warning.startswith("Skipped 2 broken pictures: ")
+    assert str(root / "cat" / "bad.jpg") in warning
+    assert f"{root / 'bée' / 'gone.png'} cannot be read as a picture (No such file or directory)" in warning
+
+
+def test_a_class_of_broken_pictures_only_is_refused_by_name(root):
+    fill(root, CLASSES[:2])
+    (root / "cat").mkdir()
+    (root / "cat" / "bad.jpg").write_bytes(b"")
+    with pytest.raises(InputError, match=r"Class cat has broken pictures only: .*bad\.jpg .* Or remove its folder\."):
+        load(root, on_broken="skip")
+
+
+def test_a_class_in_two_splits_is_refused_by_name(root):
+    for split, names in (("train", ("ant, red", "cat")), ("validation", ("cat",)), ("test", ("dog",))):
+        fill(root / split, names)
+    with pytest.raises(InputError, match=r"disjoint classes; data set 'folder' has \['cat'\] in more than one"):
+        load(root)
+
+
+LAYOUT_COMPLAINTS = {
+    "an empty folder": ([], r"has 0 class folders \[\]; at least 3 are needed, one each for training"),
+    "one class": (["cat/0.png"], r"has 1 class folders \['cat'\]; at least 3 are needed"),
+    "no class folders": (["0.png", "1.png"], r"has 2 pictures but no class folders; move the pictures of each class"),
+    "an empty class": (["a/0.png", "b/0.png", "c/"], r"Class folder .*/c has no pictures; add some or remove"),
+    "an empty class in a split": (["train/a/", "val/b/0.png", "test/c/0.png"], r"Class folder .*/train/a has no pic"),
+    "no test split": (["train/a/0.png", "val/b/0.png"], r"has split folders but none for test; add what is missing"),
+    "only a train split": (["train/a/0.png"], r"has split folders but none for test and validation; add what"),
+    "a split without classes": (["train/a/0.png", "val/b/0.png", "test/"], r"/test has no class folders; lay the pict"),
+    "splits of loose pictures": (["train/0.png", "val/0.png", "test/0.png"], r"/test has no class folders; lay the"),
+    "two validation splits": (
+        ["train/a/0.png", "val/b/0.png", "validation/c/0.png"],
+        r"validation beside them is a se",
+    ),
+    "a class beside splits": (["train/a/0.png", "val/b/0.png", "cat/0.png"], r"but cat beside them is no split; move"),
+}
+
+
+@pytest.mark.parametrize("case", LAYOUT_COMPLAINTS)
+def test_layouts_that_cannot_be_used_say_why(root, case):
+    files, complaint = LAYOUT_COMPLAINTS[case]
+    for name in files:
+        if name.endswith("/"):
+            (root / name).mkdir(parents=True)
+        else:
+            draw(root / name)
+    with pytest.raises(InputError, match=complaint):
+        load(root)
+
+
+def test_a_folder_must_be_named(tmp_path):
+    with pytest.raises(InputError, match=r"data_dir is required for data set 'folder': name a folder laid out as"):
+        datasets.load("folder", None, str(tmp_path))
+    with pytest.raises(InputError, match=r"data_dir must be an existing folder; .*gone is not\."):
+        datasets.load("folder", str(tmp_path / "gone"), str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"image_size": 8}, r"image_size must be at least 16 pixels; got 8\."),
+        ({"on_broken": "ignore"}, r"on_broken must be one of refuse, skip; got 'ignore'\."),
+        ({"test_fraction": 0}, r"test_fraction must be above 0; got 0\."),
+        ({"test_fraction": 0.8}, r"validation_fraction \+ test_fraction must be below 1; got 1\.0\."),
+        (
+            {"size": 8},
+            r"options of data set 'folder' has unknown fields \['size'\]; a FolderOptions has \['image_size'",
+        ),
+    ],
+)
+def test_options_out_of_range_are_refused(root, options, complaint):
+    with pytest.raises(InputError, match=complaint):
+        load(root, **options)

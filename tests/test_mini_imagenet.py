@@ -1,0 +1,282 @@
+"""mini-ImageNet from a folder: both layouts, the official splits, and every complaint."""
+
+import csv
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from sib_tf import datasets
+from sib_tf.datasets import mini_imagenet
+from sib_tf.errors import InputError
+
+# Two training classes, and one each of the published validation and test lists.
+TRAIN, VALIDATION, TEST = ("n01532829", "n01558993"), "n01855672", "n01930112"
+GIVEN = {"train": TRAIN, "val": (VALIDATION,), "test": (TEST,)}
+WNIDS = (*TRAIN, VALIDATION, TEST)
+
+
+def picture_of(wnid: str, index: int) -> np.ndarray:
+    seed = int(wnid[1:]) + index
+    return np.random.default_rng(seed).integers(0, 256, (84, 84, 3), np.uint8)
+
+
+def draw(path: Path, pixels: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Lossless whatever the name says, so that tests can ask for exact pixels.
+    Image.fromarray(pixels).save(path, format="PNG")
+    return path
+
+
+def make_folders(root: Path, given=GIVEN, pictures: int = 2) -> None:
+    for split, wnids in given.items():
+        for wnid in wnids:
+            for index in range(pictures):
+                draw(root / split / wnid / f"{wnid}{index:08d}.jpg", picture_of(wnid, index))
+
+
+def make_csv_files(root: Path, given=GIVEN, pictures: int = 2) -> None:
+    for split, wnids in given.items():
+        rows = [("filename", "label")]
+        for wnid in wnids:
+            for index in range(pictures):
+                name = f"{wnid}{index:08d}.jpg"
+                draw(root / "images" / name, picture_of(wnid, index))
+                rows.append((name, wnid))
+        with (root / f"{split}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+
+
+def load(root: Path) -> datasets.MetaDataset:
+    return datasets.load("mini_imagenet", str(root), str(root.parent / "cache"))
+
+
+def configure(root: Path):
+    return mini_imagenet.builder_config(str(root))
+
+
+@pytest.fixture
+def root(tmp_path) -> Path:
+    (tmp_path / "mini").mkdir()
+    return tmp_path / "mini"
+
+
+class MiniImageNetTest(tfds.testing.DatasetBuilderTestCase):
+    """tensorflow-datasets' own battery on a tiny folder."""
+
+    DATASET_CLASS = mini_imagenet.Builder
+    SPLITS = {"train": 4, "validation": 2, "test": 2}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.EXAMPLE_DIR = cls.enterClassContext(tempfile.TemporaryDirectory())
+        make_folders(Path(cls.EXAMPLE_DIR))
+        cls.BUILDER_CONFIG_NAMES_TO_TEST = [configure(cls.EXAMPLE_DIR)]
+
+
+def test_the_published_lists_are_whole():
+    assert len(mini_imagenet.VALIDATION_CLASSES) == 16
+    assert len(mini_imagenet.TEST_CLASSES) == 20
+    assert not mini_imagenet.VALIDATION_CLASSES & mini_imagenet.TEST_CLASSES
+    assert [mini_imagenet.meta_split_of(wnid) for wnid in WNIDS] == ["train", "train", "validation", "test"]
+
+
+@pytest.mark.parametrize("make", [make_folders, make_csv_files])
+def test_both_layouts_give_exact_pixels_labels_and_names(root, make):
+    make(root)
+    data = load(root)
+    assert data.train.class_names == TRAIN
+    assert data.validation.class_names == (VALIDATION,)
+    assert data.test.class_names == (TEST,)
+    assert data.train.labels.tolist() == [0, 0, 1, 1]
+    assert data.test.ids.tolist() == [f"{TEST}/{TEST}{index:08d}.jpg" for index in range(2)]
+    expected = [picture_of(wnid, index) for wnid in TRAIN for index in range(2)]
+    np.testing.assert_array_equal(data.train.images, expected)
+    assert data.normalization == ((120.396, 115.594, 104.540), (70.682, 68.276, 72.545))
+    assert mini_imagenet.Builder.CROP_SIZE == 80
+
+
+def test_both_layouts_give_the_same_splits(tmp_path):
+    make_folders(tmp_path / "folders")
+    make_csv_files(tmp_path / "csv")
+    one, other = load(tmp_path / "folders"), load(tmp_path / "csv")
+    for split in datasets.META_SPLITS:
+        assert one.split(split).fingerprint == other.split(split).fingerprint
+
+
+@pytest.mark.parametrize("make", [make_folders, make_csv_files])
+def test_the_published_lists_win_over_folders_and_csv_files(root, make, caplog):
+    make(root, {"train": (TRAIN[0], TEST), "val": (TRAIN[1],), "test": (VALIDATION,)})
+    data = load(root)
+    assert [data.split(split).class_names for split in datasets.META_SPLITS] == [TRAIN, (VALIDATION,), (TEST,)]
+    moved = (
+        f"{root} puts ['n01558993', 'n01855672', 'n01930112'] into other splits than the published ones, which count."
+    )
+    assert moved in caplog.messages
+
+
+def test_counts_other_than_the_published_are_warned_of(root, caplog):
+    make_folders(root)
+    configure(root)
+    assert caplog.messages == [
+        f"{root} has {{'train': 2, 'validation': 1, 'test': 1}} classes of 2 to 2 pictures; mini-ImageNet has "
+        "{'train': 64, 'validation': 16, 'test': 20} of 600."
+    ]
+
+
+def test_the_published_counts_are_not_warned_of(root, caplog, monkeypatch):
+    monkeypatch.setattr(mini_imagenet, "PICTURES_PER_CLASS", 1)
+    train = [f"n{number:08d}" for number in range(64)]
+    make_folders(root, {"train": train, "val": mini_imagenet.VALIDATION_CLASSES, "test": mini_imagenet.TEST_CLASSES}, 1)
+    configure(root)
+    assert not caplog.messages
+
+
+def test_pictures_of_another_size_are_scaled(root):
+    make_folders(root)
+    draw(root / "test" / TEST / "z.JPEG", np.full((200, 300, 3), 9, np.uint8))
+    np.testing.assert_array_equal(load(root).test.images[-1], np.full((84, 84, 3), 9))
+
+
+def test_hidden_files_are_passed_over(root):
+    make_folders(root)
+    for name in (".DS_Store", "train/.DS_Store", f"train/{TRAIN[0]}/._a.jpg", "train/.cache/a.jpg"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).touch()
+    assert len(configure(root).pictures["train"]) == 4
+
+
+def test_a_class_may_be_spread_over_both_validation_folders(root):
+    make_folders(root)
+    draw(root / "validation" / TRAIN[0] / "more.jpg", picture_of(TRAIN[0], 9))
+    assert [picture.id for picture in configure(root).pictures["train"]][-1] == f"{TRAIN[0]}/more.jpg"
+
+
+def test_another_or_a_changed_folder_is_prepared_anew(tmp_path):
+    make_folders(tmp_path / "one")
+    make_folders(tmp_path / "other", pictures=1)
+    one, other = load(tmp_path / "one"), load(tmp_path / "other")
+    assert one.version != other.version
+    assert (len(one.train.labels), len(other.train.labels)) == (4, 2)
+    assert load(tmp_path / "one").version == one.version
+    draw(tmp_path / "one" / "test" / TEST / "new.jpg", picture_of(TEST, 5))
+    assert len(load(tmp_path / "one").test.labels) == 3
+
+
+def test_a_folder_must_be_named(tmp_path):
+    complaint = (
+        r"data_dir is required for 'mini_imagenet'\. .*https://image-net\.org .*train\.csv, val\.csv and test\.csv"
+    )
+    with pytest.raises(InputError, match=complaint + r".* or train\|val\|test/<wnid>/\*\.jpg\.$"):
+        datasets.load("mini_imagenet", None, str(tmp_path))
+
+
+def test_options_are_refused(root):
+    with pytest.raises(InputError, match=r"Data set 'mini_imagenet' takes no options; got \['image_size'\]\."):
+        datasets.load("mini_imagenet", str(root), str(root), {"image_size": 32})
+
+
+def test_neither_layout_is_refused(root):
+    with pytest.raises(InputError, match=r"mini has no folder for test, train, validation\. ImageNet's licence"):
+        configure(root)
+
+
+def test_a_missing_split_folder_is_named(root):
+    make_folders(root, {"train": TRAIN, "val": (VALIDATION,)})
+    with pytest.raises(InputError, match=r"mini has no folder for test\. "):
+        configure(root)
+
+
+def test_missing_csv_files_are_named(root):
+    make_csv_files(root, {"train": TRAIN})
+    with pytest.raises(
+        InputError, match=r"mini has images but no test\.csv, val\.csv; put it beside the folder images"
+    ):
+        configure(root)
+
+
+def test_a_split_without_its_published_classes_is_refused(root):
+    make_folders(root, {"train": TRAIN, "val": (VALIDATION,), "test": ("n00000001",)})
+    with pytest.raises(InputError, match=r"mini has no pictures of the test classes; add the published classes\."):
+        configure(root)
+
+
+def test_a_class_folder_without_pictures_is_named(root):
+    make_folders(root)
+    (root / "train" / "n00000001").mkdir()
+    with pytest.raises(InputError, match=r"Class folder .*train/n00000001 has no pictures; add them or remove"):
+        configure(root)
+
+
+def test_a_class_folder_of_another_name_is_named(root):
+    make_folders(root)
+    (root / "train" / "goose").mkdir()
+    with pytest.raises(
+        InputError, match=r"Class folder .*train/goose must be called by a WordNet id, such as n01532829"
+    ):
+        configure(root)
+
+
+def test_the_same_picture_in_two_folders_is_named(root):
+    make_folders(root, {**GIVEN, "test": (TEST, TRAIN[0])})
+    with pytest.raises(
+        InputError, match=r"mini has n01532829/n0153282900000000\.jpg more than once; remove all but one"
+    ):
+        configure(root)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("", r"train\.csv must have the columns filename,label; its first line is None\."),
+        (
+            "file,class\na,b\n",
+            r"train\.csv must have the columns filename,label; its first line is \['file', 'class'\]",
+        ),
+        ("filename,label\na.jpg\n", r"train\.csv line 2 must have a filename and a label; got \['a\.jpg', None\]\."),
+        ("filename,label\na.jpg,n01532829,x\n", r"train\.csv line 2 must have a filename and a label; got"),
+        (
+            "filename,label\n,n01532829\n",
+            r"train\.csv line 2 must have a filename and a label; got \['', 'n01532829'\]",
+        ),
+        ("filename,label\na.jpg,goose\n", r"train\.csv line 2 has the label 'goose'; a WordNet id, such as n01532829,"),
+        ("filename,label\na.jpg,n01532829\n", r"train\.csv line 2 names a\.jpg, which is not in .*images; add the pic"),
+        ('filename,label\n"a.jpg,n01532829\n', r"train\.csv is not a readable csv file \(unexpected end of data\)"),
+        ("filename,label\n\xff", r"train\.csv is not a readable csv file \(.*can't decode byte.*\); fetch it again\."),
+    ],
+)
+def test_csv_files_that_cannot_be_used_are_named(root, content, complaint):
+    make_csv_files(root)
+    (root / "train.csv").write_text(content, encoding="latin-1")
+    with pytest.raises(InputError, match=complaint):
+        configure(root)
+
+
+def test_a_picture_under_two_labels_is_named(root):
+    make_csv_files(root)
+    with (root / "train.csv").open("a") as file:
+        file.write(f"{TEST}00000000.jpg,{TRAIN[0]}\n")
+    with pytest.raises(
+        InputError, match=r"mini has .*images/n0193011200000000\.jpg more than once; remove all but one"
+    ):
+        configure(root)
+
+
+def test_csv_files_may_begin_with_a_byte_order_mark(root):
+    make_csv_files(root)
+    content = (root / "train.csv").read_text()
+    (root / "train.csv").write_text(content, encoding="utf-8-sig")
+    assert len(configure(root).pictures["train"]) == 4
+
+
+def test_a_broken_picture_is_named(root):
+    make_folders(root)
+    (root / "val" / VALIDATION / "bad.jpg").write_bytes(b"\xff\xd8")
+    with pytest.raises(
+        InputError, match=r"n01855672/bad\.jpg cannot be read as a picture \(.*\); replace or remove it\."
+    ):
+        load(root)

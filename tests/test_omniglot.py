@@ -1,0 +1,209 @@
+"""Omniglot: tiny archives in the published layout, and the published ones where they are at hand."""
+
+import io
+import os
+import tempfile
+import zipfile
+from collections import Counter
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from sib_tf import datasets
+from sib_tf.datasets import omniglot
+from sib_tf.errors import InputError
+
+REAL = Path(os.environ.get("SIB_DATA_DIR", Path(__file__).parents[2] / "shared" / "data")) / "omniglot"
+BACKGROUND = ("Greek/character01", "Greek/character02", "Sanskrit/character01")
+EVALUATION = ("Tengwar/character01",)
+
+
+def drawing(character: str, index: int) -> np.ndarray:
+    """105 x 105 pixels, bool, True where the paper shows."""
+    seed = sum(character.encode()) + 1000 * index
+    return np.random.default_rng(seed).random((105, 105)) > 0.1
+
+
+def png(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8) * 255).convert("1").save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def members(top: str, characters, drawings: int = 2) -> dict[str, bytes]:
+    return {
+        f"{top}/{character}/{index:04d}_01.png": png(drawing(character, index))
+        for character in characters
+        for index in range(drawings)
+    }
+
+
+def write(path: Path, content: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+
+
+def make_archives(root: Path) -> None:
+    write(root / omniglot.BACKGROUND, members("images_background", BACKGROUND))
+    write(root / omniglot.EVALUATION, members("images_evaluation", EVALUATION))
+
+
+def load(root: Path) -> datasets.MetaDataset:
+    return datasets.load("omniglot", str(root), str(root / "cache"))
+
+
+def box_average(pixels: np.ndarray, size: int) -> np.ndarray:
+    """Averages the 3 x 3 to 4 x 4 pixels whose centres fall into each new pixel, `[size, size]` float."""
+    # A centre on the border between two, as the middle one is, counts to the first.
+    falls_into = np.ceil((np.arange(len(pixels)) + 0.5) * size / len(pixels)) - 1
+    weights = falls_into == np.arange(size)[:, None]
+    weights = weights / weights.sum(1, keepdims=True)
+    return weights @ pixels @ weights.T
+
+
+class OmniglotTest(tfds.testing.DatasetBuilderTestCase):
+    """tensorflow-datasets' own battery on tiny archives, which also checks that their addresses have checksums."""
+
+    DATASET_CLASS = omniglot.Builder
+    SPLITS = {"train": 4, "validation": 2, "test": 2}
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.EXAMPLE_DIR = cls.enterClassContext(tempfile.TemporaryDirectory())
+        make_archives(Path(cls.EXAMPLE_DIR))
+
+    def _get_dl_download_result(self, url):
+        self._add_url(url)
+        return self.dummy_data / PurePosixPath(url).name
+
+
+def test_drawings_are_averaged_and_split_by_alphabet(tmp_path):
+    make_archives(tmp_path)
+    data = load(tmp_path)
+    assert data.train.class_names == BACKGROUND[:2]
+    assert data.validation.class_names == BACKGROUND[2:]
+    assert data.test.class_names == EVALUATION
+    assert data.train.labels.tolist() == [0, 0, 1, 1]
+    assert data.train.ids.tolist() == [f"{name}/{index:04d}_01" for name in BACKGROUND[:2] for index in range(2)]
+    assert data.train.images.shape == (4, 32, 32, 3)
+    expected = [box_average(drawing(name, index) * 255.0, 32) for name in BACKGROUND[:2] for index in range(2)]
+    # Pillow rounds after rows and again after columns.
+    np.testing.assert_allclose(data.train.images, np.stack([expected] * 3, -1), atol=1.01)
+
+
+def test_the_order_of_the_archive_does_not_matter(tmp_path):
+    for name, turn in (("one", 1), ("other", -1)):
+        (tmp_path / name).mkdir()
+        make_archives(tmp_path / name)
+        content = members("images_background", BACKGROUND)
+        write(tmp_path / name / omniglot.BACKGROUND, dict(list(content.items())[::turn]))
+    one, other = load(tmp_path / "one"), load(tmp_path / "other")
+    for split in datasets.META_SPLITS:
+        assert one.split(split).fingerprint == other.split(split).fingerprint
+        assert one.split(split).ids.tolist() == other.split(split).ids.tolist()
+
+
+def test_members_that_are_no_drawings_are_passed_over(tmp_path):
+    make_archives(tmp_path)
+    with zipfile.ZipFile(tmp_path / omniglot.BACKGROUND, "a") as archive:
+        archive.writestr("__MACOSX/images_background/Greek/character01/._0000_01.png", b"")
+        archive.writestr("images_background/Greek/character01/notes.txt", b"")
+        archive.mkdir("images_background/Greek/character03")
+    assert len(load(tmp_path).train.labels) == 4
+
+
+@pytest.mark.parametrize("name", [omniglot.BACKGROUND, omniglot.EVALUATION])
+def test_a_missing_archive_is_named(tmp_path, name):
+    make_archives(tmp_path)
+    (tmp_path / name).rename(tmp_path / "omniglot.zip")
+    complaint = rf"data_dir .* has no {name}; put it there \(from https://github\.com/.*/{name}\) or name the folder"
+    with pytest.raises(InputError, match=complaint):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("name", [omniglot.BACKGROUND, omniglot.EVALUATION])
+def test_a_truncated_archive_is_named(tmp_path, name):
+    make_archives(tmp_path)
+    content = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match=rf"{name} is damaged \(File is not a zip file\); fetch it again\."):
+        load(tmp_path)
+
+
+def test_a_damaged_member_is_named(tmp_path):
+    make_archives(tmp_path)
+    path = tmp_path / omniglot.EVALUATION
+    content = bytearray(path.read_bytes())
+    content[200:220] = bytes(20)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"Tengwar/character01/0000_01\.png in .*evaluation\.zip cannot be read \(.*"):
+        load(tmp_path)
+
+
+def test_a_member_that_is_no_picture_is_named(tmp_path):
+    make_archives(tmp_path)
+    write(tmp_path / omniglot.EVALUATION, {"images_evaluation/Tengwar/character01/1.png": b"no picture"})
+    with pytest.raises(InputError, match=r"character01/1\.png in .* cannot be read \(.*\); fetch the archive again\."):
+        load(tmp_path)
+
+
+def test_an_archive_of_another_layout_is_refused(tmp_path):
+    make_archives(tmp_path)
+    write(tmp_path / omniglot.EVALUATION, {"Tengwar/1.png": png(drawing("x", 0))})
+    with pytest.raises(
+        InputError, match=r"evaluation\.zip has no drawings of test alphabets, called <archive>/<alphabet>"
+    ):
+        load(tmp_path)
+
+
+def test_the_same_archive_twice_is_refused(tmp_path):
+    make_archives(tmp_path)
+    (tmp_path / omniglot.EVALUATION).write_bytes((tmp_path / omniglot.BACKGROUND).read_bytes())
+    with pytest.raises(
+        InputError, match=r"Meta-splits must have disjoint classes; data set 'omniglot' has \['Greek/ch"
+    ):
+        load(tmp_path)
+
+
+def test_without_a_folder_the_archives_are_downloaded(tmp_path, monkeypatch):
+    make_archives(tmp_path)
+    monkeypatch.setattr(tfds.download.DownloadManager, "download", lambda self, url: tmp_path / PurePosixPath(url).name)
+    assert datasets.load("omniglot", None, str(tmp_path / "cache")).test.class_names == EVALUATION
+
+
+def test_a_failed_download_says_how_to_do_without(tmp_path, monkeypatch):
+    def fail(self, url):
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(tfds.download.DownloadManager, "download", fail)
+    complaint = (
+        r"^Downloading https://.*background\.zip failed \(ConnectionError\); fetch images_background\.zip by other "
+    )
+    with pytest.raises(InputError, match=complaint + r"means and name its folder with --data_dir\.$"):
+        datasets.load("omniglot", None, str(tmp_path))
+
+
+def test_options_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"Data set 'omniglot' takes no options; got \['image_size'\]\."):
+        datasets.load("omniglot", str(tmp_path), str(tmp_path), {"image_size": 64})
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"the published Omniglot archives are not in {REAL}; set SIB_DATA_DIR")
+def test_the_published_archives_have_the_published_counts():
+    characters = {}
+    for name in (omniglot.BACKGROUND, omniglot.EVALUATION):
+        with zipfile.ZipFile(REAL / name) as archive:
+            paths = [PurePosixPath(member) for member in archive.namelist() if member.endswith(".png")]
+        characters[name] = Counter(path.parts[1:3] for path in paths)
+        assert set(characters[name].values()) == {20}
+    assert [len(counts) for counts in characters.values()] == [964, 659]
+    background, evaluation = ({alphabet for alphabet, _ in counts} for counts in characters.values())
+    assert len(background - omniglot.VALIDATION_ALPHABETS) == 24
+    assert len(background & omniglot.VALIDATION_ALPHABETS) == 6
+    assert len(evaluation) == 20
+    assert not background & evaluation
