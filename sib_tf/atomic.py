@@ -81,7 +81,9 @@ def _make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"Cannot create the folder {path} ({error.strerror}); name one that can be written.") from error
+        raise InputError(
+            f"Cannot create the folder {path} ({error.strerror}); name one that can be written."
+        ) from error
 
 
 def _umask() -> int:

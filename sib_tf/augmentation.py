@@ -45,9 +45,7 @@ def random_crop(images: tf.Tensor, size: int, padding: int, seed: tf.Tensor) -> 
     corner = tf.cast(corner * tf.cast(room, tf.float32), tf.int32)
     window = tf.range(size)
     images = tf.gather(images, corner[:, :1] + window, axis=1, batch_dims=1)
-    return tf.gather(
-        images, tf.repeat((corner[:, 1:] + window)[:, None], size, axis=1), axis=2, batch_dims=2
-    )
+    return tf.gather(images, tf.repeat((corner[:, 1:] + window)[:, None], size, axis=1), axis=2, batch_dims=2)
 
 
 def random_mirror(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:

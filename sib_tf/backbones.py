@@ -2,17 +2,22 @@
 
 Normalisation is the first layer, so that whoever holds a backbone's file need not know its mean and deviation.
 The layers are those of the released code: batch normalisation with epsilon 1e-5 and momentum 0.9, convolutions
-without bias in the residual network. Departure: features of conv4 are flattened in [height, width, channel] order
-(the released code: [channel, height, width]), and the moving variance is that of the batch, without Bessel's
-correction; neither changes what can be learned.
+without bias. Departure: features of conv4 are flattened in [height, width, channel] order (the released code:
+[channel, height, width]), which changes nothing that can be learned.
 """
+
+import os
+from pathlib import Path
 
 import keras
 import numpy as np
 
+from sib_tf import atomic, checkpoints
 from sib_tf.config import BackboneConfig
+from sib_tf.errors import InputError
 from sib_tf.layers import FusedBatchNormalization
 
+FILE = "backbone.keras"
 _BATCH_NORM = {"momentum": 0.9, "epsilon": 1e-5}
 
 
@@ -41,9 +46,23 @@ def feature_dim(config: BackboneConfig) -> int:
     return 64 * config.width
 
 
+def load(folder: str | os.PathLike) -> tuple[keras.Model, BackboneConfig]:
+    """Loads the backbone of a finished or running pre-training from its folder.
+
+    Raises:
+        InputError: the folder has no backbone, or a damaged one.
+    """
+    folder = Path(folder)
+    record = atomic.read_json(folder / checkpoints.CONFIG, "Configuration")
+    if not isinstance(record, dict) or "backbone" not in record:
+        raise InputError(f"{folder / checkpoints.CONFIG} describes no backbone; name the folder of a pre-training.")
+    config = BackboneConfig.from_dict(record["backbone"], folder / checkpoints.CONFIG)
+    return checkpoints.load_model(folder / FILE), config
+
+
 def _conv4(x, width: int):
     for block in range(4):
-        x = keras.layers.Conv2D(width, 3, padding="same", name=f"block{block}_conv")(x)
+        x = keras.layers.Conv2D(width, 3, padding="same", use_bias=False, name=f"block{block}_conv")(x)
         x = FusedBatchNormalization(name=f"block{block}_norm", **_BATCH_NORM)(x)
         # ReLU after pooling gives what ReLU before it does, at a quarter of the work.
         x = keras.layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
@@ -52,7 +71,7 @@ def _conv4(x, width: int):
 
 
 def _wide_resnet(x, depth: int, width: int):
-    """Pre-activation residual network (Zagoruyko and Komodakis, 2016); strides 1, 2, 2 up to 32 pixels, else 2, 2, 2."""
+    """Pre-activation residual network (Zagoruyko, Komodakis 2016); strides 1, 2, 2 up to 32 pixels, then 2, 2, 2."""
     strides = (1, 2, 2) if x.shape[1] <= 32 else (2, 2, 2)
     x = _conv(16, 3, 1, "stem")(x)
     for group, stride in enumerate(strides):

@@ -10,6 +10,8 @@ from sib_tf import atomic
 from sib_tf.errors import InputError
 
 CONFIG = "config.json"
+BEST = "best.keras"
+LAST = "last.keras"
 
 
 def claim_folder(folder: str | os.PathLike, record: dict) -> None:

@@ -119,6 +119,28 @@ class EpisodeSpec(Record):
         """Rows of the padded query set."""
         return self.way[1] * self.query[1]
 
+    def fixed_way(self) -> int:
+        """Returns the way, if all episodes have the same.
+
+        Raises:
+            InputError: it is a range.
+        """
+        low, high = self.way
+        require("way", f"{low}-{high}", low == high, "one number for gradient_network=joint (per_class takes any way)")
+        return high
+
+    def describe(self) -> str:
+        """Returns the specification in a few words, as reports print it."""
+        way, shot, query = (
+            str(low) if low == high else f"{low}-{high}" for low, high in (self.way, self.shot, self.query)
+        )
+        text = f"{way}-way {shot}-shot, {query} queries a class"
+        if self.query_distribution == "dirichlet":
+            text += f" on average, Dirichlet({self.dirichlet_alpha:g})"
+            if self.balanced_fraction:
+                text += f", {100 * self.balanced_fraction:g} % balanced"
+        return text
+
 
 @dataclasses.dataclass(frozen=True)
 class BackboneConfig(Record):

@@ -69,15 +69,17 @@ class EpisodeSampler:
         labels: `[pictures]` integers, the class of every row of the split.
         spec: what the episodes look like.
         seed: in `[0, 2**63)`; episode i of a seed is the same for ever.
+        views: how often the table holds each picture, one view after the other; every draw picks a view.
 
     Raises:
         InputError: too few classes or pictures for `spec`; the message says what there is and what is needed.
     """
 
-    def __init__(self, labels: np.ndarray, spec: EpisodeSpec, seed: int):
+    def __init__(self, labels: np.ndarray, spec: EpisodeSpec, seed: int, views: int = 1):
         if not 0 <= seed < 2**63:
             raise InputError(f"seed must be in [0, 2**63); got {seed}.")
-        self.spec, self.seed = spec, seed
+        self.spec, self.seed, self.views = spec, seed, views
+        self._pictures = len(labels)
         labels = np.asarray(labels)
         order = np.argsort(labels, kind="stable")
         _, starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)
@@ -130,6 +132,8 @@ class EpisodeSampler:
         depth = spec.shot[1] + counts.max()
         columns = _draw(random, self._sizes[classes], self._sizes.max(), depth)
         rows = self._members[classes[:, :, None], columns]  # [episodes, way, depth], distinct within a class
+        if self.views > 1:
+            rows = rows + self._pictures * random.randint(self.views, size=rows.shape).astype(np.int32)
         position = np.arange(depth)
         is_support = (position < shot[:, None, None]) & in_episode[:, :, None]
         is_query = (position >= shot[:, None, None]) & (position < (shot[:, None] + counts)[:, :, None])

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from sib_tf.config import SIBConfig
 from sib_tf.episodes import EpisodeRows
 from sib_tf.errors import InputError
 from sib_tf.sib import SIB
@@ -91,15 +92,13 @@ def _measure_batch(model: SIB, table, way: int, rows: EpisodeRows):
     logits = [model.classify(theta, episode.query, class_mask) for theta in path]
     weights = tf.cast(episode.query_mask, tf.float32)
     weights /= tf.maximum(tf.reduce_sum(weights, axis=1, keepdims=True), 1.0)
-    hits = tf.stack([tf.argmax(l, axis=-1, output_type=tf.int32) == episode.query_labels for l in logits])
+    hits = tf.stack([tf.argmax(x, axis=-1, output_type=tf.int32) == episode.query_labels for x in logits])
     loss = keras.losses.sparse_categorical_crossentropy(episode.query_labels, logits[-1], from_logits=True)
     return tf.reduce_sum(tf.cast(hits, tf.float32) * weights, axis=-1), tf.reduce_sum(loss * weights, axis=-1)
 
 
 def prototypes(feature_dim: int, way: int) -> SIB:
     """Returns the model that classifies by nearest prototypes: SIB with K = 0, untrained."""
-    from sib_tf.config import SIBConfig
-
     model = SIB(SIBConfig(feature_dim=feature_dim, way=way, num_steps=0))
     model.build()
     return model
@@ -110,3 +109,40 @@ def mean_and_ci95(values: np.ndarray) -> tuple[float, float]:
     values = np.asarray(values, dtype=np.float64)
     spread = values.std(ddof=1) if len(values) > 1 else 0.0
     return float(values.mean()), float(1.96 * spread / np.sqrt(len(values)))
+
+
+def summary(evaluation: Evaluation, baseline: Evaluation) -> dict:
+    """Returns the figures of `metrics.json`: means and 95 % half-widths over episodes, in [0, 1].
+
+    Args:
+        evaluation: of the model.
+        baseline: of nearest prototypes on the same episodes; differences are paired, episode by episode.
+    """
+    final, prototype = evaluation.accuracy[-1], baseline.accuracy[-1]
+    figures = {"accuracy": final, "baseline_accuracy": prototype, "difference": final - prototype}
+    figures["difference_to_step_0"] = final - evaluation.accuracy[0]
+    result = {}
+    for name, values in figures.items():
+        result[name], half = mean_and_ci95(values)
+        result["ci95" if name == "accuracy" else f"{name.removesuffix('_accuracy')}_ci95"] = half
+    steps = [mean_and_ci95(values) for values in evaluation.accuracy]
+    result["accuracy_by_step"] = [mean for mean, _ in steps]
+    result["ci95_by_step"] = [half for _, half in steps]
+    result["loss"] = float(evaluation.loss.mean())
+    result["seconds"] = evaluation.seconds
+    return result
+
+
+def compare(metrics: dict, accuracy: np.ndarray, other: dict, other_accuracy: np.ndarray) -> dict:
+    """Returns the paired difference to another run's accuracies `[episodes]` on the same episodes.
+
+    Raises:
+        InputError: the other run's episodes are not the same.
+    """
+    if metrics["episode_hash"] != other.get("episode_hash"):
+        raise InputError(
+            f"compare_to must be of the same episodes ({metrics['episode_hash'][:12]}); it is of "
+            f"{str(other.get('episode_hash'))[:12]}. Evaluate both with the same data set, flags and seed."
+        )
+    difference, half = mean_and_ci95(accuracy - other_accuracy)
+    return {"accuracy": other["accuracy"], "difference": difference, "difference_ci95": half}

@@ -1,8 +1,9 @@
 """Stage 2: meta-training of the SIB model on cached features, through its K unrolled steps."""
 
+import csv
 import dataclasses
+import io
 import os
-import time
 from pathlib import Path
 
 import keras
@@ -10,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from sib_tf import checkpoints
+from sib_tf import atomic, checkpoints, report
 from sib_tf.config import MetaTrainConfig, SIBConfig
 from sib_tf.episodes import EpisodeRows, EpisodeSampler, fingerprint, stream
 from sib_tf.errors import InputError
@@ -40,7 +41,7 @@ def meta_train(
     """
     output_dir = Path(output_dir)
     train, validation = cache.table("train"), cache.table("validation")
-    sampler = EpisodeSampler(cache.labels("train"), config.episodes, config.seed)
+    sampler = EpisodeSampler(cache.labels("train"), config.episodes, config.seed, cache.views)
     rows = EpisodeSampler(cache.labels("validation"), config.validation, VALIDATION_SEED).sample(
         config.validation_episodes
     )
@@ -59,7 +60,7 @@ def run_record(cache: FeatureCache, model_config: SIBConfig, config: MetaTrainCo
     return {
         "model": dataclasses.asdict(model_config),
         "meta_training": dataclasses.asdict(config),
-        "features": cache.manifest,
+        "features": cache.identity,
         "validation_episode_hash": episode_hash,
     }
 
@@ -159,11 +160,22 @@ class _Run:
                 target = min(step - step % config.validate_every + config.validate_every, config.steps)
                 losses = self._advance(batches, step, target, progress)
                 accuracy = self._validate(target)
+                self._log({"step": target, "loss": losses.mean(), "validation_accuracy": accuracy})
                 tf.summary.scalar("loss", losses.mean(), target)
                 tf.summary.scalar("validation_accuracy", accuracy, target)
                 progress.set_postfix(
                     loss=f"{losses.mean():.3f}", val=f"{100 * accuracy:.2f}%", best=f"{100 * self.best:.2f}%"
                 )
+
+    def _log(self, row: dict) -> None:
+        """Adds a row to `history.csv`; rows of steps that a broken-off run took twice are dropped."""
+        path = self.output_dir / "history.csv"
+        rows = [old for old in report.read_history(path) if int(old["step"]) < row["step"]] + [row]
+        text = io.StringIO()
+        table = csv.DictWriter(text, list(row), lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        atomic.write_text(path, text.getvalue())
 
     def _advance(self, batches: "_Batches", step: int, target: int, progress: tqdm) -> np.ndarray:
         losses = []
@@ -185,10 +197,10 @@ class _Run:
         model = self.trainer.model
         accuracy, _ = mean_and_ci95(self.evaluator(model).accuracy[-1])
         if accuracy > self.best:
-            checkpoints.save_model(model, self.output_dir / "best.keras")
+            checkpoints.save_model(model, self.output_dir / checkpoints.BEST)
             self.best_so_far.assign(accuracy)
         self.step.assign(step)
-        checkpoints.save_model(model, self.output_dir / "last.keras")
+        checkpoints.save_model(model, self.output_dir / checkpoints.LAST)
         self.state.save()
         return accuracy
 

@@ -47,9 +47,7 @@ def pretrain(
     model = keras.Sequential([backbone, CosineClassifier(len(data.train.class_names), name="classifier")])
     steps = len(data.train.labels) // config.batch_size
     if steps < 1:
-        raise InputError(
-            f"batch_size {config.batch_size} is more than the {len(data.train.labels)} training pictures."
-        )
+        raise InputError(f"batch_size {config.batch_size} is more than the {len(data.train.labels)} training pictures.")
     model.compile(
         CoupledDecaySGD(learning_rate(config, steps), coupled_weight_decay=config.weight_decay),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -73,9 +71,7 @@ def pretrain(
     return keeper.best
 
 
-def training_batches(
-    data: MetaDataset, size: int, config: PretrainConfig, first_epoch: int = 0
-) -> tf.data.Dataset:
+def training_batches(data: MetaDataset, size: int, config: PretrainConfig, first_epoch: int = 0) -> tf.data.Dataset:
     """Yields (`[batch, size, size, 3]` float32 pictures, `[batch]` labels), from `first_epoch` to the last.
 
     The order of an epoch depends on (seed, epoch) alone and a batch's augmentation on (seed, step) alone, so that a
@@ -153,7 +149,7 @@ class _KeepBest(keras.callbacks.Callback):
     def __init__(self, data: MetaDataset, backbone: keras.Model, model: keras.Model, output_dir: Path):
         super().__init__()
         self.data, self.backbone = data, backbone
-        self.path = output_dir / "backbone.keras"
+        self.path = output_dir / backbones.FILE
         self.epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.best_so_far = tf.Variable(0.0, trainable=False)
         self.state = checkpoints.TrainingState(

@@ -146,7 +146,9 @@ class SIB(keras.Model):
 
     def _query_count(self, query_units, query_mask):
         if query_mask is None:
-            return float(query_units.shape[1]) if query_units.shape[1] else ops.cast(ops.shape(query_units)[1], "float32")
+            return (
+                float(query_units.shape[1]) if query_units.shape[1] else ops.cast(ops.shape(query_units)[1], "float32")
+            )
         return ops.maximum(ops.sum(ops.cast(query_mask, "float32"), axis=1), 1.0)[:, None, None]
 
 

@@ -64,8 +64,8 @@ def test_grey_becomes_three_equal_channels(tmp_path):
 
 def test_16_bit_grey_is_scaled_not_cut(tmp_path):
     # 65535 / 257 = 255: each 8-bit grey g is the 16-bit grey 257 g.
-    path = save(tmp_path / "a.png", np.array([[0, 257, 257 * 128, 65535, 256]], np.uint16))
-    assert read_picture(path)[0, :, 0].tolist() == [0, 1, 128, 255, 1]
+    path = save(tmp_path / "a.png", np.array([[0, 257, 257 * 128, 65535, 128, 129]], np.uint16))
+    assert read_picture(path)[0, :, 0].tolist() == [0, 1, 128, 255, 0, 1]
 
 
 def test_one_bit_pictures_are_black_and_white(tmp_path):

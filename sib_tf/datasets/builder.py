@@ -17,8 +17,6 @@ class FewShotBuilder(tfds.core.GeneratorBasedBuilder):
     `NORMALIZATION`: the published (mean, std) per channel on the 0-255 scale.
     """
 
-    # tensorflow-datasets must not list these abstract bases as data sets of their own.
-    SKIP_REGISTERING = True
     IMAGE_SIZE: int | None = None
     NORMALIZATION: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     HOMEPAGE = ""

@@ -30,8 +30,8 @@ SCRIPTS = {
     "LATIN": ("Latin", "train"),
     "CANADIAN SYLLABICS": ("Canadian_Aboriginal", "train"),
 }
-# Cosine distance between two letters' `appearance`, in [0, 1]. By eye, pairs below it are mostly one shape in two sizes,
-# or with and without a serif or a short tail (o O, T and T with a hook); pairs above it differ by a dot at least.
+# Cosine distance between two letters' `appearance`, in [0, 1]. By eye, pairs below it are mostly one shape in two
+# sizes, or with and without a serif or a short tail (o O, T and T with a hook); those above differ by a dot at least.
 MIN_DISTANCE = 0.06
 _BOX = 20
 _MARGIN = 2

@@ -8,19 +8,22 @@ from PIL import Image, ImageDraw, ImageFilter
 from sib_tf.datasets import glyph_fonts
 from sib_tf.datasets.glyph_alphabets import Letter
 
-# The strengths below are set such that nearest prototypes of a conv4 trained for a few minutes are right about two
-# times out of three (5-way 1-shot, validation scripts), while most pictures stay legible.
-_SIZE_RANGE = (0.6, 0.85)  # Longer side of the letter, as a fraction of the picture.
-_MAX_SHIFT = 0.7  # As a fraction of the room that the letter leaves on each side.
-_MAX_ROTATION = math.radians(15)
-_MAX_SHEAR = 0.2
-_MAX_STRETCH = 1.2
+# Each picture draws its difficulty from [0, 1], which scales the strengths below: easy pictures let a backbone learn
+# within minutes, hard ones leave the unlabelled queries something to add. Set such that nearest prototypes of a conv4
+# are right about two times out of three (5-way 1-shot, validation scripts), while most pictures stay legible.
+_MAX_SIZE = 0.85  # Longer side of the letter, as a fraction of the picture.
+_MAX_SHRINKING = 0.4  # Of that side, likewise.
+_MAX_ROTATION = math.radians(30)
+_MAX_SHEAR = 0.35
+_MAX_STRETCH = 1.35
+_MAX_SHIFT = 1.0  # As a fraction of the room that the letter leaves on each side.
 _MAX_STROKE = 1.0  # 1: a stroke grows, or loses, half a pixel on both sides.
-_MIN_CONTRAST = 80.0  # By which the ground is lighter than the ink, in luma, 0-255.
-_TEXTURE_COLOR_RANGE = 40.0
-_OCCLUDER_COUNTS = (0, 0, 1)
-_MAX_BLUR = 0.6
-_MAX_NOISE = 15.0
+_MAX_OCCLUDERS = 2
+_MAX_OCCLUSION = 0.7  # Probability of each occluder.
+_MAX_BLUR = 0.9
+_MAX_NOISE = 35.0
+_MIN_CONTRAST = 70.0  # By which the ground is lighter than the ink, in luma, 0-255.
+_TEXTURE_COLOR_RANGE = 50.0
 _LUMA = np.array([0.299, 0.587, 0.114])
 # Shapes are drawn twice as large as the picture and then averaged.
 _SUPERSAMPLING = 2
@@ -44,35 +47,38 @@ def draw(letter: Letter, index: int, size: int, seed: int) -> np.ndarray:
     # The key names the class, the counter's highest word the picture: streams of 2**192 numbers that never overlap.
     random = np.random.RandomState(np.random.Philox(key=[seed, letter.code_point], counter=[0, 0, 0, index]))
     face = letter.faces[random.randint(len(letter.faces))]
-    coverage = _stroke(_pose(glyph_fonts.ink(face, letter.code_point), size, random), random)
+    difficulty = random.uniform()
+    coverage = _stroke(_pose(glyph_fonts.ink(face, letter.code_point), size, difficulty, random), random)
     ink, ground, second = _colors(random)
     weave = _texture(size, random)[..., None]
     picture = ground + weave * (second - ground)
     picture += _shrink(coverage)[..., None] * (ink - picture)
-    picture = _occlude(picture, random)
-    picture += random.normal(0.0, random.uniform(0.0, _MAX_NOISE), picture.shape)
+    picture = _blur(_occlude(picture, difficulty, random), difficulty, random)
+    picture += random.normal(0.0, random.uniform(0.0, difficulty * _MAX_NOISE), picture.shape)
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
 
-def _pose(ink: Image.Image, size: int, random: np.random.RandomState) -> Image.Image:
+def _pose(ink: Image.Image, size: int, difficulty: float, random: np.random.RandomState) -> Image.Image:
     """Turns, scales, shears and shifts the letter; returns its coverage 0-255, supersampled."""
     canvas = size * _SUPERSAMPLING
-    angle = random.uniform(-_MAX_ROTATION, _MAX_ROTATION)
-    shear = random.uniform(-_MAX_SHEAR, _MAX_SHEAR)
-    stretch = math.exp(random.uniform(-1, 1) * math.log(_MAX_STRETCH))
-    wanted = canvas * random.uniform(*_SIZE_RANGE)
-    scale = wanted / max(ink.size)
-    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    forward = scale * turn @ np.array([[stretch, shear], [0.0, 1 / stretch]])
+    angle, shear, stretch, *shift = random.uniform(-difficulty, difficulty, 5)
+    turn = _rotation(angle * _MAX_ROTATION)
+    scale = canvas * (_MAX_SIZE - random.uniform(0.0, difficulty) * _MAX_SHRINKING) / max(ink.size)
+    aspect = _MAX_STRETCH**stretch
+    forward = scale * turn @ np.array([[aspect, shear * _MAX_SHEAR], [0.0, 1 / aspect]])
     # What room the letter leaves is where it may lie; a letter larger than the picture stays in the middle.
     extent = np.abs(forward) @ ink.size
     room = np.maximum(canvas - extent, 0.0) / 2
-    centre = canvas / 2 + random.uniform(-_MAX_SHIFT, _MAX_SHIFT, 2) * room
+    centre = canvas / 2 + np.array(shift) * _MAX_SHIFT * room
     # Pillow asks for the way back, from the picture's pixels to the drawing's.
     back = np.linalg.inv(forward)
     offset = np.array(ink.size) / 2 - back @ centre
     coefficients = (*back[0], offset[0], *back[1], offset[1])
     return ink.transform((canvas, canvas), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
+
+
+def _rotation(angle: float) -> np.ndarray:
+    return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
 
 
 def _stroke(coverage: Image.Image, random: np.random.RandomState) -> Image.Image:
@@ -106,16 +112,20 @@ def _texture(size: int, random: np.random.RandomState) -> np.ndarray:
     return 0.5 + 0.5 * np.sin(2 * math.pi * waves * ramp + random.uniform(0, 2 * math.pi) * (kind > 0))
 
 
-def _occlude(picture: np.ndarray, random: np.random.RandomState) -> np.ndarray:
-    """Lays bars and blobs of any colour over the picture and blurs all of it."""
+def _occlude(picture: np.ndarray, difficulty: float, random: np.random.RandomState) -> np.ndarray:
+    """Lays bars and blobs of any one colour over the picture."""
     size = len(picture)
     shapes = Image.new("L", (size * _SUPERSAMPLING,) * 2)
     pen = ImageDraw.Draw(shapes)
-    for _ in range(_OCCLUDER_COUNTS[random.randint(len(_OCCLUDER_COUNTS))]):
+    for _ in range(random.binomial(_MAX_OCCLUDERS, difficulty * _MAX_OCCLUSION)):
         (_bar if random.randint(2) else _blob)(pen, shapes.width, random)
-    picture = picture + _shrink(shapes)[..., None] * (random.uniform(0, 255, 3) - picture)
-    blurred = Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
-    return np.asarray(blurred.filter(ImageFilter.GaussianBlur(random.uniform(0, _MAX_BLUR))), np.float64)
+    return picture + _shrink(shapes)[..., None] * (random.uniform(0, 255, 3) - picture)
+
+
+def _blur(picture: np.ndarray, difficulty: float, random: np.random.RandomState) -> np.ndarray:
+    whole = Image.fromarray(np.clip(picture, 0, 255).astype(np.uint8))
+    blurred = whole.filter(ImageFilter.GaussianBlur(random.uniform(0, difficulty * _MAX_BLUR)))
+    return np.asarray(blurred, np.float64)
 
 
 def _bar(pen: ImageDraw.ImageDraw, canvas: int, random: np.random.RandomState) -> None:

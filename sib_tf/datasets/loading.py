@@ -51,6 +51,7 @@ class MetaDataset:
         train, validation, test: the meta-splits.
         normalization: (mean, std), three numbers each, on the 0-255 scale: the published ones where there are some,
             otherwise those of the training pictures.
+        picture_size: side in pixels of the pictures that backbones are meant to take, at most the stored side.
     """
 
     name: str
@@ -59,6 +60,7 @@ class MetaDataset:
     validation: Split
     test: Split
     normalization: tuple[tuple[float, ...], tuple[float, ...]]
+    picture_size: int
 
     def __post_init__(self):
         names = [set(self.split(split).class_names) for split in META_SPLITS]
@@ -108,7 +110,8 @@ def load(
     train, validation, test = (_read(builder, split) for split in META_SPLITS)
     version = str(builder.version) if config is None else f"{config.name}-{builder.version}"
     normalization = builder.NORMALIZATION or channel_statistics(train.images)
-    return MetaDataset(name, version, train, validation, test, normalization)
+    size = getattr(builder, "CROP_SIZE", train.images.shape[1])
+    return MetaDataset(name, version, train, validation, test, normalization, size)
 
 
 def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

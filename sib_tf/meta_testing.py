@@ -1,0 +1,153 @@
+"""A meta-test from folders to files: loads model and features, measures, and writes metrics, figures and a report."""
+
+import dataclasses
+import io
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+
+from sib_tf import atomic, checkpoints, evaluation, report
+from sib_tf.config import EpisodeSpec
+from sib_tf.episodes import EpisodeSampler, fingerprint
+from sib_tf.errors import InputError
+from sib_tf.features import FeatureCache
+from sib_tf.sib import SIB
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MetaTest:
+    """What a meta-test measured.
+
+    Attributes:
+        metrics: the content of `metrics.json`.
+        accuracy: `[K + 1, episodes]` in [0, 1], the model after every step.
+        baseline: `[episodes]`, nearest prototypes.
+    """
+
+    metrics: dict
+    accuracy: np.ndarray
+    baseline: np.ndarray
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes `path` (JSON), and beside it the accuracies of every episode (.npz) and a figure (.png)."""
+        path = Path(path)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, accuracy=self.accuracy, baseline=self.baseline)
+        with atomic.new_file(path.with_suffix(".npz")) as partial:
+            partial.write_bytes(buffer.getvalue())
+        report.accuracy_figure(self.metrics, self.accuracy, self.baseline, path.with_suffix(".png"))
+        atomic.write_json(path, self.metrics)
+
+    def report(
+        self, folder: str | os.PathLike, model_dir: str | os.PathLike, backbone_dir: str | os.PathLike | None
+    ) -> Path:
+        """Writes `report.md` and its figures into `folder`; returns the page's path."""
+        folder = Path(folder)
+        figures = {"Accuracy after every step, and paired differences": "accuracy.png"}
+        report.accuracy_figure(self.metrics, self.accuracy, self.baseline, folder / "accuracy.png")
+        pretraining = report.read_history(Path(backbone_dir) / "history.csv") if backbone_dir else []
+        meta_training = report.read_history(Path(model_dir) / "history.csv")
+        if pretraining or meta_training:
+            report.training_figure(pretraining, meta_training, folder / "training.png")
+            figures["Training curves"] = "training.png"
+        return report.write(folder, self.metrics, figures)
+
+
+def meta_test(
+    features_dir: str | os.PathLike,
+    model_dir: str | os.PathLike,
+    spec: EpisodeSpec,
+    episodes: int = 2000,
+    seed: int = 0,
+    split: str = "test",
+    compare_to: str | os.PathLike | None = None,
+) -> MetaTest:
+    """Measures the best model of `model_dir` on a fixed list of episodes, paired with nearest prototypes.
+
+    Args:
+        features_dir: a feature cache of the backbone that the model was meta-trained with.
+        model_dir: a meta-training's folder.
+        spec: what the episodes look like.
+        episodes: length of the list.
+        seed: of the list.
+        split: "test" or "validation".
+        compare_to: `metrics.json` of another meta-test of the same episodes.
+
+    Raises:
+        InputError: model and features do not belong together, or the split is too small for `spec`.
+    """
+    cache = FeatureCache.open(features_dir)
+    model, record = load_model(model_dir)
+    _check_backbone(record, cache, model_dir)
+    rows = EpisodeSampler(cache.labels(split), spec, seed).sample(episodes)
+    evaluator = evaluation.Evaluator(cache.table(split), rows)
+    found = evaluator(model)
+    baseline = evaluator(evaluation.prototypes(cache.feature_dim, spec.way[1]))
+    metrics = {
+        **evaluation.summary(found, baseline),
+        "episodes": episodes,
+        "seed": seed,
+        "split": split,
+        "episode_spec": spec.describe(),
+        "episode_hash": fingerprint(rows),
+        "model": dataclasses.asdict(model.config),
+        "dataset": cache.manifest["dataset"],
+        "backbone": cache.manifest["backbone"],
+        "hardware": f"{os.cpu_count()} cores, {platform.machine()}",
+    }
+    if compare_to is not None:
+        metrics["comparison"] = _compare(metrics, found.accuracy[-1], Path(compare_to))
+    metrics["summary"] = _in_words(metrics)
+    return MetaTest(metrics, found.accuracy, baseline.accuracy[-1])
+
+
+def load_model(model_dir: str | os.PathLike) -> tuple[SIB, dict]:
+    """Loads the best model of a meta-training's folder, and the folder's record.
+
+    Raises:
+        InputError: the folder holds no finished validation, or damaged files.
+    """
+    folder = Path(model_dir)
+    record = atomic.read_json(folder / checkpoints.CONFIG, "Configuration")
+    if not isinstance(record, dict) or "model" not in record:
+        raise InputError(f"{folder / checkpoints.CONFIG} describes no SIB model; name the folder of a meta-training.")
+    return checkpoints.load_model(folder / checkpoints.BEST, SIB), record
+
+
+def _check_backbone(record: dict, cache: FeatureCache, model_dir: str | os.PathLike) -> None:
+    trained_with = record.get("features", {}).get("backbone")
+    if trained_with is not None and trained_with != cache.manifest["backbone"]:
+        raise InputError(
+            f"The model in {model_dir} was meta-trained on features of another backbone than those in {cache.folder}; "
+            "extract features with that backbone."
+        )
+
+
+def _compare(metrics: dict, accuracy: np.ndarray, path: Path) -> dict:
+    other = atomic.read_json(path, "compare_to")
+    try:
+        with np.load(path.with_suffix(".npz")) as arrays:
+            other_accuracy = arrays["accuracy"][-1]
+    except (OSError, KeyError, ValueError) as error:
+        raise InputError(f"{path.with_suffix('.npz')} cannot be read ({error}); evaluate that model again.") from error
+    return evaluation.compare(metrics, accuracy, other, other_accuracy)
+
+
+def _in_words(metrics: dict) -> str:
+    def percent(name, half):
+        return f"{100 * metrics[name]:.2f} +-{100 * metrics[half]:.2f}"
+
+    text = (
+        f"{metrics['dataset']['name']}, {metrics['episode_spec']}: SIB (K = {metrics['model']['num_steps']}) "
+        f"{percent('accuracy', 'ci95')} %, nearest prototypes {percent('baseline_accuracy', 'baseline_ci95')} %, "
+        f"paired difference {percent('difference', 'difference_ci95')} points "
+        f"({metrics['episodes']} {metrics['split']} episodes, seed {metrics['seed']})."
+    )
+    if comparison := metrics.get("comparison"):
+        text += (
+            f" Against {100 * comparison['accuracy']:.2f} % of the other model: "
+            f"{100 * comparison['difference']:+.2f} +-{100 * comparison['difference_ci95']:.2f} points."
+        )
+    return text

@@ -1,0 +1,154 @@
+"""The released PyTorch code's checkpoints, read into our models: weights only, nothing in the file is executed."""
+
+import os
+import re
+from collections.abc import Mapping
+
+import keras
+import numpy as np
+
+from sib_tf import backbones
+from sib_tf.config import BackboneConfig, SIBConfig
+from sib_tf.errors import InputError
+from sib_tf.sib import SIB
+
+State = Mapping[str, np.ndarray]
+
+
+def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict]:
+    """Reads a `.pth` file of either kind: `netFeatBest` (a backbone) or `netSIBBest` (backbone and head).
+
+    Returns:
+        (backbone state, head): the head is `{}` for a backbone alone, otherwise it has `state` and `num_steps`.
+
+    Raises:
+        InputError: PyTorch is not installed, or the file is damaged, or holds more than weights, or something else.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError("Reading .pth files needs PyTorch: pip install 'sib_tf[torch]'.") from error
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"checkpoint {path} does not exist.") from error
+    except Exception as error:  # torch raises many kinds for damaged or unsafe files.
+        raise InputError(
+            f"checkpoint {path} is damaged or holds more than weights ({type(error).__name__}); only files of the "
+            "released code are read."
+        ) from error
+    if not isinstance(content, Mapping):
+        raise InputError(f"checkpoint {path} holds a {type(content).__name__}, not weights by name.")
+    if "netFeat" not in content:
+        return _arrays(content, path), {}
+    missing = {"SIB", "nbStep"} - set(content)
+    if missing:
+        raise InputError(f"checkpoint {path} lacks {sorted(missing)}.")
+    return _arrays(content["netFeat"], path), {
+        "state": _arrays(content["SIB"], path),
+        "num_steps": int(content["nbStep"]),
+    }
+
+
+def backbone(state: State, image_size: int, mean, std) -> tuple[keras.Model, BackboneConfig]:
+    """Builds the backbone whose PyTorch state is given; its kind, depth and width follow from the names and shapes.
+
+    Args:
+        state: arrays in PyTorch's layout, by PyTorch's names.
+        image_size: side of its pictures in pixels (the file does not say).
+        mean, std: normalisation per channel on the 0-255 scale (the file does not say).
+
+    Raises:
+        InputError: names or shapes are of no backbone that the released code has.
+    """
+    if "conv_blocks.0.layers.Conv.weight" in state:
+        width = len(state["conv_blocks.0.layers.Conv.weight"])
+        config = BackboneConfig(name="conv4", width=width, image_size=image_size, mean=mean, std=std)
+        names = {f"block{i}_conv": f"conv_blocks.{i}.layers.Conv" for i in range(4)}
+        names |= {f"block{i}_norm": f"conv_blocks.{i}.layers.BatchNorm" for i in range(4)}
+    elif "block1.layer.0.conv1.weight" in state:
+        blocks = 1 + max(int(m[1]) for name in state if (m := re.match(r"block1\.layer\.(\d+)\.", name)))
+        width = len(state["block1.layer.0.conv1.weight"]) // 16
+        config = BackboneConfig(
+            name="wide_resnet", width=width, depth=6 * blocks + 4, image_size=image_size, mean=mean, std=std
+        )
+        names = {"stem": "conv1", "head_norm": "bn1"}
+        for group in range(3):
+            for block in range(blocks):
+                ours, theirs = f"group{group}_block{block}", f"block{group + 1}.layer.{block}"
+                names |= {f"{ours}_{i}_norm": f"{theirs}.bn{i}" for i in (1, 2)}
+                names |= {f"{ours}_conv{i}": f"{theirs}.conv{i}" for i in (1, 2)}
+                names[f"{ours}_shortcut"] = f"{theirs}.convShortcut"
+    else:
+        raise InputError(f"checkpoint has no backbone of the released code; its names begin with {sorted(state)[:3]}.")
+    model = backbones.build(config)
+    for layer in model.layers:
+        if layer.weights and layer.name in names:
+            layer.set_weights(_layer_weights(layer, state, names[layer.name]))
+    return model, config
+
+
+def head(state: State, num_steps: int, inner_learning_rate: float, channels: int | None) -> SIB:
+    """Builds the SIB model whose PyTorch state is given.
+
+    Args:
+        state: arrays by the released code's names.
+        num_steps: K.
+        inner_learning_rate: eta (the file does not say; the released code's is 1e-3).
+        channels: of a conv4 backbone, whose features the released code flattens in [channel, height, width] order:
+            the learned vector a is put into our [height, width, channel] order. None: no order to change.
+    """
+    scale = _get(state, "wnLayerFavg.weight").reshape(-1)
+    if channels is not None:
+        scale = channels_last(scale, channels)
+    config = SIBConfig(
+        feature_dim=len(scale),
+        way=_get(state, "dni.layer3.weight").shape[0],
+        num_steps=num_steps,
+        inner_learning_rate=inner_learning_rate,
+        hidden_units=_get(state, "dni.layer1.0.weight").shape[0],
+    )
+    model = SIB(config)
+    model.build()
+    model.initialization.feature_scale.assign(scale)
+    model.logit_scale.assign(_get(state, "scale_cls").reshape(()))
+    model.logit_bias.assign(_get(state, "bias").reshape(()))
+    network = model.gradient_network
+    for layer, name in ((network.dense1, "layer1.0"), (network.dense2, "layer2.0"), (network.dense3, "layer3")):
+        layer.set_weights([_get(state, f"dni.{name}.weight").T, _get(state, f"dni.{name}.bias")])
+    for layer, name in ((network.norm1, "layer1.2"), (network.norm2, "layer2.2")):
+        layer.set_weights([_get(state, f"dni.{name}.weight"), _get(state, f"dni.{name}.bias")])
+    return model
+
+
+def channels_last(features: np.ndarray, channels: int) -> np.ndarray:
+    """Reorders flattened features `[..., channels * side * side]` from [C, H, W] to [H, W, C]."""
+    side = int((features.shape[-1] // channels) ** 0.5)
+    square = features.reshape(*features.shape[:-1], channels, side, side)
+    return np.moveaxis(square, -3, -1).reshape(features.shape)
+
+
+def _layer_weights(layer: keras.layers.Layer, state: State, name: str) -> list[np.ndarray]:
+    weight = _get(state, f"{name}.weight")
+    if isinstance(layer, keras.layers.Conv2D):
+        values = [weight.transpose(2, 3, 1, 0)]
+    else:
+        values = [weight, *(_get(state, f"{name}.{part}") for part in ("bias", "running_mean", "running_var"))]
+    for value, variable in zip(values, layer.weights, strict=True):
+        if value.shape != tuple(variable.shape):
+            raise InputError(f"checkpoint has {name} of shape {value.shape}; {tuple(variable.shape)} is needed.")
+    return values
+
+
+def _get(state: State, name: str) -> np.ndarray:
+    try:
+        return state[name]
+    except KeyError:
+        raise InputError(f"checkpoint lacks {name}; it is not a whole file of the released code.") from None
+
+
+def _arrays(state, path) -> dict[str, np.ndarray]:
+    try:
+        return {name.removeprefix("module."): value.numpy() for name, value in state.items()}
+    except AttributeError as error:
+        raise InputError(f"checkpoint {path} holds values that are not tensors.") from error

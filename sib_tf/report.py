@@ -1,0 +1,116 @@
+"""Reports: figures as PNG and a page of Markdown, from the metrics of a run."""
+
+import csv
+import os
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # Figures go to files; no screen is needed.
+import matplotlib.pyplot as plt
+import numpy as np
+
+from sib_tf import atomic
+from sib_tf.errors import InputError
+
+_ADAPTED, _BASELINE = "#0b6e4f", "#b3541e"
+
+
+def accuracy_figure(metrics: dict, accuracy: np.ndarray, baseline: np.ndarray, path: str | os.PathLike) -> None:
+    """Draws accuracy after every step with its band, and the paired differences over episodes.
+
+    Args:
+        metrics: as in `metrics.json`.
+        accuracy: `[K + 1, episodes]` in [0, 1].
+        baseline: `[episodes]`, nearest prototypes on the same episodes.
+        path: where the PNG goes.
+    """
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.4), layout="constrained")
+    steps = np.arange(len(accuracy))
+    mean, half = (100 * np.array(metrics[name]) for name in ("accuracy_by_step", "ci95_by_step"))
+    left.fill_between(steps, mean - half, mean + half, color=_ADAPTED, alpha=0.25, lw=0)
+    left.plot(steps, mean, "o-", color=_ADAPTED, label="SIB after k steps")
+    level = 100 * metrics["baseline_accuracy"]
+    left.axhline(level, color=_BASELINE, ls="--", label="nearest prototypes")
+    left.axhspan(
+        level - 100 * metrics["baseline_ci95"], level + 100 * metrics["baseline_ci95"], color=_BASELINE, alpha=0.15
+    )
+    left.set(xlabel="synthetic-gradient steps k", ylabel="accuracy in %", xticks=steps, title="Accuracy, 95 % bands")
+    left.legend(frameon=False)
+    difference = 100 * (accuracy[-1] - baseline)
+    right.hist(difference, bins=min(40, max(5, len(np.unique(difference)))), color=_ADAPTED, alpha=0.8)
+    right.axvline(0, color="black", lw=0.8)
+    right.axvline(100 * metrics["difference"], color=_BASELINE, ls="--")
+    right.set(xlabel="difference to prototypes in points", ylabel="episodes", title="The same episodes, paired")
+    _save(figure, path)
+
+
+def training_figure(pretraining: list[dict], meta_training: list[dict], path: str | os.PathLike) -> None:
+    """Draws the curves of both stages from their histories (rows of `history.csv`; either may be empty)."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    epochs = [float(row["epoch"]) + 1 for row in pretraining]
+    _curve(axes[0], epochs, pretraining, "val_prototype_accuracy", "epoch", "Backbone: prototypes, validation classes")
+    steps = [float(row["step"]) for row in meta_training]
+    _curve(axes[1], steps, meta_training, "validation_accuracy", "outer step", "SIB: validation episodes")
+    _save(figure, path)
+
+
+def read_history(path: str | os.PathLike) -> list[dict]:
+    """Returns the rows of a `history.csv`; an empty list where there is none."""
+    path = Path(path)
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def write(folder: str | os.PathLike, metrics: dict, figures: dict[str, str]) -> Path:
+    """Writes `report.md` into `folder`; the figures, by caption, lie there already. Returns its path."""
+    spec = metrics["episode_spec"]
+    lines = [
+        f"# SIB on {metrics['dataset']['name']}",
+        "",
+        f"{metrics['summary']}",
+        "",
+        "| | accuracy | 95 % interval |",
+        "|---|---|---|",
+        _row("nearest prototypes (K = 0)", metrics["baseline_accuracy"], metrics["baseline_ci95"]),
+        *(
+            _row(f"SIB after k = {k}", mean, half)
+            for k, (mean, half) in enumerate(zip(metrics["accuracy_by_step"], metrics["ci95_by_step"], strict=True))
+        ),
+        _row("difference to prototypes, same episodes", metrics["difference"], metrics["difference_ci95"]),
+        "",
+        f"Episodes: {metrics['episodes']} of the {metrics['split']} split, {spec}; seed {metrics['seed']}, "
+        f"hash `{metrics['episode_hash'][:16]}`.",
+        f"Model: {metrics['model']['gradient_network']}, K = {metrics['model']['num_steps']}, "
+        f"eta = {metrics['model']['inner_learning_rate']:g}.",
+        f"Time: {metrics['seconds']:.1f} s on {metrics['hardware']}.",
+        "",
+    ]
+    for caption, name in figures.items():
+        lines += [f"![{caption}]({name})", "", f"*{caption}*", ""]
+    path = Path(folder) / "report.md"
+    atomic.write_text(path, "\n".join(lines))
+    return path
+
+
+def _row(name: str, mean: float, half: float) -> str:
+    return f"| {name} | {100 * mean:.2f} % | +-{100 * half:.2f} |"
+
+
+def _curve(axis, x: list[float], rows: list[dict], name: str, label: str, title: str) -> None:
+    if not rows:
+        axis.text(0.5, 0.5, "no history here", ha="center", transform=axis.transAxes)
+    axis.plot(x, [100 * float(row[name]) for row in rows], color=_ADAPTED)
+    axis.set(xlabel=label, ylabel="accuracy in %", title=title)
+
+
+def _save(figure, path: str | os.PathLike) -> None:
+    try:
+        with atomic.new_file(path) as partial:
+            figure.savefig(partial, dpi=130, format="png")
+    except OSError as error:
+        raise InputError(f"{path} cannot be written ({error}).") from error
+    finally:
+        plt.close(figure)

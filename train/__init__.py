@@ -1,0 +1,1 @@
+"""Entry points: each defines flags, builds a configuration, and calls one function of the library."""

@@ -1,0 +1,75 @@
+"""What every entry point does the same: parse flags, keep TensorFlow quiet, say errors in one line.
+
+Importing this module is cheap, and so is importing an entry point: TensorFlow is loaded when the flags are right.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import flags
+
+from sib_tf.errors import InputError
+
+USAGE_ERROR = 2
+
+
+def run(main: Callable[[], None], values: flags.FlagValues, description: str, argv: Sequence[str] | None = None) -> int:
+    """Parses flags and runs `main`; returns the exit code.
+
+    0: done; 2: something the user gave cannot be used, and one line on standard error says what and the way out;
+    130: interrupted.
+
+    Args:
+        main: the entry point's work.
+        values: the entry point's own flags (not absl's global ones, so that several can be imported together).
+        description: what `--help` prints above the flags.
+        argv: the arguments with the program's name in front; None: `sys.argv`.
+    """
+    argv = list(sys.argv if argv is None else argv)
+    if {"--help", "-h", "-help"} & set(argv[1:]):
+        print(f"{description}\n\nFlags (also in a file, with --flagfile=FILE):\n{values.get_help()}")
+        return 0
+    _quiet_tensorflow()
+    try:
+        _parse(values, argv)
+        main()
+    except InputError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def number_range(name: str, text: str) -> tuple[int, int]:
+    """Parses "5" or "5-20" into (low, high).
+
+    Raises:
+        InputError: neither; names the flag.
+    """
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", text.strip())
+    if not match:
+        raise InputError(f"{name} must be a whole number, or a range such as 5-20; got {text!r}.")
+    low, high = match.groups()
+    return int(low), int(high or low)
+
+
+def _parse(values: flags.FlagValues, argv: list[str]) -> None:
+    values.unparse_flags()
+    try:
+        rest = values(argv)
+    except flags.Error as error:
+        raise InputError(str(error).replace("\n", " ")) from error
+    except OSError as error:  # A flagfile that is not there.
+        raise InputError(str(error)) from error
+    if len(rest) > 1:
+        raise InputError(f"Arguments are flags of the form --name=value; got {' '.join(rest[1:])!r}.")
+
+
+def _quiet_tensorflow() -> None:
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # The faster CPU kernels, which TensorFlow turns on by itself only where the processor has AVX512-VNNI.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

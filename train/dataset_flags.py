@@ -1,0 +1,41 @@
+"""The flags that name a data set, shared by the entry points that read pictures."""
+
+from absl import flags
+
+from sib_tf.config import DATASETS
+
+
+def define(values: flags.FlagValues) -> None:
+    """Defines --dataset, --data_dir, --cache_dir and the options of the user's own pictures on `values`."""
+    flags.DEFINE_enum("dataset", None, DATASETS, "Data set.", flag_values=values)
+    flags.mark_flag_as_required("dataset", flag_values=values)
+    flags.DEFINE_string(
+        "data_dir", None, "Folder with the archives or pictures; only read. Default: download.", flag_values=values
+    )
+    flags.DEFINE_string(
+        "cache_dir",
+        None,
+        "Folder for prepared data sets. Default: $TFDS_DATA_DIR, or else ~/tensorflow_datasets.",
+        flag_values=values,
+    )
+    flags.DEFINE_integer(
+        "stored_size", 32, "folder only: side in pixels that pictures are scaled to.", 16, flag_values=values
+    )
+    flags.DEFINE_enum(
+        "on_broken", "refuse", ("refuse", "skip"), "folder only: what a broken picture does.", flag_values=values
+    )
+    flags.DEFINE_integer("split_seed", 0, "folder only: seed of the split by class.", 0, flag_values=values)
+
+
+def load(values: flags.FlagValues):
+    """Loads the data set that the flags name; returns a `sib_tf.datasets.MetaDataset`."""
+    from sib_tf import datasets
+
+    options = None
+    if values.dataset == "folder":
+        options = {
+            "image_size": values.stored_size,
+            "on_broken": values.on_broken,
+            "split_seed": values.split_seed,
+        }
+    return datasets.load(values.dataset, values.data_dir, values.cache_dir, options)

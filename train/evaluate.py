@@ -1,0 +1,50 @@
+"""Meta-tests a SIB model against nearest prototypes on the same episodes, after every step k.
+
+    python -m train.evaluate --features_dir=RUN/features --model_dir=RUN/sib --way=5 --shot=1 --episodes=2000 \\
+        --output=RUN/metrics.json
+
+Writes metrics.json, a figure and the accuracies of every episode beside it; --report=FOLDER adds a page.
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from train import cli, episode_flags
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", flag_values=FLAGS)
+flags.DEFINE_string("model_dir", None, "Folder of a meta-training.", flag_values=FLAGS)
+flags.DEFINE_string("output", None, "File for the metrics, ending in .json.", flag_values=FLAGS)
+flags.mark_flags_as_required(["features_dir", "model_dir", "output"], flag_values=FLAGS)
+episode_flags.define(FLAGS)
+flags.DEFINE_integer("episodes", 2000, "Episodes of the fixed list.", 2, flag_values=FLAGS)
+flags.DEFINE_integer("seed", 0, "Seed of the fixed list.", 0, flag_values=FLAGS)
+flags.DEFINE_enum("split", "test", ("validation", "test"), "Classes to measure on.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "compare_to", None, "metrics.json of another evaluation of the same episodes: paired difference.", flag_values=FLAGS
+)
+flags.DEFINE_string("report", None, "Folder for report.md and its figures.", flag_values=FLAGS)
+flags.DEFINE_string("backbone_dir", None, "Folder of the pre-training, for the report's curves.", flag_values=FLAGS)
+
+
+def main() -> None:
+    spec = episode_flags.spec(FLAGS)
+    output = Path(FLAGS.output)
+    if output.suffix != ".json":
+        raise cli.InputError(f"output must end in .json; got {FLAGS.output}.")
+    from sib_tf import meta_testing
+
+    result = meta_testing.meta_test(
+        FLAGS.features_dir, FLAGS.model_dir, spec, FLAGS.episodes, FLAGS.seed, FLAGS.split, FLAGS.compare_to
+    )
+    result.save(output)
+    if FLAGS.report:
+        page = result.report(FLAGS.report, FLAGS.model_dir, FLAGS.backbone_dir)
+    print(result.metrics["summary"])
+    print(f"Metrics: {output}" + (f"\nReport:  {page}" if FLAGS.report else ""))
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, FLAGS, __doc__))

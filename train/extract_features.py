@@ -1,0 +1,38 @@
+"""Embeds every picture of a data set once into a feature cache, which meta-training and evaluation read.
+
+    python -m train.extract_features --dataset=cifar_fs --data_dir=DIR --backbone_dir=RUN/backbone \\
+        --output_dir=RUN/features
+
+A cache that was made from the same data set and backbone is left as it is; any other is made anew.
+"""
+
+import sys
+
+from absl import flags
+
+from train import cli, dataset_flags
+
+FLAGS = flags.FlagValues()
+dataset_flags.define(FLAGS)
+flags.DEFINE_string("backbone_dir", None, "Folder of a pre-training.", flag_values=FLAGS)
+flags.DEFINE_string("output_dir", None, "Folder of the cache.", flag_values=FLAGS)
+flags.mark_flags_as_required(["backbone_dir", "output_dir"], flag_values=FLAGS)
+flags.DEFINE_integer(
+    "views", 1, "Views of each training picture: the plain one and views - 1 augmented ones.", 1, flag_values=FLAGS
+)
+
+
+def main() -> None:
+    from sib_tf import backbones, features
+
+    backbone, _ = backbones.load(FLAGS.backbone_dir)
+    data = dataset_flags.load(FLAGS)
+    made = features.extract(data, backbone, FLAGS.output_dir, FLAGS.views)
+    counts = " + ".join(str(len(data.split(name).labels)) for name in ("train", "validation", "test"))
+    state = "written to" if made else "already in"
+    print(f"Features of {counts} pictures (length {backbone.output_shape[-1]}, {FLAGS.views} views) {state} "
+          f"{FLAGS.output_dir}.")  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, FLAGS, __doc__))

@@ -1,0 +1,57 @@
+"""Turns a .pth file of the released PyTorch code into the folders that our commands read (extra `torch`).
+
+    python -m train.import_checkpoint --checkpoint=netSIBBest.pth --dataset=cifar_fs --output_dir=RUN
+
+writes RUN/backbone and, if the file has a head, RUN/sib. Weights only: nothing in the file is executed.
+"""
+
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from train import cli
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("checkpoint", None, "A netFeatBest or netSIBBest file of the released code.", flag_values=FLAGS)
+flags.DEFINE_string("output_dir", None, "Folder for backbone/ and sib/.", flag_values=FLAGS)
+flags.DEFINE_enum(
+    "dataset",
+    None,
+    ("cifar_fs", "mini_imagenet"),
+    "Data set that it was trained on: gives size and normalisation.",
+    flag_values=FLAGS,
+)
+flags.mark_flags_as_required(["checkpoint", "output_dir", "dataset"], flag_values=FLAGS)
+flags.DEFINE_float(
+    "inner_learning_rate", 1e-3, "eta, which the file does not say. Default: the released code's.", flag_values=FLAGS
+)
+
+
+def main() -> None:
+    import dataclasses
+    import importlib
+
+    from sib_tf import atomic, backbones, checkpoints, features, released
+
+    state, head = released.read_checkpoint(FLAGS.checkpoint)
+    builder = importlib.import_module(f"sib_tf.datasets.{FLAGS.dataset}").Builder
+    size = getattr(builder, "CROP_SIZE", builder.IMAGE_SIZE)
+    model, config = released.backbone(state, size, *builder.NORMALIZATION)
+    imported = {"imported_from": Path(FLAGS.checkpoint).name}
+    folder = Path(FLAGS.output_dir)
+    checkpoints.save_model(model, folder / "backbone" / backbones.FILE)
+    atomic.write_json(folder / "backbone" / checkpoints.CONFIG, {"backbone": dataclasses.asdict(config), **imported})
+    print(f"Backbone {config.name} (width {config.width}, {size} pixels) written to {folder / 'backbone'}.")
+    if head:
+        channels = config.width if config.name == "conv4" else None
+        sib = released.head(head["state"], head["num_steps"], FLAGS.inner_learning_rate, channels)
+        checkpoints.save_model(sib, folder / "sib" / checkpoints.BEST)
+        trained_with = {"backbone": {"name": model.name, "weights": features.weights_fingerprint(model)}}
+        record = {"model": dataclasses.asdict(sib.config), "features": trained_with, **imported}
+        atomic.write_json(folder / "sib" / checkpoints.CONFIG, record)
+        print(f"SIB model ({sib.config.way}-way, K = {sib.config.num_steps}) written to {folder / 'sib'}.")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, FLAGS, __doc__))

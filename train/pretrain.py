@@ -1,0 +1,67 @@
+"""Stage 1: trains a backbone on the meta-training classes.
+
+    python -m train.pretrain --dataset=cifar_fs --data_dir=DIR --backbone=conv4 --output_dir=RUN/backbone
+
+Defaults are the released code's recipe (60 epochs); --schedule=one_cycle --epochs=24 is quicker. Stopped, the same
+command goes on after the last whole epoch.
+"""
+
+import sys
+
+from absl import flags
+
+from sib_tf.config import BACKBONES, SCHEDULES, BackboneConfig, PretrainConfig
+from train import cli, dataset_flags
+
+FLAGS = flags.FlagValues()
+dataset_flags.define(FLAGS)
+flags.DEFINE_enum("backbone", "conv4", BACKBONES, "Kind of backbone.", flag_values=FLAGS)
+flags.DEFINE_integer(
+    "width", None, "conv4: filters (default 64); wide_resnet: widening factor (default 10).", 1, flag_values=FLAGS
+)
+flags.DEFINE_integer("depth", 28, "wide_resnet only: layers, 6 * blocks + 4.", 10, flag_values=FLAGS)
+flags.DEFINE_integer(
+    "image_size", None, "Side in pixels of the backbone's pictures. Default: as stored; mini_imagenet 80.", 16,
+    flag_values=FLAGS,
+)  # fmt: skip
+flags.DEFINE_string("output_dir", None, "Folder of this run.", flag_values=FLAGS)
+flags.mark_flag_as_required("output_dir", flag_values=FLAGS)
+flags.DEFINE_enum("schedule", "paper", SCHEDULES, "Learning rate over the steps.", flag_values=FLAGS)
+flags.DEFINE_float("learning_rate", 0.1, "Highest learning rate.", flag_values=FLAGS)
+flags.DEFINE_integer("epochs", 60, "Passes over the training pictures.", flag_values=FLAGS)
+flags.DEFINE_integer("batch_size", 64, "Pictures per step.", flag_values=FLAGS)
+flags.DEFINE_float("weight_decay", 5e-4, "Coupled weight decay.", flag_values=FLAGS)
+flags.DEFINE_bool("augment", True, "Random crop, colour jitter and mirror.", flag_values=FLAGS)
+flags.DEFINE_bool("mirror", True, "Whether augmentation mirrors; letters should not be.", flag_values=FLAGS)
+flags.DEFINE_float("color_jitter", 0.4, "Range of colour factors, 1 +- this.", flag_values=FLAGS)
+flags.DEFINE_integer("seed", 0, "Seed of weights, order and augmentation.", flag_values=FLAGS)
+
+
+def main() -> None:
+    names = ("schedule", "learning_rate", "epochs", "batch_size", "weight_decay", "augment", "mirror", "color_jitter")
+    config = PretrainConfig(**{name: FLAGS[name].value for name in (*names, "seed")})
+    backbone = _backbone_config()  # Before the data: a wrong flag should not wait for it.
+    data = dataset_flags.load(FLAGS)
+    mean, std = data.normalization
+    size = FLAGS.image_size or data.picture_size
+    from sib_tf import pretraining
+
+    accuracy = pretraining.pretrain(data, backbone(image_size=size, mean=mean, std=std), config, FLAGS.output_dir)
+    print(
+        f"Backbone {FLAGS.backbone} in {FLAGS.output_dir}: nearest prototypes {100 * accuracy:.2f} % on "
+        f"{pretraining.VALIDATION_EPISODES} 5-way 1-shot validation episodes."
+    )
+
+
+def _backbone_config():
+    width = FLAGS.width or (64 if FLAGS.backbone == "conv4" else 10)
+
+    def build(**pictures) -> BackboneConfig:
+        return BackboneConfig(name=FLAGS.backbone, width=width, depth=FLAGS.depth, **pictures)
+
+    build(image_size=FLAGS.image_size or 32)
+    return build
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, FLAGS, __doc__))
