@@ -18,8 +18,10 @@ def new_file(path: str | os.PathLike) -> Iterator[Path]:
     The temporary name keeps the suffixes of `path`, because Keras picks the file format by them.
     """
     path = Path(path)
-    _make_folder(path.parent)
-    handle, name = tempfile.mkstemp(prefix=".partial-", suffix="-" + path.name, dir=path.parent)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file.")
+    with _writing_to(path.parent):
+        handle, name = tempfile.mkstemp(prefix=".partial-", suffix="-" + path.name, dir=path.parent)
     os.close(handle)
     partial = Path(name)
     try:
@@ -34,8 +36,10 @@ def new_file(path: str | os.PathLike) -> Iterator[Path]:
 def new_folder(path: str | os.PathLike) -> Iterator[Path]:
     """Yields an empty temporary folder beside `path`; moves it to `path` (replacing it) if the block ends well."""
     path = Path(path)
-    _make_folder(path.parent)
-    partial = Path(tempfile.mkdtemp(prefix=".partial-", suffix="-" + path.name, dir=path.parent))
+    if path.is_file():
+        raise InputError(f"{path} is a file; name a folder.")
+    with _writing_to(path.parent):
+        partial = Path(tempfile.mkdtemp(prefix=".partial-", suffix="-" + path.name, dir=path.parent))
     try:
         yield partial
         partial.chmod(0o777 & ~_umask())
@@ -77,13 +81,14 @@ def read_json(path: str | os.PathLike, what: str):
         raise InputError(f"{what} {path} is not valid JSON ({error}); write it again or restore it.") from error
 
 
-def _make_folder(path: Path) -> None:
+@contextlib.contextmanager
+def _writing_to(folder: Path) -> Iterator[None]:
+    """Makes `folder` where there is none; a refusal by the system, then or in the block, names it."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
-        raise InputError(
-            f"Cannot create the folder {path} ({error.strerror}); name one that can be written."
-        ) from error
+        raise InputError(f"Cannot write to the folder {folder} ({error.strerror}); name one that can be.") from error
 
 
 def _umask() -> int:

@@ -80,10 +80,12 @@ class TrainingState:
         """
         latest = self._manager.latest_checkpoint
         if latest is None:
+            if (self.folder / "checkpoint").exists():
+                raise InputError(f"{self.folder / 'checkpoint'} is damaged; remove {self.folder} to start anew.")
             return False
         try:
             self._manager.checkpoint.restore(latest).assert_existing_objects_matched()
-        except (tf.errors.OpError, ValueError, AssertionError) as error:
+        except Exception as error:  # TensorFlow raises many kinds for a damaged checkpoint.
             raise InputError(
                 f"Checkpoint {latest} cannot be restored ({type(error).__name__}); remove {self.folder} to start anew."
             ) from error

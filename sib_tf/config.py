@@ -4,6 +4,7 @@ Importing this module is cheap: entry points take their choices and defaults fro
 """
 
 import dataclasses
+import math
 import os
 from collections.abc import Sequence
 from typing import Self
@@ -28,16 +29,28 @@ def as_range(name: str, value: int | Sequence[int]) -> Range:
     Raises:
         InputError: anything else.
     """
-    pair = (value, value) if isinstance(value, int) else tuple(value)
+    pair = tuple(value) if isinstance(value, Sequence) else (value, value)
     if len(pair) != 2 or not all(isinstance(v, int) for v in pair) or not 1 <= pair[0] <= pair[1]:
-        raise InputError(f"{name} must be a whole number of at least 1, or a range low-high of such; got {value}.")
+        given = range_text(pair) if len(pair) == 2 else value
+        raise InputError(f"{name} must be a whole number of at least 1, or a range low-high of such; got {given}.")
     return pair
+
+
+def range_text(pair: Range) -> str:
+    """Returns a range as flags and reports write it: "5", or "5-20"."""
+    low, high = pair
+    return str(low) if low == high else f"{low}-{high}"
 
 
 def require(name: str, value, holds: bool, expected: str) -> None:
     """Raises an InputError naming the argument, the value and what was expected, unless `holds`."""
     if not holds:
         raise InputError(f"{name} must be {expected}; got {value}.")
+
+
+def require_positive(name: str, value: float) -> None:
+    """Raises an InputError unless `value` is above 0 and finite."""
+    require(name, value, 0 < value < math.inf, "above 0 and finite")
 
 
 def require_choice(name: str, value, choices: Sequence[str]) -> None:
@@ -106,7 +119,7 @@ class EpisodeSpec(Record):
         for name in ("way", "shot", "query"):
             object.__setattr__(self, name, as_range(name, getattr(self, name)))
         require_choice("query_distribution", self.query_distribution, QUERY_DISTRIBUTIONS)
-        require("dirichlet_alpha", self.dirichlet_alpha, self.dirichlet_alpha > 0, "above 0")
+        require_positive("dirichlet_alpha", self.dirichlet_alpha)
         require("balanced_fraction", self.balanced_fraction, 0 <= self.balanced_fraction <= 1, "in [0, 1]")
 
     @property
@@ -131,9 +144,7 @@ class EpisodeSpec(Record):
 
     def describe(self) -> str:
         """Returns the specification in a few words, as reports print it."""
-        way, shot, query = (
-            str(low) if low == high else f"{low}-{high}" for low, high in (self.way, self.shot, self.query)
-        )
+        way, shot, query = map(range_text, (self.way, self.shot, self.query))
         text = f"{way}-way {shot}-shot, {query} queries a class"
         if self.query_distribution == "dirichlet":
             text += f" on average, Dirichlet({self.dirichlet_alpha:g})"
@@ -201,10 +212,10 @@ class PretrainConfig(Record):
 
     def __post_init__(self):
         require_choice("schedule", self.schedule, SCHEDULES)
-        require("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
+        require_positive("learning_rate", self.learning_rate)
         require("epochs", self.epochs, self.epochs >= 1, "at least 1")
         require("batch_size", self.batch_size, self.batch_size >= 2, "at least 2 (batch normalisation)")
-        require("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
+        require("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "0 or more and finite")
         require("color_jitter", self.color_jitter, 0 <= self.color_jitter < 1, "in [0, 1)")
         require("seed", self.seed, 0 <= self.seed < 2**31, "in [0, 2**31)")
 
@@ -234,7 +245,7 @@ class SIBConfig(Record):
     def __post_init__(self):
         require("feature_dim", self.feature_dim, self.feature_dim >= 1, "at least 1")
         require("num_steps", self.num_steps, 0 <= self.num_steps <= 100, "in [0, 100] (the steps are unrolled)")
-        require("inner_learning_rate", self.inner_learning_rate, self.inner_learning_rate > 0, "above 0")
+        require_positive("inner_learning_rate", self.inner_learning_rate)
         require_choice("gradient_network", self.gradient_network, GRADIENT_NETWORKS)
         require_choice("step_reduction", self.step_reduction, STEP_REDUCTIONS)
         require("hidden_units", self.hidden_units, self.hidden_units is None or self.hidden_units >= 1, "at least 1")
@@ -281,7 +292,7 @@ class MetaTrainConfig(Record):
         for name in ("steps", "batch_episodes", "validation_episodes", "validate_every", "steps_per_call"):
             require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         require_choice("optimizer", self.optimizer, OPTIMIZERS)
-        require("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0")
+        require_positive("learning_rate", self.learning_rate)
         require("momentum", self.momentum, 0 <= self.momentum < 1, "in [0, 1)")
-        require("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
+        require("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "0 or more and finite")
         require("seed", self.seed, 0 <= self.seed < 2**31, "in [0, 2**31)")

@@ -89,8 +89,7 @@ class EpisodeSampler:
             raise InputError(
                 f"way={spec.way[1]}, shot={spec.shot[1]}, query={spec.query[1]} need {spec.way[1]} classes of at least "
                 f"{spec.shot[1]} + {spec.query[1]} = {needed} pictures; there are {enough.sum()} such classes among "
-                f"{len(sizes)}, whose sizes go from {sizes.min(initial=0)} to {sizes.max(initial=0)}. Ask for less, or "
-                "add pictures."
+                f"{len(sizes)}, the largest of {sizes.max(initial=0)} pictures. Ask for less, or add pictures."
             )
         starts, self._sizes = starts[enough], sizes[enough]
         # [classes, largest]: rows of each class; the tail of smaller classes is never picked.

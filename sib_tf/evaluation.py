@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import time
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -33,39 +32,38 @@ class Evaluation:
 
 
 class Evaluator:
-    """Evaluates SIB models on one fixed list of episodes of one table, compiled once a model.
+    """Evaluates SIB models on one fixed list of episodes, compiled once a model.
 
     Args:
-        table: `[pictures, D]` float32 features of the split.
         rows: the episodes.
     """
 
-    def __init__(self, table, rows: EpisodeRows):
-        self.table = tf.convert_to_tensor(table)
+    def __init__(self, rows: EpisodeRows):
         self.rows = rows
         self.way = int(max(rows.support_labels.max(), rows.query_labels.max())) + 1
         self._compiled: dict[int, tuple[SIB, tf.types.experimental.PolymorphicFunction]] = {}
 
-    def __call__(self, model: SIB) -> Evaluation:
-        """Returns the evaluation of `model`.
+    def __call__(self, model: SIB, table) -> Evaluation:
+        """Returns the evaluation of `model` on features `table` `[pictures, D]` float32 of the episodes' split.
 
         Raises:
             InputError: the model's D or way is not that of the table and the episodes.
         """
-        if model.config.feature_dim != self.table.shape[1]:
+        if model.config.feature_dim != table.shape[1]:
             raise InputError(
                 f"The model was built for features of length {model.config.feature_dim}; these have "
-                f"{self.table.shape[1]}. Evaluate it on features of the backbone that it was meta-trained with."
+                f"{table.shape[1]}. Evaluate it on features of the backbone that it was meta-trained with."
             )
-        measure = self._measure(model)
-        measure(self.rows.part(0, _BATCH))  # Compiles.
+        measure, table = self._measure(model), tf.convert_to_tensor(table)
+        measure(table, self.rows.part(0, _BATCH))  # Compiles.
         start = time.perf_counter()
-        batches = [measure(self._padded(first)) for first in range(0, len(self.rows.support), _BATCH)]
-        accuracy, loss = (np.concatenate([b[i].numpy() for b in batches], axis=-1) for i in (0, 1))
-        count = len(self.rows.support)
-        return Evaluation(
-            accuracy[:, :count].astype(np.float64), loss[:count].astype(np.float64), time.perf_counter() - start
+        batches = [measure(table, self._padded(first)) for first in range(0, len(self.rows.support), _BATCH)]
+        seconds = time.perf_counter() - start
+        hits, loss, queries = (
+            np.concatenate([b[i].numpy() for b in batches], axis=-1)[..., : len(self.rows.support)].astype(np.float64)
+            for i in range(3)
         )
+        return Evaluation(hits / queries, loss / queries, seconds)
 
     def _padded(self, first: int) -> EpisodeRows:
         """The batch from `first` on; the last one is filled up with its own first episode, to keep the shape."""
@@ -78,23 +76,27 @@ class Evaluator:
     def _measure(self, model: SIB):
         # Keyed by identity: the held reference keeps the id from being given to another model.
         if id(model) not in self._compiled:
-            measure = tf.function(functools.partial(_measure_batch, model, self.table, self.way), jit_compile=True)
+            measure = tf.function(functools.partial(_measure_batch, model, self.way), jit_compile=True)
             self._compiled[id(model)] = (model, measure)
         return self._compiled[id(model)][1]
 
 
-def _measure_batch(model: SIB, table, way: int, rows: EpisodeRows):
-    """Accuracy after every k `[K + 1, episodes]` and the loss under theta^K `[episodes]`."""
+def _measure_batch(model: SIB, way: int, table, rows: EpisodeRows):
+    """Queries that are right after every k `[K + 1, episodes]`, summed loss under theta^K and count `[episodes]`."""
     episode = rows.gather(table)
     path, class_mask = model.adapt(
         episode.support, episode.support_labels, episode.query, episode.support_mask, episode.query_mask, way
     )
     logits = [model.classify(theta, episode.query, class_mask) for theta in path]
-    weights = tf.cast(episode.query_mask, tf.float32)
-    weights /= tf.maximum(tf.reduce_sum(weights, axis=1, keepdims=True), 1.0)
-    hits = tf.stack([tf.argmax(x, axis=-1, output_type=tf.int32) == episode.query_labels for x in logits])
-    loss = keras.losses.sparse_categorical_crossentropy(episode.query_labels, logits[-1], from_logits=True)
-    return tf.reduce_sum(tf.cast(hits, tf.float32) * weights, axis=-1), tf.reduce_sum(loss * weights, axis=-1)
+    counts = tf.cast(episode.query_mask, tf.float32)
+    hits = [tf.cast(tf.argmax(x, axis=-1, output_type=tf.int32) == episode.query_labels, tf.float32) for x in logits]
+    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(episode.query_labels, logits[-1])
+    # Sums and counts: whole numbers are exact in float32, their quotients are not.
+    return (
+        tf.stack([tf.reduce_sum(hit * counts, axis=1) for hit in hits]),
+        tf.reduce_sum(loss * counts, axis=1),
+        tf.reduce_sum(counts, axis=1),
+    )
 
 
 def prototypes(feature_dim: int, way: int) -> SIB:

@@ -18,6 +18,8 @@ from sib_tf.errors import InputError
 
 MANIFEST = "manifest.json"
 _FORMAT = 1
+_FILES = tuple(f"{split}_{part}.npy" for split in META_SPLITS for part in ("features", "labels"))
+_FIELDS = {"format", "dataset", "backbone", "views", "feature_dim", "files"}
 _BATCH = 256
 
 
@@ -45,7 +47,7 @@ def weights_fingerprint(model: keras.Model) -> str:
     """SHA-256 of a model's weights, names and shapes: equal fingerprints give equal features."""
     digest = hashlib.sha256()
     for weight in model.weights:
-        value = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
+        value = np.ascontiguousarray(weight.numpy())
         digest.update(f"{weight.path} {value.shape} {value.dtype}".encode())
         digest.update(value)
     return digest.hexdigest()
@@ -74,18 +76,17 @@ class FeatureCache:
         if not (folder / MANIFEST).is_file():
             raise InputError(f"features_dir {folder} holds no feature cache; make one with train.extract_features.")
         manifest = atomic.read_json(folder / MANIFEST, "Feature cache manifest")
-        try:
-            if manifest["format"] != _FORMAT:
-                raise InputError(f"{folder} has cache format {manifest['format']}; this version reads {_FORMAT}.")
-            for name, expected in manifest["files"].items():
-                if not (folder / name).is_file() or _file_hash(folder / name) != expected:
-                    raise InputError(
-                        f"{folder / name} is missing or damaged; make the cache again with train.extract_features."
-                    )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"{folder / MANIFEST} is not whole ({error}); make the cache again with train.extract_features."
-            ) from error
+        if not isinstance(manifest, dict) or not isinstance(manifest.get("files", {}), dict):
+            raise InputError(f"{folder / MANIFEST} is no manifest; make the cache again with train.extract_features.")
+        if missing := sorted(_FIELDS - set(manifest)):
+            raise InputError(f"{folder / MANIFEST} lacks {missing}; make the cache again with train.extract_features.")
+        if manifest["format"] != _FORMAT:
+            raise InputError(f"{folder} has cache format {manifest['format']}; this version reads {_FORMAT}.")
+        for name in _FILES:
+            if not (folder / name).is_file() or _file_hash(folder / name) != manifest["files"].get(name):
+                raise InputError(
+                    f"{folder / name} is missing or damaged; make the cache again with train.extract_features."
+                )
         return cls(folder, manifest)
 
     def table(self, split: str) -> np.ndarray:
@@ -142,7 +143,10 @@ def extract(
     folder = Path(folder)
     if _holds(folder, identity):
         return False
-    if folder.exists() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
+    stored, wanted = data.train.images.shape[1], backbone.input_shape[1]
+    if stored < wanted:
+        raise InputError(f"The backbone takes pictures of {wanted} pixels; those of {data.name} have only {stored}.")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
         raise InputError(f"output_dir {folder} holds other files; name a new folder.")
     with atomic.new_folder(folder) as partial:
         for name in META_SPLITS:

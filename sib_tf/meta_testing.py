@@ -82,9 +82,9 @@ def meta_test(
     model, record = load_model(model_dir)
     _check_backbone(record, cache, model_dir)
     rows = EpisodeSampler(cache.labels(split), spec, seed).sample(episodes)
-    evaluator = evaluation.Evaluator(cache.table(split), rows)
-    found = evaluator(model)
-    baseline = evaluator(evaluation.prototypes(cache.feature_dim, spec.way[1]))
+    evaluator, table = evaluation.Evaluator(rows), cache.table(split)
+    found = evaluator(model, table)
+    baseline = evaluator(evaluation.prototypes(cache.feature_dim, spec.way[1]), table)
     metrics = {
         **evaluation.summary(found, baseline),
         "episodes": episodes,

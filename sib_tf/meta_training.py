@@ -50,7 +50,7 @@ def meta_train(
     model = SIB(model_config)
     model.build()
     trainer = Trainer(model, train, config)
-    run = _Run(trainer, Evaluator(validation, rows), output_dir)
+    run = _Run(trainer, Evaluator(rows), validation, output_dir)
     run.train(sampler)
     return run.best
 
@@ -133,8 +133,8 @@ def outer_optimizer(config: MetaTrainConfig) -> keras.optimizers.Optimizer:
 class _Run:
     """One run in one folder: trains between validations, keeps best and last, shows where it is."""
 
-    def __init__(self, trainer: Trainer, evaluator: Evaluator, output_dir: Path):
-        self.trainer, self.evaluator, self.output_dir = trainer, evaluator, output_dir
+    def __init__(self, trainer: Trainer, evaluator: Evaluator, validation, output_dir: Path):
+        self.trainer, self.evaluator, self.validation, self.output_dir = trainer, evaluator, validation, output_dir
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.best_so_far = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self.state = checkpoints.TrainingState(
@@ -195,7 +195,7 @@ class _Run:
 
     def _validate(self, step: int) -> float:
         model = self.trainer.model
-        accuracy, _ = mean_and_ci95(self.evaluator(model).accuracy[-1])
+        accuracy, _ = mean_and_ci95(self.evaluator(model, self.validation).accuracy[-1])
         if accuracy > self.best:
             checkpoints.save_model(model, self.output_dir / checkpoints.BEST)
             self.best_so_far.assign(accuracy)

@@ -11,7 +11,7 @@ import tensorflow as tf
 from sib_tf import augmentation, backbones, checkpoints, evaluation, features
 from sib_tf.config import BackboneConfig, EpisodeSpec, PretrainConfig
 from sib_tf.datasets import MetaDataset
-from sib_tf.episodes import EpisodeSampler
+from sib_tf.episodes import EpisodeRows, EpisodeSampler
 from sib_tf.errors import InputError
 from sib_tf.layers import CosineClassifier
 from sib_tf.optimizers import CoupledDecaySGD
@@ -31,7 +31,7 @@ def pretrain(
     `training/` (the state after the last epoch: the same call goes on from there), `history.csv`, `tensorboard/`.
 
     Returns:
-        The best validation accuracy (5-way 1-shot, nearest prototypes, fixed episodes), in [0, 1].
+        The best validation accuracy (nearest prototypes on fixed 5-way 1-shot episodes), in [0, 1].
 
     Raises:
         InputError: `output_dir` holds another run, pictures are smaller than the backbone wants, or the loss is NaN.
@@ -41,20 +41,23 @@ def pretrain(
         raise InputError(
             f"image_size {backbone_config.image_size} is more than the stored pictures' {data.train.images.shape[1]}."
         )
+    classes, steps = len(data.train.class_names), len(data.train.labels) // config.batch_size
+    if classes < 2:
+        raise InputError(f"The train split must have at least 2 classes to tell apart; got {classes}.")
+    if steps < 1:
+        raise InputError(f"batch_size {config.batch_size} is more than the {len(data.train.labels)} training pictures.")
+    episodes = _validation_episodes(data)  # Before the folder is claimed: a run that cannot start leaves nothing.
     checkpoints.claim_folder(output_dir, _run_record(data, backbone_config, config))
     keras.utils.set_random_seed(config.seed)
     backbone = backbones.build(backbone_config)
-    model = keras.Sequential([backbone, CosineClassifier(len(data.train.class_names), name="classifier")])
-    steps = len(data.train.labels) // config.batch_size
-    if steps < 1:
-        raise InputError(f"batch_size {config.batch_size} is more than the {len(data.train.labels)} training pictures.")
+    model = keras.Sequential([backbone, CosineClassifier(classes, name="classifier")])
     model.compile(
         CoupledDecaySGD(learning_rate(config, steps), coupled_weight_decay=config.weight_decay),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         jit_compile=False,  # Set apart from "auto", which would differ between machines.
     )
-    keeper = _KeepBest(data, backbone, model, output_dir)
+    keeper = _KeepBest(data, episodes, backbone, model, output_dir)
     first_epoch = keeper.restore()
     if first_epoch < config.epochs:
         model.fit(
@@ -62,6 +65,7 @@ def pretrain(
             epochs=config.epochs,
             initial_epoch=first_epoch,
             steps_per_epoch=steps,
+            shuffle=False,  # The batches are.
             callbacks=[
                 keeper,
                 keras.callbacks.CSVLogger(output_dir / "history.csv", append=first_epoch > 0),
@@ -143,20 +147,34 @@ def _run_record(data: MetaDataset, backbone_config: BackboneConfig, config: Pret
     }
 
 
+def _validation_episodes(data: MetaDataset) -> EpisodeRows:
+    """5-way 1-shot, 15 queries; fewer where the validation classes are few or small, as users' own may be."""
+    sizes = np.bincount(data.validation.labels)
+    if len(sizes) < 2:
+        raise InputError(f"The validation split must have at least 2 classes to tell apart; got {len(sizes)}.")
+    spec = EpisodeSpec(way=min(5, len(sizes)), query=max(1, min(15, int(sizes.min()) - 1)))
+    try:
+        return EpisodeSampler(data.validation.labels, spec, VALIDATION_SEED).sample(VALIDATION_EPISODES)
+    except InputError as error:
+        raise InputError(f"The validation split is too small to choose the best backbone with: {error}") from error
+
+
 class _KeepBest(keras.callbacks.Callback):
     """After every epoch: validates by nearest prototypes, keeps the best backbone, saves the state to go on from."""
 
-    def __init__(self, data: MetaDataset, backbone: keras.Model, model: keras.Model, output_dir: Path):
+    def __init__(
+        self, data: MetaDataset, episodes: EpisodeRows, backbone: keras.Model, model: keras.Model, output_dir: Path
+    ):
         super().__init__()
         self.data, self.backbone = data, backbone
+        self.evaluator = evaluation.Evaluator(episodes)
+        self.prototypes = evaluation.prototypes(backbone.output_shape[-1], self.evaluator.way)
         self.path = output_dir / backbones.FILE
         self.epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.best_so_far = tf.Variable(0.0, trainable=False)
         self.state = checkpoints.TrainingState(
             output_dir / "training", model=model, epoch=self.epoch, best=self.best_so_far
         )
-        sampler = EpisodeSampler(data.validation.labels, EpisodeSpec(), VALIDATION_SEED)
-        self.episodes = sampler.sample(VALIDATION_EPISODES)
 
     @property
     def best(self) -> float:
@@ -167,14 +185,14 @@ class _KeepBest(keras.callbacks.Callback):
         return int(self.epoch.numpy())
 
     def on_epoch_end(self, epoch, logs=None):
-        if not np.isfinite(logs["loss"]):
+        # Pooling and ReLU can hide a NaN from the loss, so the weights are looked at too.
+        if not all(np.isfinite(value).all() for value in (logs["loss"], *self.model.get_weights())):
             raise InputError(
-                f"The loss became {logs['loss']} in epoch {epoch + 1}; lower learning_rate. The state before that "
-                f"epoch and the best backbone are kept in {self.path.parent}."
+                f"The loss ({logs['loss']}) or a weight became NaN or infinite in epoch {epoch + 1}; lower "
+                f"learning_rate. The state before that epoch and the best backbone are kept in {self.path.parent}."
             )
         table = features.embed(self.backbone, self.data.validation.images)
-        prototypes = evaluation.prototypes(table.shape[1], way=5)
-        accuracy = float(evaluation.Evaluator(table, self.episodes)(prototypes).accuracy.mean())
+        accuracy = float(self.evaluator(self.prototypes, table).accuracy[-1].mean())
         logs["val_prototype_accuracy"] = accuracy
         if accuracy > self.best:
             checkpoints.save_model(self.backbone, self.path)

@@ -1,5 +1,6 @@
 """The released PyTorch code's checkpoints, read into our models: weights only, nothing in the file is executed."""
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -46,7 +47,7 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dic
         raise InputError(f"checkpoint {path} lacks {sorted(missing)}.")
     return _arrays(content["netFeat"], path), {
         "state": _arrays(content["SIB"], path),
-        "num_steps": int(content["nbStep"]),
+        "num_steps": _whole_number(content["nbStep"], path),
     }
 
 
@@ -62,13 +63,13 @@ def backbone(state: State, image_size: int, mean, std) -> tuple[keras.Model, Bac
         InputError: names or shapes are of no backbone that the released code has.
     """
     if "conv_blocks.0.layers.Conv.weight" in state:
-        width = len(state["conv_blocks.0.layers.Conv.weight"])
+        width = len(_get(state, "conv_blocks.0.layers.Conv.weight", axes=4))
         config = BackboneConfig(name="conv4", width=width, image_size=image_size, mean=mean, std=std)
         names = {f"block{i}_conv": f"conv_blocks.{i}.layers.Conv" for i in range(4)}
         names |= {f"block{i}_norm": f"conv_blocks.{i}.layers.BatchNorm" for i in range(4)}
     elif "block1.layer.0.conv1.weight" in state:
         blocks = 1 + max(int(m[1]) for name in state if (m := re.match(r"block1\.layer\.(\d+)\.", name)))
-        width = len(state["block1.layer.0.conv1.weight"]) // 16
+        width = len(_get(state, "block1.layer.0.conv1.weight", axes=4)) // 16
         config = BackboneConfig(
             name="wide_resnet", width=width, depth=6 * blocks + 4, image_size=image_size, mean=mean, std=std
         )
@@ -98,26 +99,36 @@ def head(state: State, num_steps: int, inner_learning_rate: float, channels: int
         channels: of a conv4 backbone, whose features the released code flattens in [channel, height, width] order:
             the learned vector a is put into our [height, width, channel] order. None: no order to change.
     """
-    scale = _get(state, "wnLayerFavg.weight").reshape(-1)
+    scale = _get(state, "wnLayerFavg.weight", axes=1)
     if channels is not None:
+        if len(scale) % channels or math.isqrt(len(scale) // channels) ** 2 * channels != len(scale):
+            raise InputError(
+                f"checkpoint has a head for features of length {len(scale)}, which is not {channels} squares, as its "
+                "backbone gives."
+            )
         scale = channels_last(scale, channels)
     config = SIBConfig(
         feature_dim=len(scale),
-        way=_get(state, "dni.layer3.weight").shape[0],
+        way=len(_get(state, "dni.layer3.bias", axes=1)),
         num_steps=num_steps,
         inner_learning_rate=inner_learning_rate,
-        hidden_units=_get(state, "dni.layer1.0.weight").shape[0],
+        hidden_units=len(_get(state, "dni.layer1.0.bias", axes=1)),
     )
     model = SIB(config)
     model.build()
     model.initialization.feature_scale.assign(scale)
-    model.logit_scale.assign(_get(state, "scale_cls").reshape(()))
-    model.logit_bias.assign(_get(state, "bias").reshape(()))
+    for variable, name in ((model.logit_scale, "scale_cls"), (model.logit_bias, "bias")):
+        variable.assign(_checked(_get(state, name), (1,), name)[0])
     network = model.gradient_network
-    for layer, name in ((network.dense1, "layer1.0"), (network.dense2, "layer2.0"), (network.dense3, "layer3")):
-        layer.set_weights([_get(state, f"dni.{name}.weight").T, _get(state, f"dni.{name}.bias")])
-    for layer, name in ((network.norm1, "layer1.2"), (network.norm2, "layer2.2")):
-        layer.set_weights([_get(state, f"dni.{name}.weight"), _get(state, f"dni.{name}.bias")])
+    for ours, theirs in (
+        (network.dense1, "dni.layer1.0"),
+        (network.norm1, "dni.layer1.2"),
+        (network.dense2, "dni.layer2.0"),
+        (network.norm2, "dni.layer2.2"),
+        (network.dense3, "dni.layer3"),
+    ):
+        values = [_get(state, f"{theirs}.weight").T, _get(state, f"{theirs}.bias")]
+        ours.set_weights([_checked(v, w.shape, theirs) for v, w in zip(values, ours.weights, strict=True)])
     return model
 
 
@@ -129,26 +140,35 @@ def channels_last(features: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _layer_weights(layer: keras.layers.Layer, state: State, name: str) -> list[np.ndarray]:
-    weight = _get(state, f"{name}.weight")
     if isinstance(layer, keras.layers.Conv2D):
-        values = [weight.transpose(2, 3, 1, 0)]
+        values = [_get(state, f"{name}.weight", axes=4).transpose(2, 3, 1, 0)]
     else:
-        values = [weight, *(_get(state, f"{name}.{part}") for part in ("bias", "running_mean", "running_var"))]
-    for value, variable in zip(values, layer.weights, strict=True):
-        if value.shape != tuple(variable.shape):
-            raise InputError(f"checkpoint has {name} of shape {value.shape}; {tuple(variable.shape)} is needed.")
-    return values
+        values = [_get(state, f"{name}.{part}") for part in ("weight", "bias", "running_mean", "running_var")]
+    return [_checked(v, w.shape, name) for v, w in zip(values, layer.weights, strict=True)]
 
 
-def _get(state: State, name: str) -> np.ndarray:
-    try:
-        return state[name]
-    except KeyError:
-        raise InputError(f"checkpoint lacks {name}; it is not a whole file of the released code.") from None
+def _get(state: State, name: str, axes: int | None = None) -> np.ndarray:
+    if name not in state:
+        raise InputError(f"checkpoint lacks {name}; it is not a whole file of the released code.")
+    if axes is not None and state[name].ndim != axes:
+        raise InputError(f"checkpoint has {name} of shape {state[name].shape}; {axes} axes are needed.")
+    return state[name]
+
+
+def _checked(value: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray:
+    if value.shape != tuple(shape):
+        raise InputError(f"checkpoint has {name} of shape {value.shape}; {tuple(shape)} is needed.")
+    return value
+
+
+def _whole_number(value, path) -> int:
+    if not isinstance(value, int):
+        raise InputError(f"checkpoint {path} must have a whole number as nbStep; got {value!r}.")
+    return value
 
 
 def _arrays(state, path) -> dict[str, np.ndarray]:
     try:
         return {name.removeprefix("module."): value.numpy() for name, value in state.items()}
-    except AttributeError as error:
-        raise InputError(f"checkpoint {path} holds values that are not tensors.") from error
+    except (AttributeError, TypeError, RuntimeError) as error:  # No tensor, or of a kind that NumPy has not.
+        raise InputError(f"checkpoint {path} holds values that are not arrays of numbers.") from error

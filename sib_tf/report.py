@@ -48,9 +48,9 @@ def accuracy_figure(metrics: dict, accuracy: np.ndarray, baseline: np.ndarray, p
 def training_figure(pretraining: list[dict], meta_training: list[dict], path: str | os.PathLike) -> None:
     """Draws the curves of both stages from their histories (rows of `history.csv`; either may be empty)."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-    epochs = [float(row["epoch"]) + 1 for row in pretraining]
+    epochs = [epoch + 1 for epoch in _column(pretraining, "epoch")]
     _curve(axes[0], epochs, pretraining, "val_prototype_accuracy", "epoch", "Backbone: prototypes, validation classes")
-    steps = [float(row["step"]) for row in meta_training]
+    steps = _column(meta_training, "step")
     _curve(axes[1], steps, meta_training, "validation_accuracy", "outer step", "SIB: validation episodes")
     _save(figure, path)
 
@@ -99,10 +99,17 @@ def _row(name: str, mean: float, half: float) -> str:
     return f"| {name} | {100 * mean:.2f} % | +-{100 * half:.2f} |"
 
 
+def _column(rows: list[dict], name: str) -> list[float]:
+    try:
+        return [float(row[name]) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"history.csv has a row without a number for {name}; remove the row or the file.") from error
+
+
 def _curve(axis, x: list[float], rows: list[dict], name: str, label: str, title: str) -> None:
     if not rows:
         axis.text(0.5, 0.5, "no history here", ha="center", transform=axis.transAxes)
-    axis.plot(x, [100 * float(row[name]) for row in rows], color=_ADAPTED)
+    axis.plot(x, [100 * value for value in _column(rows, name)], color=_ADAPTED)
     axis.set(xlabel=label, ylabel="accuracy in %", title=title)
 
 

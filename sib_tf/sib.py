@@ -141,15 +141,15 @@ class SIB(keras.Model):
             raise InputError("way must be given for a per_class model: it is built for any number of classes.")
         if self.config.gradient_network == "joint" and way != self.config.way:
             raise InputError(f"way must be {self.config.way}, which this joint model was built for; got {way}.")
-        membership = ops.one_hot(support_labels, way, dtype="float32")
-        return membership if support_mask is None else membership * ops.cast(support_mask, "float32")[..., None]
+        membership = ops.one_hot(support_labels, way, dtype=self.compute_dtype)
+        return (
+            membership if support_mask is None else membership * ops.cast(support_mask, self.compute_dtype)[..., None]
+        )
 
     def _query_count(self, query_units, query_mask):
         if query_mask is None:
-            return (
-                float(query_units.shape[1]) if query_units.shape[1] else ops.cast(ops.shape(query_units)[1], "float32")
-            )
-        return ops.maximum(ops.sum(ops.cast(query_mask, "float32"), axis=1), 1.0)[:, None, None]
+            return ops.cast(ops.shape(query_units)[1], query_units.dtype)
+        return ops.maximum(ops.sum(ops.cast(query_mask, query_units.dtype), axis=1), 1.0)[:, None, None]
 
 
 def classifier_gradient(theta, query_units, logit_gradients, logit_scale):

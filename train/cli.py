@@ -38,6 +38,9 @@ def run(main: Callable[[], None], values: flags.FlagValues, description: str, ar
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return USAGE_ERROR
+    except OSError as error:  # A full disk, or a file that may not be read.
+        print(f"error: {error.filename or 'a file'} cannot be read or written ({error.strerror}).", file=sys.stderr)
+        return USAGE_ERROR
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
         return 130

@@ -25,6 +25,16 @@ def define(values: flags.FlagValues) -> None:
         "on_broken", "refuse", ("refuse", "skip"), "folder only: what a broken picture does.", flag_values=values
     )
     flags.DEFINE_integer("split_seed", 0, "folder only: seed of the split by class.", 0, flag_values=values)
+    flags.DEFINE_float(
+        "validation_fraction", 0.2, "folder only: share of the classes for validation.", 0, 1, flag_values=values
+    )
+    flags.DEFINE_float("test_fraction", 0.2, "folder only: share of the classes for testing.", 0, 1, flag_values=values)
+
+
+def folder_options(values: flags.FlagValues) -> dict:
+    """Returns the fields of the folder data set's `FolderOptions` that the flags give."""
+    names = ("on_broken", "split_seed", "validation_fraction", "test_fraction")
+    return {"image_size": values.stored_size} | {name: values[name].value for name in names}
 
 
 def load(values: flags.FlagValues):
@@ -33,9 +43,5 @@ def load(values: flags.FlagValues):
 
     options = None
     if values.dataset == "folder":
-        options = {
-            "image_size": values.stored_size,
-            "on_broken": values.on_broken,
-            "split_seed": values.split_seed,
-        }
+        options = folder_options(values)
     return datasets.load(values.dataset, values.data_dir, values.cache_dir, options)

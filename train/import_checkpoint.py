@@ -38,14 +38,22 @@ def main() -> None:
     builder = importlib.import_module(f"sib_tf.datasets.{FLAGS.dataset}").Builder
     size = getattr(builder, "CROP_SIZE", builder.IMAGE_SIZE)
     model, config = released.backbone(state, size, *builder.NORMALIZATION)
+    sib = None
+    if head:
+        channels = config.width if config.name == "conv4" else None
+        sib = released.head(head["state"], head["num_steps"], FLAGS.inner_learning_rate, channels)
+        if sib.config.feature_dim != backbones.feature_dim(config):
+            raise cli.InputError(
+                f"checkpoint {FLAGS.checkpoint} has a head for features of length {sib.config.feature_dim}, but its "
+                f"backbone gives {backbones.feature_dim(config)} at the {size} pixels of {FLAGS.dataset}; is dataset "
+                "the one that it was trained on?"
+            )
     imported = {"imported_from": Path(FLAGS.checkpoint).name}
     folder = Path(FLAGS.output_dir)
     checkpoints.save_model(model, folder / "backbone" / backbones.FILE)
     atomic.write_json(folder / "backbone" / checkpoints.CONFIG, {"backbone": dataclasses.asdict(config), **imported})
     print(f"Backbone {config.name} (width {config.width}, {size} pixels) written to {folder / 'backbone'}.")
-    if head:
-        channels = config.width if config.name == "conv4" else None
-        sib = released.head(head["state"], head["num_steps"], FLAGS.inner_learning_rate, channels)
+    if sib:
         checkpoints.save_model(sib, folder / "sib" / checkpoints.BEST)
         trained_with = {"backbone": {"name": model.name, "weights": features.weights_fingerprint(model)}}
         record = {"model": dataclasses.asdict(sib.config), "features": trained_with, **imported}

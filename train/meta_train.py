@@ -57,6 +57,10 @@ def main() -> None:
     names = ("gradient_network", "hidden_units", "num_steps", "inner_learning_rate", "step_reduction")
     shape = {name: FLAGS[name].value for name in names}
     shape["way"] = episodes.fixed_way() if FLAGS.gradient_network == "joint" else None
+    if shape["way"] and way != episodes.way:
+        raise cli.InputError(
+            f"validation_way must be {shape['way']} for gradient_network=joint, like way; got {FLAGS.validation_way}."
+        )
     SIBConfig(**shape)  # Before the features: a wrong flag should not wait for them.
     from sib_tf import meta_training
     from sib_tf.features import FeatureCache

@@ -1,0 +1,43 @@
+# `make demo` and `make test` need Python >= 3.11 and make, and set up the rest in .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+RUN ?= runs/demo
+FLAGS := train/flagfiles/demo
+
+.PHONY: help install demo test lint format clean
+
+help:
+	@echo "make demo    train and measure on the embedded data set, offline; report in $(RUN)"
+	@echo "make test    run the whole test suite"
+	@echo "make lint    check style; make format mends it"
+	@echo "make clean   remove what demo and tests made, and $(VENV)"
+
+install: $(VENV)/installed
+
+$(VENV)/installed: setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Python >= 3.11 is needed; $(PYTHON) is {sys.version.split()[0]}: make PYTHON=/path/to/python ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+demo: install
+	$(BIN)/python -m train.pretrain --flagfile=$(FLAGS)/pretrain --cache_dir=$(RUN)/data --output_dir=$(RUN)/backbone
+	$(BIN)/python -m train.extract_features --flagfile=$(FLAGS)/extract_features --cache_dir=$(RUN)/data --backbone_dir=$(RUN)/backbone --output_dir=$(RUN)/features
+	$(BIN)/python -m train.meta_train --flagfile=$(FLAGS)/meta_train --features_dir=$(RUN)/features --output_dir=$(RUN)/sib
+	$(BIN)/python -m train.evaluate --flagfile=$(FLAGS)/evaluate --features_dir=$(RUN)/features --backbone_dir=$(RUN)/backbone --model_dir=$(RUN)/sib --output=$(RUN)/metrics.json --report=$(RUN)
+
+test: install
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: install
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .ruff_cache

@@ -1,0 +1,95 @@
+"""What tests share: quiet TensorFlow, a tiny data set and its features, and a folder of one's own to work in."""
+
+import os
+
+# Before TensorFlow and matplotlib are imported.
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+CLASSES = {"train": 8, "validation": 6, "test": 6}
+PICTURES_PER_CLASS = 24
+
+
+def draw_class(color_seed: int, count: int, random: np.random.RandomState, size: int = 32) -> np.ndarray:
+    """Draws `[count, size, size, 3]` uint8 pictures of one class: stripes of its own colours, moved and noisy."""
+    look = np.random.RandomState(color_seed)
+    low, high = look.uniform(40, 215, (2, 3))
+    across, down = look.uniform(-1.2, 1.2, 2)
+    rows, columns = np.mgrid[:size, :size]
+    phase = random.uniform(0, 2 * np.pi, (count, 1, 1))
+    wave = (0.5 + 0.5 * np.sin(across * columns + down * rows + phase))[..., None]
+    pictures = low + (high - low) * wave + random.normal(0, 25, (count, size, size, 3))
+    return pictures.clip(0, 255).astype(np.uint8)
+
+
+def make_split(name: str, classes: int, count: int = PICTURES_PER_CLASS, seed: int = 0):
+    """Makes a `Split` of `classes` classes with `count` pictures each."""
+    from sib_tf.datasets import Split
+
+    first = {"train": 0, "validation": 100, "test": 200}[name]
+    random = np.random.RandomState([seed, first])
+    images = np.concatenate([draw_class(first + c, count, random) for c in range(classes)])
+    labels = np.repeat(np.arange(classes), count)
+    ids = np.array([f"{i:04d}" for i in range(len(images))])
+    return Split(images, labels, tuple(f"{name}{c:02d}" for c in range(classes)), ids)
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    """Runs every test in an empty folder, so that none leaves files in the checkout."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset():
+    """A `MetaDataset` of 8, 6 and 6 classes with 24 pictures each, 32 x 32."""
+    from sib_tf.datasets import MetaDataset
+    from sib_tf.datasets.loading import channel_statistics
+
+    splits = {name: make_split(name, classes) for name, classes in CLASSES.items()}
+    return MetaDataset(
+        "tiny", "1.0.0", **splits, normalization=channel_statistics(splits["train"].images), picture_size=32
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_backbone(tiny_dataset):
+    """An untrained conv4 of width 4 for `tiny_dataset`: features of length 16."""
+    import keras
+
+    from sib_tf import backbones
+    from sib_tf.config import BackboneConfig
+
+    mean, std = tiny_dataset.normalization
+    keras.utils.set_random_seed(0)
+    return backbones.build(BackboneConfig(width=4, mean=mean, std=std))
+
+
+@pytest.fixture(scope="session")
+def tiny_features(tiny_dataset, tiny_backbone, tmp_path_factory) -> Path:
+    """The folder of a feature cache of `tiny_dataset`. Tests that change it must copy it first."""
+    from sib_tf import features
+
+    folder = tmp_path_factory.mktemp("tiny") / "features"
+    features.extract(tiny_dataset, tiny_backbone, folder)
+    return folder
+
+
+@pytest.fixture
+def golden():
+    """Opens a file of the numbers recorded from the released code, by name; skips the test where there is none."""
+    folder = (CHECKOUT / os.environ.get("SIB_GOLDEN_DIR", "../shared/reference/golden")).resolve()
+
+    def path(name: str) -> Path:
+        if not (folder / name).is_file():
+            pytest.skip(f"no recorded numbers {name} in {folder}; set SIB_GOLDEN_DIR")
+        return folder / name
+
+    return path

@@ -1,0 +1,156 @@
+"""Run folders, model files and the state to go on from, whole or damaged."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sib_tf import checkpoints
+from sib_tf.errors import InputError
+from sib_tf.sib import SIB
+
+
+def small_model(units: int = 3, seed: int = 0) -> keras.Model:
+    keras.utils.set_random_seed(seed)
+    return keras.Sequential([keras.Input((2,)), keras.layers.Dense(units, name="dense")], name="small")
+
+
+def state_of(folder, model, optimizer=None, **more) -> checkpoints.TrainingState:
+    return checkpoints.TrainingState(folder, model=model, **({"optimizer": optimizer} if optimizer else {}), **more)
+
+
+def test_a_folder_is_claimed_once_and_found_again(tmp_path):
+    record = {"model": {"way": (5, 5), "nested": {"list": [(1, 2), 3]}}, "seed": None}
+    checkpoints.claim_folder(tmp_path / "run", record)
+    checkpoints.claim_folder(tmp_path / "run", record)
+    assert (tmp_path / "run" / "config.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        (
+            {"model": {"way": 7, "steps": 3}},
+            r"run holds a run with other settings \(model\.way: 5 there, 7 asked\); name",
+        ),
+        ({"model": {"way": 5}}, r"\(model\.steps: 3 there, None asked\)"),
+        (
+            {"model": {"way": [5, 5], "steps": 4}},
+            r"\(model\.steps: 3 there, 4 asked, model\.way: 5 there, \[5, 5\] asked\)",
+        ),
+        ({"model": {"way": 5, "steps": 3}, "seed": 1}, r"\(seed: None there, 1 asked\)"),
+    ],
+)
+def test_the_folder_of_another_run_is_refused_by_the_fields_that_differ(tmp_path, other, message):
+    checkpoints.claim_folder(tmp_path / "run", {"model": {"way": 5, "steps": 3}})
+    before = (tmp_path / "run" / "config.json").read_bytes()
+    with pytest.raises(InputError, match=message):
+        checkpoints.claim_folder(tmp_path / "run", other)
+    assert (tmp_path / "run" / "config.json").read_bytes() == before
+
+
+def test_a_damaged_record_is_refused(tmp_path):
+    (tmp_path / "config.json").write_text('{"model": ')
+    with pytest.raises(InputError, match=r"Configuration .*config\.json is not valid JSON"):
+        checkpoints.claim_folder(tmp_path, {"model": 1})
+
+
+def test_a_model_comes_back_the_same(tmp_path):
+    model = small_model()
+    checkpoints.save_model(model, tmp_path / "model.keras")
+    again = checkpoints.load_model(tmp_path / "model.keras")
+    batch = np.random.RandomState(0).normal(size=(4, 2)).astype(np.float32)
+    np.testing.assert_array_equal(again(batch), model(batch))
+
+
+def test_a_save_that_fails_keeps_the_old_model(tmp_path, monkeypatch):
+    model = small_model()
+    checkpoints.save_model(model, tmp_path / "model.keras")
+    before = (tmp_path / "model.keras").read_bytes()
+
+    def fail(path):
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(model, "save", fail)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.save_model(model, tmp_path / "model.keras")
+    assert (tmp_path / "model.keras").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model.keras"]
+
+
+def test_missing_truncated_and_foreign_model_files_are_named(tmp_path):
+    path = tmp_path / "model.keras"
+    with pytest.raises(InputError, match=r"There is no model file .*model\.keras; name the folder of a finished run\."):
+        checkpoints.load_model(path)
+    checkpoints.save_model(small_model(), path)
+    whole = path.read_bytes()
+    with pytest.raises(InputError, match=r"model\.keras holds a Sequential; a SIB is needed\."):
+        checkpoints.load_model(path, SIB)
+    for damaged in (whole[: len(whole) // 2], b"", b"not a model"):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"model\.keras cannot be loaded \(.+\); make it again\."):
+            checkpoints.load_model(path)
+
+
+def test_a_model_file_with_code_is_refused(tmp_path):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(lambda x: x + 1)])
+    model.save(tmp_path / "code.keras")
+    with pytest.raises(InputError, match=r"code\.keras cannot be loaded \(.*lambda"):
+        checkpoints.load_model(tmp_path / "code.keras")
+
+
+def test_training_goes_on_from_the_saved_state(tmp_path):
+    def train(model, optimizer, steps):
+        for _ in range(steps):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(tf.square(model(tf.ones((1, 2))) - 1.0))
+            optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+
+    def start():
+        model, optimizer = small_model(), keras.optimizers.Adam(0.1)
+        optimizer.build(model.trainable_variables)
+        return model, optimizer, tf.Variable(0)
+
+    model, optimizer, step = start()
+    train(model, optimizer, 3)
+    step.assign(3)
+    state_of(tmp_path, model, optimizer, step=step).save()
+    train(model, optimizer, 2)
+
+    resumed, optimizer, step = start()
+    assert state_of(tmp_path, resumed, optimizer, step=step).restore()
+    assert step.numpy() == 3
+    train(resumed, optimizer, 2)
+    for ours, theirs in zip(resumed.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_without_a_state_nothing_is_restored(tmp_path):
+    model = small_model()
+    before = [weight.numpy().copy() for weight in model.weights]
+    assert not state_of(tmp_path, model).restore()
+    for weight, value in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(weight, value)
+
+
+def test_two_states_are_kept(tmp_path):
+    state = state_of(tmp_path, small_model())
+    for _ in range(4):
+        state.save()
+    assert sorted(path.name for path in tmp_path.glob("*.index")) == ["ckpt-3.index", "ckpt-4.index"]
+
+
+@pytest.mark.parametrize("damage", ["data", "index", "pointer", "other model"])
+def test_a_state_that_cannot_be_restored_is_named(tmp_path, damage):
+    state_of(tmp_path, small_model()).save()
+    model = small_model(units=4) if damage == "other model" else small_model()
+    if damage == "data":
+        (tmp_path / "ckpt-1.data-00000-of-00001").write_bytes(b"")
+    elif damage == "index":
+        (tmp_path / "ckpt-1.index").write_bytes(b"no index")
+    elif damage == "pointer":
+        (tmp_path / "checkpoint").write_bytes(b"\x00\x01 no pointer")
+    message = "checkpoint is damaged" if damage == "pointer" else r"Checkpoint .*ckpt-1 cannot be restored \(\w+\)"
+    with pytest.raises(InputError, match=rf"{message}; remove .* to start anew\."):
+        state_of(tmp_path, model).restore()

@@ -1,0 +1,428 @@
+"""Entry points: whatever cannot be used is said in one line that names it, with exit code 2."""
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from absl import flags
+from conftest import CHECKOUT
+from PIL import Image
+
+from sib_tf.datasets import folder
+from train import cli, dataset_flags, evaluate, extract_features, import_checkpoint, meta_train, pretrain
+
+MODULES = (pretrain, extract_features, meta_train, evaluate, import_checkpoint)
+NAMES = [module.__name__.removeprefix("train.") for module in MODULES]
+REQUIRED = {
+    pretrain: {"dataset": "folder", "output_dir": "out", "data_dir": "pictures", "cache_dir": "cache"},
+    extract_features: {
+        "dataset": "folder",
+        "data_dir": "pictures",
+        "cache_dir": "cache",
+        "backbone_dir": "backbone",
+        "output_dir": "out",
+    },
+    meta_train: {"features_dir": "features", "output_dir": "out", "steps": "2"},
+    evaluate: {"features_dir": "features", "model_dir": "sib", "output": "out.json", "episodes": "4"},
+    import_checkpoint: {"dataset": "cifar_fs", "checkpoint": "file.pth", "output_dir": "out"},
+}
+
+
+def run(module, *arguments: str) -> int:
+    return cli.run(module.main, module.FLAGS, module.__doc__, [module.__name__, *arguments])
+
+
+def arguments(module, **changes) -> list[str]:
+    """The required flags of `module` with `changes`; None leaves one out."""
+    return [f"--{name}={value}" for name, value in {**REQUIRED[module], **changes}.items() if value is not None]
+
+
+def check_error(capsys, code: int, message: str) -> None:
+    """One line on standard error that matches `message` from its beginning, exit code 2, no results printed."""
+    streams = capsys.readouterr()
+    assert code == 2
+    # tensorflow-datasets says what it prepares.
+    assert re.fullmatch(r"((Downloading and preparing dataset|Dataset \w+ downloaded) .*\n)*", streams.out)
+    assert streams.err.count("\n") == 1, streams.err
+    assert re.match(f"error: {message}", streams.err), streams.err
+
+
+@pytest.fixture(scope="session")
+def sib_dir(tiny_features, tmp_path_factory):
+    """An untrained 5-way joint model for `tiny_features`, as a meta-training leaves it."""
+    from sib_tf import atomic, checkpoints
+    from sib_tf.config import SIBConfig
+    from sib_tf.features import FeatureCache
+    from sib_tf.sib import SIB
+
+    path = tmp_path_factory.mktemp("model") / "sib"
+    model = SIB(SIBConfig(feature_dim=16))
+    model.build()
+    checkpoints.save_model(model, path / "best.keras")
+    features = FeatureCache.open(tiny_features).identity
+    atomic.write_json(path / "config.json", {"model": dataclasses.asdict(model.config), "features": features})
+    return path
+
+
+@pytest.fixture
+def work(tiny_features, sib_dir, tiny_backbone, tiny_dataset, tmp_path):
+    """A folder with all that the commands want: features, sib, backbone, pictures (4 classes of 2)."""
+    from sib_tf import checkpoints
+
+    shutil.copytree(tiny_features, tmp_path / "features")
+    shutil.copytree(sib_dir, tmp_path / "sib")
+    checkpoints.save_model(tiny_backbone, tmp_path / "backbone" / "backbone.keras")
+    mean, std = tiny_dataset.normalization
+    record = {"backbone": {"name": "conv4", "width": 4, "mean": mean, "std": std}}
+    (tmp_path / "backbone" / "config.json").write_text(json.dumps(record))
+    for name in "abcd":
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for i in range(2):
+            Image.new("RGB", (32, 32), (50 * i, 0, ord(name))).save(tmp_path / "pictures" / name / f"{i}.png")
+    return tmp_path
+
+
+@pytest.mark.parametrize("module", MODULES, ids=NAMES)
+def test_unknown_flags_and_stray_arguments_are_named(capsys, module):
+    check_error(capsys, run(module, *arguments(module), "--colour=red"), "Unknown command line flag 'colour'")
+    message = r"Arguments are flags of the form --name=value; got 'red blue'\."
+    check_error(capsys, run(module, *arguments(module), "red", "blue"), message)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=NAMES)
+def test_every_required_flag_is_missed_by_name(capsys, module):
+    required = [name for name in REQUIRED[module] if module.FLAGS[name].default is None and name not in OPTIONAL]
+    assert len(required) >= 2
+    for name in required:
+        check_error(capsys, run(module, *arguments(module, **{name: None})), f"flag --{name}=None: Flag --{name} must")
+
+
+OPTIONAL = ("data_dir", "cache_dir")
+
+
+@pytest.mark.parametrize("module", MODULES, ids=NAMES)
+def test_a_missing_flagfile_is_named(capsys, module):
+    check_error(capsys, run(module, "--flagfile=none.flags"), r".*flagfile.*none\.flags")
+
+
+def test_a_flagfile_is_read_and_its_mistakes_are_named(capsys, tmp_path):
+    (tmp_path / "my.flags").write_text("# A preset.\n--features_dir=none\n--output_dir=out\n--way=x\n")
+    check_error(capsys, run(meta_train, "--flagfile=my.flags"), "way must be a whole number, or a range .*; got 'x'")
+    check_error(capsys, run(meta_train, "--flagfile=my.flags", "--way=5"), "features_dir none holds no feature cache")
+
+
+def test_values_of_one_run_do_not_reach_the_next(capsys):
+    check_error(capsys, run(meta_train, *arguments(meta_train, way="x")), "way")
+    check_error(capsys, run(meta_train, *arguments(meta_train)), "features_dir features holds no feature cache")
+
+
+@pytest.mark.parametrize(
+    ("module", "changes", "message"),
+    [
+        (pretrain, {"dataset": "imagenet"}, r"flag --dataset=imagenet: value should be one of <glyphs\|"),
+        (pretrain, {"backbone": "resnet"}, r"flag --backbone=resnet: value should be one of <conv4\|wide_resnet>"),
+        (pretrain, {"epochs": "many"}, "flag --epochs=many: invalid literal for int"),
+        (pretrain, {"epochs": "2.5"}, "flag --epochs=2.5: invalid literal for int"),
+        (pretrain, {"epochs": "0"}, r"epochs must be at least 1; got 0\."),
+        (pretrain, {"learning_rate": "fast"}, "flag --learning_rate=fast: could not convert string to float"),
+        (pretrain, {"learning_rate": "0"}, r"learning_rate must be above 0 and finite; got 0\.0\."),
+        (pretrain, {"learning_rate": "nan"}, r"learning_rate must be above 0 and finite; got nan\."),
+        (pretrain, {"weight_decay": "inf"}, r"weight_decay must be 0 or more and finite; got inf\."),
+        (pretrain, {"batch_size": "1"}, r"batch_size must be at least 2 .*; got 1\."),
+        (pretrain, {"width": "0"}, "flag --width=0: 0 is not a positive integer"),
+        (pretrain, {"backbone": "wide_resnet", "depth": "12"}, r"depth must be 6 \* blocks \+ 4 .*; got 12\."),
+        (pretrain, {"image_size": "8"}, "flag --image_size=8: 8 is not integer >= 16"),
+        (pretrain, {"seed": "-1"}, r"seed must be in \[0, 2\*\*31\); got -1\."),
+        (pretrain, {"color_jitter": "1"}, r"color_jitter must be in \[0, 1\); got 1\.0\."),
+        (pretrain, {"augment": "perhaps"}, "flag --augment=perhaps: .*boolean"),
+        (pretrain, {"on_broken": "ignore"}, r"flag --on_broken=ignore: value should be one of <refuse\|skip>"),
+        (pretrain, {"test_fraction": "2"}, r"flag --test_fraction=2(\.0)?: 2\.0 is not a number in the range \[0, 1\]"),
+        (extract_features, {"views": "0"}, "flag --views=0: 0 is not a positive integer"),
+        (extract_features, {"stored_size": "4"}, "flag --stored_size=4: 4 is not integer >= 16"),
+        (meta_train, {"way": "5-"}, r"way must be a whole number, or a range such as 5-20; got '5-'\."),
+        (meta_train, {"way": "20-5"}, r"way must be a whole number of at least 1, or a range .*; got 20-5\."),
+        (meta_train, {"way": "0"}, r"way must be a whole number of at least 1, or a range .*; got 0\."),
+        (meta_train, {"way": "-5"}, r"way must be a whole number, or a range such as 5-20; got '-5'\."),
+        (meta_train, {"shot": "1.5"}, r"shot must be a whole number, or a range such as 5-20; got '1\.5'\."),
+        (meta_train, {"query": ""}, r"query must be a whole number, or a range such as 5-20; got ''\."),
+        (meta_train, {"way": "5-20"}, r"way must be one number for gradient_network=joint .*; got 5-20\."),
+        (meta_train, {"way": "1"}, r"way must be 2 or more for the joint network; got 1\."),
+        (
+            meta_train,
+            {"validation_way": "7"},
+            r"validation_way must be 5 for gradient_network=joint, like way; got 7\.",
+        ),
+        (meta_train, {"validation_way": "7-"}, r"validation_way must be a whole number, or a range .*; got '7-'\."),
+        (meta_train, {"gradient_network": "mlp"}, r"flag --gradient_network=mlp: value should be one of <joint\|per_"),
+        (meta_train, {"num_steps": "-1"}, r"num_steps must be in \[0, 100\] .*; got -1\."),
+        (meta_train, {"hidden_units": "0"}, r"hidden_units must be at least 1; got 0\."),
+        (meta_train, {"inner_learning_rate": "inf"}, r"inner_learning_rate must be above 0 and finite; got inf\."),
+        (meta_train, {"steps": "0"}, r"steps must be at least 1; got 0\."),
+        (meta_train, {"momentum": "1"}, r"momentum must be in \[0, 1\); got 1\.0\."),
+        (meta_train, {"optimizer": "lion"}, r"flag --optimizer=lion: value should be one of <sgd\|adam\|adamw>"),
+        (meta_train, {"balanced_fraction": "2"}, r"balanced_fraction must be in \[0, 1\]; got 2\.0\."),
+        (meta_train, {"dirichlet_alpha": "0"}, r"dirichlet_alpha must be above 0 and finite; got 0\.0\."),
+        (evaluate, {"query_distribution": "zipf"}, "flag --query_distribution=zipf: value should be one of"),
+        (evaluate, {"episodes": "1"}, "flag --episodes=1: 1 is not integer >= 2"),
+        (evaluate, {"seed": "-1"}, r"flag --seed=-1: -1 is not a non-negative integer"),
+        (evaluate, {"split": "train"}, r"flag --split=train: value should be one of <validation\|test>"),
+        (evaluate, {"output": "metrics.csv"}, r"output must end in \.json; got metrics\.csv\."),
+        (
+            import_checkpoint,
+            {"dataset": "omniglot"},
+            r"flag --dataset=omniglot: value should be one of <cifar_fs\|mini",
+        ),
+    ],
+)
+def test_wrong_values_are_named_before_anything_is_read(capsys, tmp_path, module, changes, message):
+    check_error(capsys, run(module, *arguments(module, **changes)), message)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "changes", "message"),
+    [
+        (pretrain, {"data_dir": "none"}, r"data_dir must be an existing folder; none is not\."),
+        (pretrain, {"data_dir": None}, r"data_dir is required for data set 'folder': name a folder laid out as"),
+        (
+            pretrain,
+            {"data_dir": "pictures/a/0.png"},
+            r"data_dir must be an existing folder; pictures/a/0\.png is not\.",
+        ),
+        (pretrain, {"data_dir": "pictures/a"}, r"data_dir pictures/a has 2 pictures but no class folders; move"),
+        (pretrain, {"dataset": "cifar_fs", "data_dir": "pictures"}, r".*pictures"),
+        (pretrain, {"dataset": "mini_imagenet", "data_dir": "pictures"}, r".*pictures"),
+        (pretrain, {"dataset": "omniglot", "data_dir": "pictures"}, r".*pictures"),
+        (
+            pretrain,
+            {"test_fraction": "0.5", "validation_fraction": "0.5"},
+            r"validation_fraction \+ test_fraction must",
+        ),
+        (pretrain, {"image_size": "80"}, r"image_size 80 is more than the stored pictures' 32\."),
+        (pretrain, {"batch_size": "64"}, r"batch_size 64 is more than the 4 training pictures\."),
+        (
+            pretrain,
+            {"batch_size": "2"},
+            r"The validation split is too small to choose the best backbone with: way=5, shot",
+        ),
+        (
+            extract_features,
+            {"backbone_dir": "none"},
+            r"Configuration none/config\.json cannot be read \(No such file or",
+        ),
+        (
+            extract_features,
+            {"backbone_dir": "sib"},
+            r"sib/config\.json describes no backbone; name the folder of a pre",
+        ),
+        (
+            extract_features,
+            {"backbone_dir": "pictures/a/0.png"},
+            r"Configuration pictures/a/0\.png/config\.json cannot",
+        ),
+        (extract_features, {"output_dir": "pictures/a/0.png"}, r"pictures/a/0\.png is a file; name a folder\."),
+        (extract_features, {"output_dir": "pictures"}, r"output_dir pictures holds other files; name a new folder\."),
+        (
+            meta_train,
+            {"features_dir": "none"},
+            r"features_dir none holds no feature cache; make one with train\.extract",
+        ),
+        (meta_train, {"features_dir": "sib/best.keras"}, r"features_dir sib/best\.keras holds no feature cache; make"),
+        (
+            meta_train,
+            {"output_dir": "sib"},
+            r"sib holds a run with other settings \(.+ there, .+ asked.*\); name another",
+        ),
+        (meta_train, {"output_dir": "sib/best.keras"}, r"Cannot write to the folder sib/best\.keras \(File exists\);"),
+        (
+            meta_train,
+            {"way": "9"},
+            r"way=9, shot=1, query=15 need 9 classes of at least 1 \+ 15 = 16 pictures; there are",
+        ),
+        (
+            meta_train,
+            {"query": "24"},
+            r"way=5, shot=1, query=24 need 5 classes of at least 1 \+ 24 = 25 pictures; there",
+        ),
+        (meta_train, {"shot": "1-20"}, r"way=5, shot=20, query=15 need 5 classes of at least 20 \+ 15 = 35 pictures"),
+        (evaluate, {"features_dir": "none"}, r"features_dir none holds no feature cache; make one with train\.extract"),
+        (
+            evaluate,
+            {"model_dir": "none"},
+            r"Configuration none/config\.json cannot be read \(No such file or directory\)",
+        ),
+        (
+            evaluate,
+            {"model_dir": "backbone"},
+            r"backbone/config\.json describes no SIB model; name the folder of a meta",
+        ),
+        (evaluate, {"way": "7"}, r".*way"),
+        (evaluate, {"query": "24"}, r"way=5, shot=1, query=24 need 5 classes of at least 1 \+ 24 = 25 pictures; there"),
+        (
+            evaluate,
+            {"output": "sib/best.keras/out.json"},
+            r"Cannot write to the folder sib/best\.keras \(File exists\);",
+        ),
+        (
+            evaluate,
+            {"compare_to": "none.json"},
+            r"compare_to none\.json cannot be read \(No such file or directory\)\.",
+        ),
+        (evaluate, {"compare_to": "sib/config.json"}, r".*sib/config\.npz cannot be read"),
+        (import_checkpoint, {"checkpoint": "none.pth"}, r"checkpoint none\.pth does not exist\."),
+    ],
+)
+def test_files_and_specifications_that_do_not_fit_are_named(capsys, caplog, work, module, changes, message):
+    if module is import_checkpoint:
+        pytest.importorskip("torch", reason="PyTorch is not installed; .pth files need it")
+    check_error(capsys, run(module, *arguments(module, **changes)), message)
+    assert not Path("out").exists()
+    assert not Path("out.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "path", "content", "message"),
+    [
+        (extract_features, "backbone/config.json", b"{", r"Configuration backbone/config\.json is not valid JSON \("),
+        (extract_features, "backbone/config.json", b'{"backbone": {"width": 0}}', r"width must be at least 1; got 0\."),
+        (
+            extract_features,
+            "backbone/config.json",
+            b'{"backbone": 3}',
+            r"backbone/config\.json must hold a JSON object;",
+        ),
+        (
+            extract_features,
+            "backbone/backbone.keras",
+            b"PK",
+            r"backbone/backbone\.keras cannot be loaded \(.+\); make it",
+        ),
+        (extract_features, "backbone/backbone.keras", None, r"There is no model file backbone/backbone\.keras; name"),
+        (
+            meta_train,
+            "features/manifest.json",
+            b"[",
+            r"Feature cache manifest features/manifest\.json is not valid JSON",
+        ),
+        (meta_train, "features/manifest.json", b"{}", r"features/manifest\.json lacks \['backbone', 'dataset', "),
+        (
+            meta_train,
+            "features/train_features.npy",
+            b"\x93NUMPY",
+            r"features/train_features\.npy is missing or damaged;",
+        ),
+        (evaluate, "features/test_features.npy", None, r"features/test_features\.npy is missing or damaged; make the"),
+        (evaluate, "sib/config.json", b"\x00", r"Configuration sib/config\.json is not valid JSON \("),
+        (evaluate, "sib/config.json", b"[]", r"sib/config\.json describes no SIB model; name the folder of a meta-tr"),
+        (evaluate, "sib/best.keras", b"", r"sib/best\.keras cannot be loaded \(.+\); make it again\."),
+        (
+            evaluate,
+            "sib/best.keras",
+            None,
+            r"There is no model file sib/best\.keras; name the folder of a finished run\.",
+        ),
+    ],
+)
+def test_damaged_files_are_named(capsys, work, module, path, content, message):
+    if content is None:
+        Path(path).unlink()
+    else:
+        Path(path).write_bytes(content)
+    check_error(capsys, run(module, *arguments(module)), message)
+
+
+def test_model_and_features_of_different_backbones_are_refused(capsys, work, tiny_dataset):
+    import keras
+
+    from sib_tf import backbones, features
+    from sib_tf.config import BackboneConfig
+
+    keras.utils.set_random_seed(1)
+    features.extract(tiny_dataset, backbones.build(BackboneConfig(width=4)), "others")
+    features.extract(tiny_dataset, backbones.build(BackboneConfig(width=8)), "wider")
+    capsys.readouterr()
+    message = r"The model in sib was meta-trained on features of another backbone than those in others; extract"
+    check_error(capsys, run(evaluate, *arguments(evaluate, features_dir="others")), message)
+    record = json.loads(Path("sib/config.json").read_text())
+    Path("sib/config.json").write_text(json.dumps({"model": record["model"]}))
+    message = r"The model was built for features of length 16; these have 32\. Evaluate it on features of the backbone"
+    check_error(capsys, run(evaluate, *arguments(evaluate, features_dir="wider")), message)
+
+
+def test_a_comparison_with_other_episodes_is_refused(capsys, work):
+    Path("other.json").write_text(json.dumps({"episode_hash": "0123456789abcdef", "accuracy": 0.5}))
+    np.savez("other.npz", accuracy=np.zeros((4, 4)))
+    message = r"compare_to must be of the same episodes \([0-9a-f]{12}\); it is of 0123456789ab\. Evaluate both with"
+    check_error(capsys, run(evaluate, *arguments(evaluate, compare_to="other.json")), message)
+
+
+def test_a_refusal_of_the_system_is_one_line(capsys, monkeypatch):
+    def full():
+        raise OSError(28, "No space left on device", "out/best.keras")
+
+    code = cli.run(full, import_checkpoint.FLAGS, "", ["prog", *arguments(import_checkpoint)])
+    check_error(capsys, code, r"out/best\.keras cannot be read or written \(No space left on device\)\.")
+
+
+def test_an_interruption_says_that_the_run_can_go_on(capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    assert cli.run(interrupted, import_checkpoint.FLAGS, "", ["prog", *arguments(import_checkpoint)]) == 130
+    assert capsys.readouterr().err == "interrupted; the same command goes on from the last checkpoint.\n"
+
+
+@pytest.mark.parametrize(("text", "expected"), [("5", (5, 5)), ("5-20", (5, 20)), (" 7 ", (7, 7)), ("20-5", (20, 5))])
+def test_ranges_are_parsed(text, expected):
+    assert cli.number_range("way", text) == expected
+
+
+def test_flags_of_the_folder_data_set_are_its_options():
+    values = flags.FlagValues()
+    dataset_flags.define(values)
+    values(["prog", "--dataset=folder"])
+    assert dataset_flags.folder_options(values) == dataclasses.asdict(folder.FolderOptions())
+    assert values["on_broken"].parser.enum_values == list(folder.ON_BROKEN)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=NAMES)
+def test_help_lists_every_flag(capsys, module):
+    for flag in ("--help", "-h"):
+        assert run(module, flag) == 0
+        text = capsys.readouterr().out
+        assert text.startswith(module.__doc__)
+        for name in module.FLAGS:
+            assert re.search(rf"--(\[no\])?{name}\b", text), name
+            assert module.FLAGS[name].help
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, *arguments], cwd=CHECKOUT, capture_output=True, text=True, timeout=300)
+
+
+def test_help_and_wrong_flags_do_not_wait_for_tensorflow():
+    program = f"""
+import importlib, sys
+from train import cli
+for name in {NAMES}:
+    module = importlib.import_module("train." + name)
+    assert cli.run(module.main, module.FLAGS, module.__doc__, [name, "--help"]) == 0
+    assert cli.run(module.main, module.FLAGS, module.__doc__, [name, "--colour=red"]) == 2
+slow = {{"tensorflow", "keras", "tensorflow_datasets", "torch", "matplotlib"}} & set(sys.modules)
+assert not slow, slow
+"""
+    done = python("-c", program)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_command_ends_with_the_exit_code():
+    done = python("-m", "train.evaluate", "--output=x.json", "--model_dir=sib")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr == "error: flag --features_dir=None: Flag --features_dir must have a value other than None.\n"

@@ -1,0 +1,99 @@
+"""The whole path through the commands, on a folder of pictures: from pre-training to the report."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import draw_class
+from PIL import Image
+
+from train import cli, evaluate, extract_features, meta_train, pretrain
+
+CLASSES = {"train": 5, "val": 5, "test": 5}
+FIGURES = {"accuracy", "ci95", "baseline_accuracy", "difference", "difference_ci95"}
+
+
+def run(capsys, module, **values) -> str:
+    """Runs a command, which must succeed; returns what it printed."""
+    arguments = [f"--{name}={value}" for name, value in values.items()]
+    code = cli.run(module.main, module.FLAGS, module.__doc__, [module.__name__, *arguments])
+    streams = capsys.readouterr()
+    assert code == 0, streams.err
+    return streams.out
+
+
+def draw_pictures(root: Path) -> None:
+    random = np.random.RandomState(0)
+    for number, (split, classes) in enumerate(CLASSES.items()):
+        for c in range(classes):
+            folder = root / split / f"{split}{c}"
+            folder.mkdir(parents=True)
+            for i, picture in enumerate(draw_class(100 * number + c, 20, random)):
+                Image.fromarray(picture).save(folder / f"{i:02d}.png")
+
+
+def written(folder: str) -> dict[str, int]:
+    """The files below a folder with their times of modification; TensorBoard's are left out."""
+    files = (path for path in Path(folder).rglob("*") if path.is_file() and "tensorboard" not in path.parts)
+    return {str(path): path.stat().st_mtime_ns for path in files}
+
+
+@pytest.mark.slow
+def test_from_pictures_to_the_report(capsys, tmp_path):
+    draw_pictures(tmp_path / "pictures")
+    pictures = {"dataset": "folder", "data_dir": "pictures", "cache_dir": "cache"}
+    (tmp_path / "small.flags").write_text("--backbone=conv4\n--width=4\n--epochs=1\n--batch_size=20\n")
+    first = {**pictures, "flagfile": "small.flags", "schedule": "cosine", "output_dir": "run/backbone"}
+    out = run(capsys, pretrain, **first)
+    line = r"Backbone conv4 in run/backbone: nearest prototypes "
+    assert line in out
+    files = written("run/backbone")
+    for name in ("backbone.keras", "config.json", "history.csv", "training/checkpoint"):
+        assert f"run/backbone/{name}" in files
+    again = run(capsys, pretrain, **first)
+    assert again.splitlines()[-1] == out.splitlines()[-1]
+    assert written("run/backbone") == files
+
+    second = {**pictures, "backbone_dir": "run/backbone", "output_dir": "run/features"}
+    assert run(capsys, extract_features, **second) == (
+        "Features of 100 + 100 + 100 pictures (length 16, 1 views) written to run/features.\n"
+    )
+    files = written("run/features")
+    assert "already in run/features" in run(capsys, extract_features, **second)
+    assert written("run/features") == files
+
+    third = {"features_dir": "run/features", "output_dir": "run/sib", "steps": 20, "steps_per_call": 10}
+    third |= {"validate_every": 10, "validation_episodes": 20}
+    out = run(capsys, meta_train, **third)
+    assert out.startswith("SIB (joint, K = 3) in run/sib: ")
+    files = written("run/sib")
+    for name in ("best.keras", "last.keras", "config.json", "history.csv", "training/checkpoint"):
+        assert f"run/sib/{name}" in files
+    assert run(capsys, meta_train, **third) == out
+    assert written("run/sib") == files
+
+    fourth = {"features_dir": "run/features", "model_dir": "run/sib", "episodes": 20}
+    out = run(capsys, evaluate, output="run/metrics.json", report="run/report", backbone_dir="run/backbone", **fourth)
+    metrics = json.loads(Path("run/metrics.json").read_text())
+    assert set(metrics) >= FIGURES | {"episodes", "seed", "episode_hash"}
+    assert out.splitlines() == [metrics["summary"], "Metrics: run/metrics.json", "Report:  run/report/report.md"]
+    assert (metrics["episodes"], metrics["seed"], metrics["split"]) == (20, 0, "test")
+    assert len(metrics["accuracy_by_step"]) == 4
+    assert metrics["accuracy"] > 0.3  # Chance is 0.2.
+    with np.load("run/metrics.npz") as arrays:
+        assert arrays["accuracy"].shape == (4, 20)
+        difference = arrays["accuracy"][-1] - arrays["baseline"]
+    assert metrics["difference"] == pytest.approx(difference.mean(), abs=1e-9)
+    assert metrics["difference_ci95"] == pytest.approx(1.96 * difference.std(ddof=1) / np.sqrt(20), abs=1e-9)
+    page = Path("run/report/report.md").read_text()
+    assert metrics["summary"] in page
+    for name in ("accuracy.png", "training.png"):
+        assert f"({name})" in page
+        Image.open(Path("run/report") / name).verify()
+
+    run(capsys, evaluate, output="run/again.json", compare_to="run/metrics.json", **fourth)
+    again = json.loads(Path("run/again.json").read_text())
+    for name in FIGURES | {"episode_hash", "accuracy_by_step"}:
+        assert again[name] == metrics[name], name
+    assert again["comparison"] == {"accuracy": metrics["accuracy"], "difference": 0.0, "difference_ci95": 0.0}

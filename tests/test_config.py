@@ -1,0 +1,155 @@
+"""Configuration records: JSON there and back, and a refusal that names field and value for everything impossible."""
+
+import dataclasses
+import json
+import math
+
+import pytest
+
+from sib_tf.config import (
+    BackboneConfig,
+    EpisodeSpec,
+    MetaTrainConfig,
+    PretrainConfig,
+    Record,
+    SIBConfig,
+    as_range,
+    range_text,
+)
+from sib_tf.errors import InputError
+
+RECORDS = [
+    EpisodeSpec(way=(5, 20), shot=1, query=(1, 15), query_distribution="dirichlet", balanced_fraction=0.25),
+    BackboneConfig(name="wide_resnet", width=2, depth=16, image_size=80, mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0)),
+    PretrainConfig(schedule="one_cycle", epochs=24, mirror=False),
+    SIBConfig(feature_dim=640, way=None, gradient_network="per_class", hidden_units=16, step_reduction="mean"),
+    MetaTrainConfig(episodes=EpisodeSpec(way=(2, 7)), optimizer="adamw", cosine_decay=True),
+]
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: type(record).__name__)
+def test_json_there_and_back_gives_an_equal_record(tmp_path, record):
+    record.save(tmp_path / "config.json")
+    assert type(record).load(tmp_path / "config.json") == record
+
+
+def test_every_record_is_covered():
+    assert {type(record) for record in RECORDS} == set(Record.__subclasses__()) & {
+        cls for name, cls in vars(__import__("sib_tf.config", fromlist=["x"])).items() if isinstance(cls, type)
+    } - {Record}
+
+
+def test_records_are_frozen():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        EpisodeSpec().way = (3, 3)
+
+
+@pytest.mark.parametrize(("value", "expected"), [(5, (5, 5)), ((2, 7), (2, 7)), ([2, 7], (2, 7)), ((4, 4), (4, 4))])
+def test_ranges(value, expected):
+    assert as_range("way", value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "given"),
+    [
+        (0, "0"),
+        (-3, "-3"),
+        ((20, 5), "20-5"),
+        ((0, 5), "0-5"),
+        ((1, 2, 3), r"\(1, 2, 3\)"),
+        (2.5, "2.5"),
+        ("ab", "a-b"),
+        (None, "None"),
+    ],
+)
+def test_impossible_ranges_are_refused(value, given):
+    message = rf"way must be a whole number of at least 1, or a range low-high of such; got {given}\."
+    with pytest.raises(InputError, match=message):
+        as_range("way", value)
+
+
+def test_ranges_are_written_as_they_are_given():
+    assert [range_text(pair) for pair in ((5, 5), (5, 20))] == ["5", "5-20"]
+
+
+@pytest.mark.parametrize(
+    ("record", "fields", "message"),
+    [
+        (EpisodeSpec, {"way": 0}, r"way must be a whole number .* got 0\."),
+        (EpisodeSpec, {"shot": (3, 2)}, r"shot must be a whole number .* got 3-2\."),
+        (EpisodeSpec, {"query": 0}, r"query must be a whole number .* got 0\."),
+        (EpisodeSpec, {"query_distribution": "zipf"}, r"query_distribution must be one of balanced, dirichlet; .*zipf"),
+        (EpisodeSpec, {"dirichlet_alpha": 0.0}, r"dirichlet_alpha must be above 0 and finite; got 0\.0\."),
+        (EpisodeSpec, {"balanced_fraction": 1.5}, r"balanced_fraction must be in \[0, 1\]; got 1\.5\."),
+        (BackboneConfig, {"name": "resnet"}, r"backbone must be one of conv4, wide_resnet; got 'resnet'\."),
+        (BackboneConfig, {"width": 0}, r"width must be at least 1; got 0\."),
+        (BackboneConfig, {"image_size": 15}, r"image_size must be at least 16 pixels; got 15\."),
+        (BackboneConfig, {"name": "wide_resnet", "depth": 12}, r"depth must be 6 \* blocks \+ 4 .*; got 12\."),
+        (BackboneConfig, {"std": (1.0, 0.0, 1.0)}, r"std must be three numbers above 0; got \(1\.0, 0\.0, 1\.0\)\."),
+        (BackboneConfig, {"mean": (1.0,)}, r"mean must be three numbers; got \(1\.0,\)\."),
+        (PretrainConfig, {"schedule": "step"}, r"schedule must be one of paper, cosine, one_cycle; got 'step'\."),
+        (PretrainConfig, {"learning_rate": math.nan}, r"learning_rate must be above 0 and finite; got nan\."),
+        (PretrainConfig, {"learning_rate": math.inf}, r"learning_rate must be above 0 and finite; got inf\."),
+        (PretrainConfig, {"epochs": 0}, r"epochs must be at least 1; got 0\."),
+        (PretrainConfig, {"batch_size": 1}, r"batch_size must be at least 2 .*; got 1\."),
+        (PretrainConfig, {"weight_decay": -1.0}, r"weight_decay must be 0 or more and finite; got -1\.0\."),
+        (PretrainConfig, {"weight_decay": math.inf}, r"weight_decay must be 0 or more and finite; got inf\."),
+        (PretrainConfig, {"color_jitter": 1.0}, r"color_jitter must be in \[0, 1\); got 1\.0\."),
+        (PretrainConfig, {"seed": -1}, r"seed must be in \[0, 2\*\*31\); got -1\."),
+        (SIBConfig, {"feature_dim": 0}, r"feature_dim must be at least 1; got 0\."),
+        (SIBConfig, {"num_steps": 101}, r"num_steps must be in \[0, 100\] .*; got 101\."),
+        (SIBConfig, {"inner_learning_rate": 0.0}, r"inner_learning_rate must be above 0 and finite; got 0\.0\."),
+        (SIBConfig, {"gradient_network": "mlp"}, r"gradient_network must be one of joint, per_class; got 'mlp'\."),
+        (SIBConfig, {"step_reduction": "max"}, r"step_reduction must be one of sum, mean; got 'max'\."),
+        (SIBConfig, {"hidden_units": 0}, r"hidden_units must be at least 1; got 0\."),
+        (SIBConfig, {"way": 1}, r"way must be 2 or more for the joint network; got 1\."),
+        (SIBConfig, {"way": None}, r"way must be 2 or more for the joint network; got None\."),
+        (MetaTrainConfig, {"steps": 0}, r"steps must be at least 1; got 0\."),
+        (MetaTrainConfig, {"batch_episodes": 0}, r"batch_episodes must be at least 1; got 0\."),
+        (MetaTrainConfig, {"optimizer": "lion"}, r"optimizer must be one of sgd, adam, adamw; got 'lion'\."),
+        (MetaTrainConfig, {"learning_rate": -0.1}, r"learning_rate must be above 0 and finite; got -0\.1\."),
+        (MetaTrainConfig, {"momentum": 1.0}, r"momentum must be in \[0, 1\); got 1\.0\."),
+        (MetaTrainConfig, {"episodes": {"ways": 5}}, r"episodes has unknown fields \['ways'\]; a EpisodeSpec has \["),
+        (MetaTrainConfig, {"seed": 2**31}, r"seed must be in \[0, 2\*\*31\); got 2147483648\."),
+    ],
+)
+def test_impossible_fields_are_refused(record, fields, message):
+    with pytest.raises(InputError, match=message):
+        record(**fields)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1]", r"config\.json must hold a JSON object; got list\."),
+        ('{"widht": 4}', r"config\.json has unknown fields \['widht'\]; a BackboneConfig has \['depth', "),
+        ('{"width": "wide"}', r"config\.json is not a whole BackboneConfig: .*'str'"),
+        ("{", r"Configuration .*config\.json is not valid JSON"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, content, message):
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(InputError, match=message):
+        BackboneConfig.load(tmp_path / "config.json")
+
+
+def test_saved_json_is_plain():
+    text = json.dumps(dataclasses.asdict(MetaTrainConfig()))
+    assert json.loads(text)["episodes"]["way"] == [5, 5]
+
+
+def test_specification_in_words():
+    assert EpisodeSpec().describe() == "5-way 1-shot, 15 queries a class"
+    spec = EpisodeSpec(way=(5, 20), query_distribution="dirichlet", balanced_fraction=0.5)
+    assert spec.describe() == "5-20-way 1-shot, 15 queries a class on average, Dirichlet(2), 50 % balanced"
+
+
+def test_padded_sizes_follow_the_upper_ends():
+    spec = EpisodeSpec(way=(2, 7), shot=(1, 3), query=(4, 5))
+    assert (spec.max_support, spec.max_query) == (21, 35)
+
+
+def test_a_range_is_no_fixed_way():
+    assert EpisodeSpec(way=7).fixed_way() == 7
+    with pytest.raises(InputError, match=r"way must be one number for gradient_network=joint .*; got 5-20\."):
+        EpisodeSpec(way=(5, 20)).fixed_way()

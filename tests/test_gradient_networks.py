@@ -1,0 +1,81 @@
+"""The synthetic gradient networks on their own: by hand, and what `per_class` reads."""
+
+import keras
+import numpy as np
+import pytest
+
+from sib_tf.gradient_networks import JointGradientNetwork, PerClassGradientNetwork, _class_inputs
+
+
+def test_joint_by_hand_is_dense_relu_norm_twice_and_dense():
+    keras.utils.set_random_seed(0)
+    network = JointGradientNetwork(way=3)
+    logits = np.random.RandomState(0).normal(size=(1, 10, 3)).astype("f")
+    found = network(logits)
+    x = logits[0]
+    for dense in (network.dense1, network.dense2):
+        x = np.maximum(x @ dense.kernel.numpy() + dense.bias.numpy(), 0)
+        x = (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5)
+    np.testing.assert_allclose(found[0], x @ network.dense3.kernel.numpy() + network.dense3.bias.numpy(), atol=1e-5)
+    assert network.dense1.kernel.shape == (3, 24)
+
+
+def test_initial_weights_are_within_pytorch_s_bounds_and_differ():
+    keras.utils.set_random_seed(0)
+    network = JointGradientNetwork(way=4)
+    network.build((None, None, 4))
+    for dense, inputs in ((network.dense1, 4), (network.dense2, 32), (network.dense3, 32)):
+        for values in (dense.kernel.numpy(), dense.bias.numpy()):
+            assert np.abs(values).max() <= inputs**-0.5
+        assert np.abs(dense.kernel.numpy()).max() > 0.9 * inputs**-0.5
+        assert len(np.unique(dense.bias.numpy())) == len(dense.bias.numpy())
+    assert network.dense1.bias.numpy()[0] != network.dense2.bias.numpy()[0]
+
+
+def test_per_class_inputs_by_hand():
+    """Two queries, two classes, probabilities (0.8, 0.2) and (0.5, 0.5): marginals 0.65 and 0.35."""
+    logits = np.float32([[[np.log(4), 0], [1, 1]]])
+    ones = np.ones((1, 2, 1), "f"), np.ones((1, 1, 2), "f")
+    entropy = -(0.8 * np.log(0.8) + 0.2 * np.log(0.2))
+    half = np.log(4) / 2
+    expected = [
+        [
+            [0.8, np.log(0.8), entropy, half, np.log(0.65), 0.8 / 0.65],
+            [0.2, np.log(0.2), entropy, -half, np.log(0.35), 0.2 / 0.35],
+        ],
+        [
+            [0.5, np.log(0.5), np.log(2), 0, np.log(0.65), 0.5 / 0.65],
+            [0.5, np.log(0.5), np.log(2), 0, np.log(0.35), 0.5 / 0.35],
+        ],
+    ]
+    np.testing.assert_allclose(_class_inputs(logits, *ones)[0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("way", [1, 2, 7])
+def test_per_class_gradients_sum_to_zero_over_the_classes(way):
+    logits = np.random.RandomState(1).normal(size=(3, 9, way)).astype("f")
+    gradients = np.asarray(PerClassGradientNetwork()(logits))
+    assert gradients.shape == logits.shape
+    np.testing.assert_allclose(gradients.sum(axis=-1), 0, atol=1e-5)
+
+
+def test_per_class_follows_the_order_of_classes():
+    network = PerClassGradientNetwork()
+    logits = np.random.RandomState(2).normal(size=(2, 9, 5)).astype("f")
+    order = [4, 2, 0, 1, 3]
+    np.testing.assert_allclose(network(logits[..., order]), np.asarray(network(logits))[..., order], atol=1e-5)
+
+
+def test_extreme_logits_stay_finite():
+    logits = np.float32([[[1e4, -1e4, 0], [0, 0, 0]]])
+    for network in (PerClassGradientNetwork(), JointGradientNetwork(3)):
+        assert np.isfinite(network(logits)).all()
+
+
+@pytest.mark.parametrize("network", [JointGradientNetwork(4, 6), PerClassGradientNetwork(9)])
+def test_configuration_survives_a_round_trip(network):
+    again = type(network).from_config(network.get_config())
+    logits = np.random.RandomState(3).normal(size=(1, 5, 4)).astype("f")
+    network(logits), again(logits)
+    again.set_weights(network.get_weights())
+    np.testing.assert_array_equal(again(logits), network(logits))

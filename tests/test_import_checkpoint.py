@@ -1,0 +1,245 @@
+"""The released code's .pth files: read without executing anything, and giving the numbers that PyTorch gives."""
+
+import json
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+from sib_tf import backbones, features, meta_testing, released
+from sib_tf.config import EpisodeSpec
+from sib_tf.datasets.cifar_fs import Builder
+from sib_tf.errors import InputError
+from train import cli, import_checkpoint
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed; .pth files need it (pip install sib_tf[torch])")
+
+WIDTH, DIM, WAY, STEPS, RATE = 4, 16, 3, 2, 1e-2
+
+
+def fake_backbone(seed: int = 0) -> dict:
+    """A conv4 of width 4 with random weights, under the released code's names."""
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for block in range(4):
+        name = f"conv_blocks.{block}.layers"
+        state[f"{name}.Conv.weight"] = 0.4 * torch.randn(WIDTH, WIDTH if block else 3, 3, 3, generator=generator)
+        for part in ("weight", "running_var"):
+            state[f"{name}.BatchNorm.{part}"] = 0.5 + torch.rand(WIDTH, generator=generator)
+        for part in ("bias", "running_mean"):
+            state[f"{name}.BatchNorm.{part}"] = 0.3 * torch.randn(WIDTH, generator=generator)
+        state[f"{name}.BatchNorm.num_batches_tracked"] = torch.tensor(7)
+    return state
+
+
+def fake_head(seed: int = 1) -> dict:
+    generator = torch.Generator().manual_seed(seed)
+
+    def random(*shape):
+        return 0.5 * torch.randn(*shape, generator=generator)
+
+    hidden = 8 * WAY
+    state = {"bias": random(1), "scale_cls": 9 + random(1), "wnLayerFavg.weight": 1 + random(DIM)}
+    for layer, inputs in (("layer1", WAY), ("layer2", hidden)):
+        state |= {f"dni.{layer}.0.weight": random(hidden, inputs), f"dni.{layer}.0.bias": random(hidden)}
+        state |= {f"dni.{layer}.2.weight": 1 + random(hidden), f"dni.{layer}.2.bias": random(hidden)}
+    return state | {"dni.layer3.weight": random(WAY, hidden), "dni.layer3.bias": random(WAY)}
+
+
+def torch_features(state: dict, pictures: np.ndarray) -> "torch.Tensor":
+    """The released Conv-4 in inference mode, written with PyTorch's functions: `[pictures, D]` in [C, H, W] order."""
+    mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in Builder.NORMALIZATION)
+    x = (torch.from_numpy(pictures).permute(0, 3, 1, 2).float() - mean) / std
+    for block in range(4):
+        name = f"conv_blocks.{block}.layers"
+        x = torch.nn.functional.conv2d(x, state[f"{name}.Conv.weight"], padding=1)
+        averages = (state[f"{name}.BatchNorm.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
+        x = torch.nn.functional.batch_norm(x, *averages, eps=1e-5)
+        x = torch.nn.functional.max_pool2d(torch.relu(x), 2)
+    return x.flatten(1)
+
+
+def torch_logits(state: dict, support, labels, query) -> "torch.Tensor":
+    """The released SIB head: K steps through autograd, where ours has the closed form."""
+
+    def unit(x):
+        return torch.nn.functional.normalize(x, dim=-1)
+
+    def logits_of(theta):
+        return state["scale_cls"] * (unit(query) @ unit(theta).T + state["bias"])
+
+    def xi(x):
+        for layer in ("dni.layer1", "dni.layer2"):
+            x = torch.relu(x @ state[f"{layer}.0.weight"].T + state[f"{layer}.0.bias"])
+            scale, shift = state[f"{layer}.2.weight"], state[f"{layer}.2.bias"]
+            x = torch.nn.functional.batch_norm(x, None, None, scale, shift, training=True, eps=1e-5)
+        return x @ state["dni.layer3.weight"].T + state["dni.layer3.bias"]
+
+    means = torch.stack([unit(support)[labels == c].mean(0) for c in range(WAY)])
+    theta = (state["wnLayerFavg.weight"] * means).requires_grad_()
+    for _ in range(STEPS):
+        logits = logits_of(theta)
+        (gradient,) = torch.autograd.grad(logits, theta, grad_outputs=xi(logits).detach())
+        theta = (theta - RATE * gradient).detach().requires_grad_()
+    return logits_of(theta).detach()
+
+
+def run(capsys, *arguments) -> tuple[int, str, str]:
+    code = cli.run(import_checkpoint.main, import_checkpoint.FLAGS, import_checkpoint.__doc__, ["prog", *arguments])
+    streams = capsys.readouterr()
+    return code, streams.out, streams.err
+
+
+def import_file(capsys, content, dataset: str = "cifar_fs") -> tuple[int, str, str]:
+    torch.save(content, "file.pth")
+    return run(
+        capsys, "--checkpoint=file.pth", f"--dataset={dataset}", "--output_dir=run", f"--inner_learning_rate={RATE}"
+    )
+
+
+def sib_file(**changes) -> dict:
+    return {"lr": 1e-3, "netFeat": fake_backbone(), "SIB": fake_head(), "nbStep": STEPS, **changes}
+
+
+def test_an_imported_model_gives_what_pytorch_gives(capsys):
+    code, out, err = import_file(capsys, sib_file())
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "Backbone conv4 (width 4, 32 pixels) written to run/backbone.",
+        "SIB model (3-way, K = 2) written to run/sib.",
+    ]
+    random = np.random.RandomState(0)
+    pictures = random.randint(0, 256, (6 + 12, 32, 32, 3)).astype(np.uint8)
+    labels = np.tile(np.arange(WAY), 2)
+    backbone, config = backbones.load("run/backbone")
+    assert (config.name, config.width, config.mean) == ("conv4", WIDTH, Builder.NORMALIZATION[0])
+    ours = features.embed(backbone, pictures)
+    theirs = torch_features(fake_backbone(), pictures)
+    np.testing.assert_allclose(ours, released.channels_last(theirs.numpy(), WIDTH), rtol=1e-4, atol=1e-5)
+
+    model, record = meta_testing.load_model("run/sib")
+    assert (model.config.num_steps, model.config.way, model.config.inner_learning_rate) == (STEPS, WAY, RATE)
+    assert record["imported_from"] == "file.pth"
+    found = model(ours[None, :6], labels[None], ours[None, 6:])[0]
+    expected = torch_logits(fake_head(), theirs[:6], torch.from_numpy(labels), theirs[6:])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_an_imported_pair_goes_together_in_an_evaluation(capsys, tiny_dataset, tiny_features, tmp_path):
+    assert import_file(capsys, sib_file())[0] == 0
+    backbone, _ = backbones.load("run/backbone")
+    features.extract(tiny_dataset, backbone, "features")
+    result = meta_testing.meta_test("features", "run/sib", EpisodeSpec(way=WAY), episodes=4)
+    assert 0 < result.metrics["accuracy"] <= 1
+    with pytest.raises(InputError, match=r"was meta-trained on features of another backbone"):
+        meta_testing.meta_test(tiny_features, "run/sib", EpisodeSpec(way=WAY), episodes=4)
+
+
+def test_a_backbone_alone_is_imported_alone(capsys):
+    parallel = {f"module.{name}": value for name, value in fake_backbone().items()}  # As DataParallel saves it.
+    code, _, err = import_file(capsys, parallel)
+    assert (code, err) == (0, "")
+    assert sorted(path.name for path in pathlib.Path("run").iterdir()) == ["backbone"]
+    record = json.loads(pathlib.Path("run/backbone/config.json").read_text())
+    assert record["imported_from"] == "file.pth"
+
+
+class Malicious:
+    def __reduce__(self):
+        return (pathlib.Path.touch, (pathlib.Path("executed"),))
+
+
+def without(state: dict, name: str) -> dict:
+    return {key: value for key, value in state.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            {"weights": Malicious()},
+            r"checkpoint file\.pth is damaged or holds more than weights \(UnpicklingError\); only",
+        ),
+        ([1, 2], r"checkpoint file\.pth holds a list, not weights by name\."),
+        ({"a": 1}, r"checkpoint file\.pth holds values that are not arrays of numbers\."),
+        ({"fc.weight": torch.zeros(2)}, r"checkpoint has no backbone of the released code; its names begin with \['fc"),
+        (sib_file(SIB=None), r"checkpoint file\.pth holds values that are not arrays of numbers\."),
+        (without(sib_file(), "nbStep"), r"checkpoint file\.pth lacks \['nbStep'\]\."),
+        (sib_file(nbStep="three"), r"checkpoint file\.pth must have a whole number as nbStep; got 'three'\."),
+        (sib_file(nbStep=1000), r"num_steps must be in \[0, 100\] \(the steps are unrolled\); got 1000\."),
+        (
+            without(fake_backbone(), "conv_blocks.2.layers.BatchNorm.running_var"),
+            r"checkpoint lacks conv_blocks\.2\.layers\.BatchNorm\.running_var; it is not a whole file of the rel",
+        ),
+        (
+            {**fake_backbone(), "conv_blocks.1.layers.Conv.weight": torch.zeros(4, 9, 3, 3)},
+            r"checkpoint has conv_blocks\.1\.layers\.Conv of shape \(3, 3, 9, 4\); \(3, 3, 4, 4\) is needed\.",
+        ),
+        (
+            {**fake_backbone(), "conv_blocks.0.layers.Conv.weight": torch.zeros(4)},
+            r"checkpoint has conv_blocks\.0\.layers\.Conv\.weight of shape \(4,\); 4 axes are needed\.",
+        ),
+        (sib_file(SIB=without(fake_head(), "scale_cls")), r"checkpoint lacks scale_cls; it is not a whole file"),
+        (
+            sib_file(SIB={**fake_head(), "dni.layer2.0.weight": torch.zeros(24, 5)}),
+            r"checkpoint has dni\.layer2\.0 of shape \(5, 24\); \(24, 24\) is needed\.",
+        ),
+        (
+            sib_file(SIB={**fake_head(), "bias": torch.zeros(2)}),
+            r"checkpoint has bias of shape \(2,\); \(1,\) is needed\.",
+        ),
+        (
+            sib_file(SIB={**fake_head(), "wnLayerFavg.weight": torch.zeros(18)}),
+            r"checkpoint has a head for features of length 18, which is not 4 squares",
+        ),
+    ],
+)
+def test_other_files_are_refused_and_nothing_is_written(capsys, content, message):
+    code, _, err = import_file(capsys, content)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert re.match(f"error: {message}", err), err
+    assert not pathlib.Path("executed").exists()
+    assert not pathlib.Path("run").exists()
+
+
+def test_the_size_of_another_dataset_is_noticed(capsys):
+    code, _, err = import_file(capsys, sib_file(), dataset="mini_imagenet")
+    assert code == 2
+    assert err == (
+        "error: checkpoint file.pth has a head for features of length 16, but its backbone gives 100 at the 80 pixels "
+        "of mini_imagenet; is dataset the one that it was trained on?\n"
+    )
+    assert not pathlib.Path("run").exists()
+
+
+def test_missing_and_truncated_files_are_named(capsys):
+    code, _, err = run(capsys, "--checkpoint=none.pth", "--dataset=cifar_fs", "--output_dir=run")
+    assert (code, err) == (2, "error: checkpoint none.pth does not exist.\n")
+    torch.save(fake_backbone(), "file.pth")
+    whole = pathlib.Path("file.pth").read_bytes()
+    for part in (whole[: len(whole) // 2], b""):
+        pathlib.Path("file.pth").write_bytes(part)
+        code, _, err = run(capsys, "--checkpoint=file.pth", "--dataset=cifar_fs", "--output_dir=run")
+        assert code == 2
+        assert err.startswith("error: checkpoint file.pth is damaged or holds more than weights (")
+        assert err.count("\n") == 1
+
+
+def test_recorded_checkpoint_of_both_kinds(golden):
+    with np.load(golden("checkpoint_expected.npz")) as arrays:
+        expected = dict(arrays)
+    state, head = released.read_checkpoint(golden("netSIBBest.pth"))
+    model, config = released.backbone(state, 32, (0.0,) * 3, (1.0,) * 3)
+    support, query = (model(expected[f"{name}_images"], training=False) for name in ("support", "query"))
+    theirs = released.channels_last(expected["query_features"], config.width)
+    np.testing.assert_allclose(query, theirs, rtol=1e-5, atol=1e-5)
+    sib = released.head(head["state"], head["num_steps"], 1e-3, config.width)
+    logits = sib(support[None], expected["support_labels"][None], query[None])[0]
+    np.testing.assert_allclose(logits, expected["logits"], rtol=0, atol=1e-4)
+
+    alone, no_head = released.read_checkpoint(golden("netFeatBest.pth"))
+    assert no_head == {}
+    backbone, _ = released.backbone(alone, 32, (0.0,) * 3, (1.0,) * 3)
+    np.testing.assert_allclose(backbone(expected["query_images"], training=False), theirs, rtol=1e-5, atol=1e-5)

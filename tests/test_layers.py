@@ -1,0 +1,75 @@
+"""Unit vectors, the cosine classifier and per-episode normalisation."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sib_tf.layers import CosineClassifier, EpisodeNormalization, unit
+
+
+def test_unit_of_a_hand_worked_vector_and_of_zero():
+    np.testing.assert_allclose(unit(np.float32([[3, 4], [0, 0]])), [[0.6, 0.8], [0, 0]], atol=1e-7)
+
+
+def test_unit_has_a_finite_gradient_at_zero():
+    x = tf.zeros([1, 4])
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = tf.reduce_sum(unit(x))
+    assert np.isfinite(tape.gradient(y, x)).all()
+
+
+def test_cosine_classifier_by_hand():
+    layer = CosineClassifier(2, initial_scale=10.0)
+    layer.build((None, 2))
+    layer.kernel.assign([[2.0, 0.0], [0.0, 5.0]])
+    # Lengths do not count: (3, 4) has cosines 0.6 and 0.8 with the axes.
+    np.testing.assert_allclose(layer(np.float32([[3, 4], [30, 40]])), [[6, 8], [6, 8]], atol=1e-6)
+
+
+def test_cosine_classifier_refuses_a_single_class():
+    with pytest.raises(ValueError, match="classes must be at least 2; got 1"):
+        CosineClassifier(1)
+
+
+def test_normalization_by_hand():
+    layer = EpisodeNormalization(epsilon=0.0)
+    x = np.float32([[[1.0], [3.0]], [[10.0], [30.0]]])
+    np.testing.assert_allclose(layer(x), [[[-1], [1]], [[-1], [1]]], atol=1e-6)
+
+
+def test_normalization_is_keras_batch_normalization_of_one_episode():
+    x = np.random.RandomState(0).normal(2, 3, (1, 40, 7)).astype("f")
+    peer = keras.layers.BatchNormalization(epsilon=1e-5)
+    np.testing.assert_allclose(EpisodeNormalization()(x), peer(x, training=True), atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(3, 12, 5), (3, 12, 4, 5)])
+def test_masked_rows_move_nothing(shape):
+    random = np.random.RandomState(1)
+    x = random.normal(size=shape).astype("f")
+    mask = random.random_sample(shape[:-1]) < 0.6
+    mask[:, 0] = True
+    layer = EpisodeNormalization()
+    noisy = np.where(mask[..., None], x, 1e3 * random.normal(size=shape).astype("f"))
+    a, b = (np.asarray(layer(v, mask))[mask] for v in (x, noisy))
+    np.testing.assert_allclose(a, b, atol=1e-5)
+    for episode in range(3):
+        rows = x[episode][mask[episode]]
+        expected = (rows - rows.mean(0)) / np.sqrt(rows.var(0) + 1e-5)
+        np.testing.assert_allclose(np.asarray(layer(x, mask))[episode][mask[episode]], expected, atol=1e-4)
+
+
+def test_episodes_have_statistics_of_their_own():
+    x = np.random.RandomState(2).normal(size=(2, 9, 3)).astype("f")
+    other = np.stack([x[0], x[1] * 100 + 7])
+    layer = EpisodeNormalization()
+    np.testing.assert_array_equal(np.asarray(layer(x))[0], np.asarray(layer(other))[0])
+
+
+def test_one_row_and_no_row_stay_finite():
+    layer = EpisodeNormalization()
+    x = np.float32([[[5.0, -5.0]]])
+    np.testing.assert_array_equal(layer(x), [[[0, 0]]])
+    assert np.isfinite(layer(x, np.array([[False]]))).all()

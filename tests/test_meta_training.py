@@ -1,0 +1,179 @@
+"""Meta-training: what a step does, that it learns, resumes to the digit, and stops when it must."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sib_tf import meta_training
+from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
+from sib_tf.episodes import EpisodeSampler, stream
+from sib_tf.errors import InputError
+from sib_tf.meta_testing import load_model
+from sib_tf.sib import SIB
+
+LABELS = np.repeat(np.arange(8), 30)
+SPEC = EpisodeSpec(way=3, query=6)
+
+
+class MemoryCache:
+    """A feature cache in memory: clusters of 12-d features, the validation classes apart from the training ones."""
+
+    views, feature_dim = 1, 12
+    identity = {"dataset": {"name": "clusters"}, "backbone": {"name": "none"}}
+
+    def table(self, split):
+        random = np.random.RandomState(["train", "validation"].index(split))
+        return (random.normal(size=(8, 12))[LABELS] + 1.2 * random.normal(size=(240, 12))).astype("f")
+
+    def labels(self, split):
+        return LABELS
+
+
+def model_config(**settings) -> SIBConfig:
+    return SIBConfig(
+        # One inner step compiles fastest; the recorded runs cover several.
+        **{
+            "feature_dim": 12,
+            "way": None,
+            "num_steps": 1,
+            "gradient_network": "per_class",
+            "inner_learning_rate": 1e-2,
+            **settings,
+        }
+    )
+
+
+def train_config(**settings) -> MetaTrainConfig:
+    small = {"episodes": SPEC, "validation": SPEC, "steps": 40, "batch_episodes": 2, "validation_episodes": 60}
+    return MetaTrainConfig(**{**small, "validate_every": 20, "steps_per_call": 10, **settings})
+
+
+def weights_of(folder):
+    return load_model(folder)[0].get_weights()
+
+
+def test_one_call_of_many_steps_equals_many_calls_of_one():
+    results = []
+    for per_call in (6, 1):
+        tf.keras.utils.set_random_seed(0)
+        model = SIB(model_config())
+        model.build()
+        trainer = meta_training.Trainer(model, MemoryCache().table("train"), train_config())
+        rows = iter(stream(EpisodeSampler(LABELS, SPEC, seed=0), per_call, 2))
+        losses = np.concatenate([trainer.steps(next(rows)) for _ in range(6 // per_call)])
+        results.append((losses, *model.get_weights()))
+    for together, apart in zip(*results, strict=True):
+        np.testing.assert_allclose(together, apart, atol=1e-6)
+
+
+def test_loss_is_the_mean_over_episodes_of_the_mean_over_queries():
+    """Episodes of different sizes weigh the same, and padding weighs nothing."""
+    model = SIB(model_config())
+    model.build()
+    rows = EpisodeSampler(LABELS, EpisodeSpec(way=3, query=(1, 8)), seed=1).sample(5)
+    table = MemoryCache().table("train")
+    together = meta_training.episode_loss(model, rows.gather(table), 3)
+    alone = []
+    for i in range(5):
+        one = rows.part(i, i + 1)
+        keep = one.query_mask[0]
+        one = one._replace(**{name: getattr(one, name)[:, keep] for name in ("query", "query_labels", "query_mask")})
+        alone.append(float(meta_training.episode_loss(model, one.gather(table), 3)))
+    assert len(set(rows.query_mask.sum(axis=1))) > 1
+    assert float(together) == pytest.approx(np.mean(alone), abs=1e-5)
+
+
+@pytest.mark.slow
+def test_it_learns_to_beat_its_own_start(tmp_path):
+    config = train_config(
+        steps=600, batch_episodes=8, optimizer="adam", learning_rate=3e-3, validate_every=200, steps_per_call=100
+    )
+    model_settings = model_config(inner_learning_rate=3e-2)
+    best = meta_training.meta_train(MemoryCache(), model_settings, config, tmp_path / "run")
+    from sib_tf.evaluation import Evaluator, mean_and_ci95, prototypes
+
+    rows = EpisodeSampler(LABELS, SPEC, seed=99).sample(400)
+    evaluator, table = Evaluator(rows), MemoryCache().table("validation")
+    trained = evaluator(load_model(tmp_path / "run")[0], table).accuracy[-1]
+    gain, half = mean_and_ci95(trained - evaluator(prototypes(12, 3), table).accuracy[-1])
+    assert gain - half > 0.01
+    assert best > 0.5
+
+
+def test_folder_holds_what_is_needed_to_do_it_again(tmp_path):
+    meta_training.meta_train(MemoryCache(), model_config(), train_config(), tmp_path / "run")
+    record = json.loads((tmp_path / "run/config.json").read_text())
+    assert record["features"] == MemoryCache.identity
+    assert MetaTrainConfig.from_dict(record["meta_training"]) == train_config()
+    assert SIBConfig.from_dict(record["model"]) == model_config()
+    assert len(record["validation_episode_hash"]) == 64
+    history = (tmp_path / "run/history.csv").read_text().splitlines()
+    assert history[0] == "step,loss,validation_accuracy"
+    assert [row.split(",")[0] for row in history[1:]] == ["20", "40"]
+
+
+def test_a_broken_off_run_goes_on_to_the_same_parameters(tmp_path, monkeypatch):
+    """Cut off after the first validation, then run again: bit for bit the unbroken run, with one history."""
+    meta_training.meta_train(MemoryCache(), model_config(), train_config(), tmp_path / "whole")
+    real = meta_training._Run._validate
+
+    def cut_off(self, step):
+        if step == 40:
+            raise KeyboardInterrupt
+        return real(self, step)
+
+    monkeypatch.setattr(meta_training._Run, "_validate", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        meta_training.meta_train(MemoryCache(), model_config(), train_config(), tmp_path / "broken")
+    monkeypatch.undo()
+    meta_training.meta_train(MemoryCache(), model_config(), train_config(), tmp_path / "broken")
+    for name in ("best.keras", "last.keras"):
+        from sib_tf.checkpoints import load_model as load
+
+        whole, broken = (load(tmp_path / run / name).get_weights() for run in ("whole", "broken"))
+        for a, b in zip(whole, broken, strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert (tmp_path / "whole/history.csv").read_text() == (tmp_path / "broken/history.csv").read_text()
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path):
+    first = meta_training.meta_train(MemoryCache(), model_config(), train_config(), tmp_path / "run")
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").glob("*.keras")}
+    assert meta_training.meta_train(MemoryCache(), model_config(), train_config(), tmp_path / "run") == first
+    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "run").glob("*.keras")}
+
+
+def test_another_run_in_the_same_folder_is_refused(tmp_path):
+    meta_training.meta_train(MemoryCache(), model_config(), train_config(), tmp_path / "run")
+    other = dataclasses.replace(train_config(), learning_rate=0.5)
+    with pytest.raises(InputError, match=r"other settings \(meta_training.learning_rate: 0.001 there, 0.5 asked\)"):
+        meta_training.meta_train(MemoryCache(), model_config(), other, tmp_path / "run")
+
+
+def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_state(tmp_path, monkeypatch):
+    real = meta_training.Trainer.steps
+    calls = []
+
+    def poisoned(self, rows):
+        calls.append(1)
+        if len(calls) == 4:  # Steps 31 to 40, after the validation at 20.
+            self.model.logit_scale.assign(np.nan)
+        return real(self, rows)
+
+    monkeypatch.setattr(meta_training.Trainer, "steps", poisoned)
+    with pytest.raises(InputError, match=r"The loss became nan at step 31; .* state of step 20 and the best model"):
+        meta_training.meta_train(MemoryCache(), model_config(), train_config(), tmp_path / "run")
+    assert all(np.isfinite(w).all() for w in weights_of(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_optimizers_train_with_a_rate_that_falls(optimizer):
+    config = train_config(optimizer=optimizer, cosine_decay=True, steps=10)
+    chosen = meta_training.outer_optimizer(config)
+    chosen.build([tf.Variable(1.0)])
+    assert float(chosen.learning_rate) == pytest.approx(1e-3)
+    chosen.iterations.assign(10)
+    assert float(chosen.learning_rate) == pytest.approx(0, abs=1e-8)

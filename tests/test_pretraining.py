@@ -1,0 +1,178 @@
+"""Pre-training: schedules by hand, the same batches and weights after an interruption, refusals, and NaN."""
+
+import csv
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import make_split
+
+from sib_tf import backbones, checkpoints, pretraining
+from sib_tf.config import BackboneConfig, PretrainConfig
+from sib_tf.errors import InputError
+
+TINY = PretrainConfig(schedule="cosine", epochs=2, batch_size=48)
+BACKBONE = BackboneConfig(width=4, mean=(128.0,) * 3, std=(64.0,) * 3)
+
+
+@pytest.fixture(autouse=True)
+def few_validation_episodes(monkeypatch):
+    monkeypatch.setattr(pretraining, "VALIDATION_EPISODES", 50)
+
+
+@pytest.mark.parametrize(
+    ("fields", "steps_per_epoch", "expected"),
+    [
+        # 6000 steps up from 1e-7 in a straight line, a tenth from epoch 50 (step 30000) on.
+        (
+            {"schedule": "paper"},
+            600,
+            {0: 1e-7, 3000: 0.05000005, 6000: 0.1, 29_999: 0.1, 30_000: 0.01, 35_999: 0.01},
+        ),
+        # A run shorter than the warm-up stays on its line.
+        ({"schedule": "paper", "epochs": 1, "learning_rate": 0.6}, 100, {0: 1e-7, 60: 0.0060001}),
+        # 30 of 100 steps up from a 25th, then half a cosine down: (1 + cos(pi / 2)) / 2 = 1/2 at step 65.
+        ({"schedule": "one_cycle", "epochs": 10}, 10, {0: 0.004, 15: 0.052, 30: 0.1, 65: 0.05, 100: 0.0}),
+        # One epoch (10 of 100 steps) up, then half a cosine down.
+        ({"schedule": "cosine", "epochs": 10}, 10, {0: 0.004, 5: 0.052, 10: 0.1, 55: 0.05, 100: 0.0}),
+    ],
+)
+def test_schedules_by_hand(fields, steps_per_epoch, expected):
+    schedule = pretraining.learning_rate(PretrainConfig(**fields), steps_per_epoch)
+    found = [float(schedule(step)) for step in expected]
+    np.testing.assert_allclose(found, list(expected.values()), rtol=1e-5, atol=1e-9)
+
+
+def test_batches_of_a_resumed_run_are_those_of_an_unbroken_one(tiny_dataset):
+    config = dataclasses.replace(TINY, batch_size=16)
+    whole = list(pretraining.training_batches(tiny_dataset, 32, config))
+    resumed = list(pretraining.training_batches(tiny_dataset, 32, config, first_epoch=1))
+    assert len(whole) == 24
+    assert len(resumed) == 12
+    for (images, labels), (expected, expected_labels) in zip(resumed, whole[12:], strict=True):
+        np.testing.assert_array_equal(labels, expected_labels)
+        np.testing.assert_array_equal(images, expected)
+
+
+def test_an_epoch_has_every_picture_once_in_an_order_of_its_own(tiny_dataset):
+    config = dataclasses.replace(TINY, batch_size=16, augment=False)
+    batches = list(pretraining.training_batches(tiny_dataset, 32, config))
+    stored = [image.tobytes() for image in tiny_dataset.train.images]
+    epochs = [
+        [image.astype(np.uint8).tobytes() for images, _ in part for image in images.numpy()]
+        for part in (batches[:12], batches[12:])
+    ]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(stored)
+    assert epochs[0] != epochs[1]
+    label_of = dict(zip(stored, tiny_dataset.train.labels, strict=True))
+    found = [int(label) for _, labels in batches[:12] for label in labels]
+    assert found == [label_of[image] for image in epochs[0]]
+
+
+def test_another_seed_gives_other_batches(tiny_dataset):
+    first, second = (
+        next(iter(pretraining.training_batches(tiny_dataset, 32, dataclasses.replace(TINY, seed=seed))))[1]
+        for seed in (0, 1)
+    )
+    assert not np.array_equal(first, second)
+
+
+def last_state(folder) -> dict[str, np.ndarray]:
+    """Every number of the last training state: weights, optimiser, counters."""
+    reader = tf.train.load_checkpoint(str(folder / "training"))
+    names = (
+        name for name in reader.get_variable_to_shape_map() if not name.startswith(("_CHECKPOINT", "save_counter"))
+    )
+    return {name: reader.get_tensor(name) for name in names}
+
+
+@pytest.mark.slow
+def test_a_resumed_run_ends_as_an_unbroken_one(tiny_dataset, tmp_path, monkeypatch):
+    unbroken = pretraining.pretrain(tiny_dataset, BACKBONE, TINY, tmp_path / "unbroken")
+    end_of_epoch = pretraining._KeepBest.on_epoch_end
+
+    def interrupted(self, epoch, logs=None):
+        end_of_epoch(self, epoch, logs)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretraining._KeepBest, "on_epoch_end", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pretraining.pretrain(tiny_dataset, BACKBONE, TINY, tmp_path / "broken")
+    resumed = pretraining.pretrain(tiny_dataset, BACKBONE, TINY, tmp_path / "broken")
+    assert resumed == unbroken > 0.2
+    expected, found = last_state(tmp_path / "unbroken"), last_state(tmp_path / "broken")
+    assert any("momentum" in name or "optimizer" in name for name in expected)
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    # A finished run is found finished.
+    kept = (tmp_path / "broken" / "backbone.keras").read_bytes()
+    assert pretraining.pretrain(tiny_dataset, BACKBONE, TINY, tmp_path / "broken") == unbroken
+    assert (tmp_path / "broken" / "backbone.keras").read_bytes() == kept
+    with (tmp_path / "unbroken" / "history.csv").open() as file:
+        history = list(csv.DictReader(file))
+    assert [row["epoch"] for row in history] == ["0", "1"]
+    assert max(float(row["val_prototype_accuracy"]) for row in history) == pytest.approx(unbroken, abs=1e-6)
+
+
+def test_a_nan_loss_names_the_epoch_and_keeps_the_best_backbone(tiny_dataset, tmp_path, monkeypatch):
+    steps = len(tiny_dataset.train.labels) // TINY.batch_size
+    batches_of = pretraining.training_batches
+
+    def turning_bad(*args):
+        good = batches_of(*args)
+        bad = good.skip(steps).map(lambda images, labels: (images * np.nan, labels))
+        return good.take(steps).concatenate(bad)
+
+    monkeypatch.setattr(pretraining, "training_batches", turning_bad)
+    with pytest.raises(
+        InputError, match=r"became NaN or infinite in epoch 2; lower learning_rate\. .* kept in .*run\."
+    ):
+        pretraining.pretrain(tiny_dataset, BACKBONE, TINY, tmp_path / "run")
+    backbone, config = backbones.load(tmp_path / "run")
+    assert config == BACKBONE
+    assert all(np.isfinite(weight).all() for weight in backbone.weights)
+    state = last_state(tmp_path / "run")
+    assert all(np.isfinite(value).all() for value in state.values())
+    assert [int(value) for name, value in state.items() if name.startswith("epoch")] == [1]
+
+
+@pytest.mark.parametrize(
+    ("backbone", "config", "message"),
+    [
+        (BACKBONE, dataclasses.replace(TINY, epochs=3), r"other settings \(pretraining\.epochs: 2 there, 3 asked\)"),
+        (dataclasses.replace(BACKBONE, width=8), TINY, r"other settings \(backbone\.width: 4 there, 8 asked\)"),
+    ],
+)
+def test_the_folder_of_another_run_is_refused(tiny_dataset, tmp_path, backbone, config, message):
+    checkpoints.claim_folder(tmp_path, pretraining._run_record(tiny_dataset, BACKBONE, TINY))
+    with pytest.raises(InputError, match=message):
+        pretraining.pretrain(tiny_dataset, backbone, config, tmp_path)
+
+
+def test_a_run_that_cannot_start_leaves_no_folder(tiny_dataset, tmp_path):
+    cases = itertools.chain(
+        [
+            (tiny_dataset, dataclasses.replace(BACKBONE, image_size=80), TINY, "image_size 80 is more than the stored"),
+            (
+                tiny_dataset,
+                BACKBONE,
+                dataclasses.replace(TINY, batch_size=193),
+                "batch_size 193 is more than the 192 tr",
+            ),
+        ],
+        (
+            (dataclasses.replace(tiny_dataset, **{name: make_split(name, classes)}), BACKBONE, TINY, message)
+            for name, classes, message in (
+                ("train", 1, r"The train split must have at least 2 classes to tell apart; got 1\."),
+                ("validation", 1, r"The validation split must have at least 2 classes to tell apart; got 1\."),
+            )
+        ),
+    )
+    for data, backbone, config, message in cases:
+        with pytest.raises(InputError, match=message):
+            pretraining.pretrain(data, backbone, config, tmp_path / "run")
+        assert not (tmp_path / "run").exists()

@@ -1,0 +1,94 @@
+"""Figures and pages from metrics."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from PIL import Image
+
+from sib_tf import report
+from sib_tf.errors import InputError
+
+ACCURACY = np.array([[0.5, 0.6, 0.4], [0.6, 0.7, 0.5]])
+BASELINE = np.array([0.5, 0.5, 0.5])
+METRICS = {
+    "accuracy": 0.6,
+    "ci95": 0.0123,
+    "accuracy_by_step": [0.5, 0.6],
+    "ci95_by_step": [0.02, 0.0123],
+    "baseline_accuracy": 0.5,
+    "baseline_ci95": 0.01,
+    "difference": 0.1,
+    "difference_ci95": 0.005,
+    "episodes": 3,
+    "seed": 7,
+    "split": "test",
+    "episode_spec": "5-way 1-shot, 15 queries a class",
+    "episode_hash": "0123456789abcdef0123",
+    "dataset": {"name": "tiny"},
+    "model": {"gradient_network": "joint", "num_steps": 1, "inner_learning_rate": 1e-3},
+    "hardware": "2 cores",
+    "seconds": 1.25,
+    "summary": "In short.",
+}
+PRETRAINING = [{"epoch": "0", "val_prototype_accuracy": "0.3"}, {"epoch": "1", "val_prototype_accuracy": "0.4"}]
+META_TRAINING = [{"step": "10", "validation_accuracy": "0.5"}]
+
+
+def is_figure(path) -> bool:
+    with Image.open(path) as image:
+        image.load()
+        return image.format == "PNG" and min(image.size) > 300 and len(np.unique(np.asarray(image))) > 10
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_the_accuracy_figure_is_drawn_for_any_k(tmp_path, steps):
+    metrics = {**METRICS, "accuracy_by_step": [0.5, 0.6][:steps], "ci95_by_step": [0.02, 0.0123][:steps]}
+    report.accuracy_figure(metrics, ACCURACY[:steps], BASELINE, tmp_path / "new" / "accuracy.png")
+    assert is_figure(tmp_path / "new" / "accuracy.png")
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("pretraining", [PRETRAINING, []])
+@pytest.mark.parametrize("meta_training", [META_TRAINING, []])
+def test_the_training_figure_is_drawn_with_and_without_histories(tmp_path, pretraining, meta_training):
+    report.training_figure(pretraining, meta_training, tmp_path / "training.png")
+    assert is_figure(tmp_path / "training.png")
+
+
+def test_the_page_has_every_figure_that_was_measured(tmp_path):
+    page = report.write(tmp_path, METRICS, {"Accuracy": "accuracy.png"})
+    text = page.read_text()
+    assert page == tmp_path / "report.md"
+    for line in (
+        "# SIB on tiny",
+        "In short.",
+        "| nearest prototypes (K = 0) | 50.00 % | +-1.00 |",
+        "| SIB after k = 0 | 50.00 % | +-2.00 |",
+        "| SIB after k = 1 | 60.00 % | +-1.23 |",
+        "| difference to prototypes, same episodes | 10.00 % | +-0.50 |",
+        "Episodes: 3 of the test split, 5-way 1-shot, 15 queries a class; seed 7, hash `0123456789abcdef`.",
+        "Model: joint, K = 1, eta = 0.001.",
+        "Time: 1.2 s on 2 cores.",
+        "![Accuracy](accuracy.png)",
+    ):
+        assert line in text.splitlines()
+
+
+def test_histories_are_read_and_may_be_missing(tmp_path):
+    (tmp_path / "history.csv").write_text("step,validation_accuracy\n10,0.5\n")
+    assert report.read_history(tmp_path / "history.csv") == META_TRAINING
+    assert report.read_history(tmp_path / "none.csv") == []
+
+
+@pytest.mark.parametrize("rows", [[{"step": "10"}], [{"step": "ten", "validation_accuracy": "0.5"}], [{"step": None}]])
+def test_a_damaged_history_is_named(tmp_path, rows):
+    with pytest.raises(InputError, match=r"history\.csv has a row without a number for (step|validation_accuracy);"):
+        report.training_figure([], rows, tmp_path / "training.png")
+    assert list(tmp_path.iterdir()) == []
+    plt.close("all")
+
+
+def test_a_figure_does_not_replace_a_folder(tmp_path):
+    with pytest.raises(InputError, match=r"is a folder; name a file\."):
+        report.training_figure([], [], tmp_path)
+    assert plt.get_fignums() == []

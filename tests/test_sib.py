@@ -1,0 +1,270 @@
+"""The model: initialisation, the step in closed form, its gradients, masks, order, and independence of episodes."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from sib_tf import checkpoints
+from sib_tf.config import SIBConfig
+from sib_tf.episodes import Episode
+from sib_tf.errors import InputError
+from sib_tf.meta_training import episode_loss
+from sib_tf.sib import MASKED_LOGIT, SIB, classifier_gradient
+
+DIM = 16
+NETWORKS = ("joint", "per_class")
+
+
+def build(network="per_class", way=5, seed=0, **config) -> SIB:
+    """A model whose every parameter was moved away from its initial value."""
+    keras.utils.set_random_seed(seed)
+    settings = {"num_steps": 3, "inner_learning_rate": 1e-2, **config}
+    model = SIB(SIBConfig(feature_dim=DIM, way=way, gradient_network=network, **settings))
+    model.build()
+    random = np.random.RandomState(seed)
+    for variable in model.trainable_variables:
+        variable.assign(variable + 0.1 * random.normal(size=variable.shape))
+    return model
+
+
+def episode(way=5, shot=2, queries=20, episodes=2, seed=0) -> Episode:
+    random = np.random.RandomState(seed)
+    centres = random.normal(size=(episodes, way, DIM))
+    labels = np.tile(np.repeat(np.arange(way), shot), (episodes, 1))
+    query_labels = random.randint(way, size=(episodes, queries))
+
+    def features(of):
+        noise = random.normal(size=(*of.shape, DIM))
+        return (np.take_along_axis(centres, of[..., None], 1) + 0.8 * noise).astype("f")
+
+    return Episode(
+        features(labels),
+        labels.astype("i"),
+        np.ones(labels.shape, bool),
+        features(query_labels),
+        query_labels.astype("i"),
+        np.ones(query_labels.shape, bool),
+    )
+
+
+def run(model, e: Episode, way=5):
+    return model(
+        e.support, e.support_labels, e.query, support_mask=e.support_mask, query_mask=e.query_mask, way=way
+    ).numpy()
+
+
+def padded(e: Episode, support: int, query: int, seed=9) -> Episode:
+    """The same episodes with masked rows of noise at the end."""
+    random = np.random.RandomState(seed)
+
+    def pad(x, count, value):
+        tail = np.broadcast_to(value, (len(x), count, *x.shape[2:])).astype(x.dtype)
+        return np.concatenate([x, tail], axis=1)
+
+    noise = [1e2 * random.normal(size=(count, DIM)) for count in (support, query)]
+    return Episode(
+        pad(e.support, support, noise[0]), pad(e.support_labels, support, 0), pad(e.support_mask, support, False),
+        pad(e.query, query, noise[1]), pad(e.query_labels, query, 0), pad(e.query_mask, query, False),
+    )  # fmt: skip
+
+
+def test_zero_steps_are_nearest_prototypes():
+    e = episode(queries=30)
+    model = SIB(SIBConfig(feature_dim=DIM, way=5, num_steps=0))
+    model.build()
+
+    def normalised(x):
+        return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+    for b in range(2):
+        prototypes = [normalised(e.support[b][e.support_labels[b] == c]).mean(0) for c in range(5)]
+        expected = 10 * normalised(e.query[b]) @ normalised(np.stack(prototypes)).T
+        np.testing.assert_allclose(run(model, e)[b], expected, atol=1e-5)
+
+
+def test_one_step_worked_by_hand():
+    """One query q = (0.6, 0.8), theta = (2, 0), scale 10, g = 1: G = (6, 8); less its part along theta, over 2."""
+    gradient = classifier_gradient(
+        np.float32([[[2, 0]]]), np.float32([[[0.6, 0.8]]]), np.float32([[[1]]]), np.float32(10)
+    )
+    np.testing.assert_allclose(gradient, [[[0, 4]]], atol=1e-6)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_closed_form_is_the_tape_gradient(network):
+    """theta^(k+1) - theta^k of every step against a tape through the logits with the synthetic gradients held."""
+    model, e = build(network), episode()
+    path, class_mask = model.adapt(e.support, e.support_labels, e.query, way=5)
+    for before, after in zip(path[:-1], path[1:], strict=True):
+        with tf.GradientTape() as tape:
+            tape.watch(before)
+            logits = model.classify(before, e.query)
+        g = model.gradient_network(logits, None, class_mask)
+        expected = before - 1e-2 * tape.gradient(logits, before, output_gradients=g)
+        np.testing.assert_allclose(after, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_meta_gradient_by_finite_differences(network, reduction):
+    """The gradient of the outer loss through K steps, along random directions of each variable, in float64."""
+    previous = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float64")
+    try:
+        model = build(network, inner_learning_rate=5e-2, step_reduction=reduction)
+        e = episode(queries=12)
+        e = e._replace(support=e.support.astype("d"), query=e.query.astype("d"))
+        with tf.GradientTape() as tape:
+            loss = episode_loss(model, e, 5)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        random = np.random.RandomState(3)
+        for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+            direction = random.normal(size=variable.shape)
+            value, h = variable.numpy(), 1e-7  # Small: a ReLU must not change its side in between.
+            variable.assign(value + h * direction)
+            above = float(episode_loss(model, e, 5))
+            variable.assign(value - h * direction)
+            below = float(episode_loss(model, e, 5))
+            variable.assign(value)
+            expected = (above - below) / (2 * h)
+            found = float(np.sum(gradient * direction))
+            assert found == pytest.approx(expected, rel=1e-4, abs=1e-7), variable.path
+    finally:
+        keras.config.set_dtype_policy(previous)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_padding_moves_no_logit(network, reduction):
+    model, e = build(network, step_reduction=reduction), episode()
+    plain, with_padding = run(model, e), run(model, padded(e, support=3, query=11))
+    np.testing.assert_allclose(with_padding[:, :20], plain, atol=1e-5)
+
+
+def test_padded_classes_move_no_logit_and_get_none():
+    """A 3-way episode in an 8-way graph."""
+    model, e = build(way=None), episode(way=3)
+    wide = run(model, padded(e, 4, 5), way=8)
+    np.testing.assert_allclose(wide[:, :20, :3], run(model, e, way=3), atol=1e-5)
+    np.testing.assert_array_equal(wide[:, :, 3:], np.float32(MASKED_LOGIT))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_neighbour_episode_moves_no_logit(network):
+    model, e, other = build(network), episode(seed=0), episode(seed=5)
+    mixed = Episode(*(np.stack([a[0], 50 * b[1] if b.dtype == np.float32 else b[1]]) for a, b in zip(e, other, strict=True)))
+    np.testing.assert_allclose(run(model, mixed)[0], run(model, e)[0], atol=1e-5)
+    alone = Episode(*(field[:1] for field in e))
+    np.testing.assert_allclose(run(model, alone)[0], run(model, e)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_query_order_permutes_the_logits_and_nothing_else(network):
+    model, e = build(network), episode()
+    order = np.random.RandomState(4).permutation(20)
+    shuffled = e._replace(query=e.query[:, order])
+    np.testing.assert_allclose(run(model, shuffled), run(model, e)[:, order], atol=1e-5)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_support_order_moves_nothing(network):
+    model, e = build(network), episode()
+    order = np.random.RandomState(4).permutation(10)
+    shuffled = e._replace(support=e.support[:, order], support_labels=e.support_labels[:, order])
+    np.testing.assert_allclose(run(model, shuffled), run(model, e), atol=1e-5)
+
+
+def test_class_order_permutes_the_columns_of_per_class_and_not_of_joint():
+    new_name = np.array([3, 0, 4, 1, 2])
+    e = episode()
+    renamed = e._replace(support_labels=new_name[e.support_labels])
+    np.testing.assert_allclose(run(build(), renamed)[..., new_name], run(build(), e), atol=1e-5)
+    joint = build("joint")
+    assert np.abs(run(joint, renamed)[..., new_name] - run(joint, e)).max() > 1e-3
+
+
+def test_mean_reduction_does_not_depend_on_how_often_queries_repeat():
+    model, e = build(step_reduction="mean"), episode()
+    twice = e._replace(
+        query=np.repeat(e.query, 2, 1), query_labels=np.repeat(e.query_labels, 2, 1), query_mask=np.ones((2, 40), bool)
+    )
+    np.testing.assert_allclose(run(model, twice)[:, ::2], run(model, e), atol=1e-5)
+
+
+def test_sum_is_mean_times_the_number_of_queries():
+    e = episode(queries=20)
+    a = build(inner_learning_rate=1e-3)
+    b = build(inner_learning_rate=2e-2, step_reduction="mean")
+    np.testing.assert_allclose(run(a, e), run(b, e), atol=1e-5)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("queries", [1, 2])
+def test_very_small_query_sets_stay_finite(network, queries):
+    e = episode(queries=queries)
+    model = build(network)
+    assert np.isfinite(run(model, e)).all()
+    with tf.GradientTape() as tape:
+        loss = episode_loss(model, e, 5)
+    assert all(np.isfinite(g).all() for g in tape.gradient(loss, model.trainable_variables))
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_queries_of_one_class_and_zero_features_stay_finite(network):
+    e = episode()
+    one_class = e._replace(query=np.repeat(e.query[:, :1], 20, axis=1))
+    zeros = e._replace(query=np.zeros_like(e.query), support=np.zeros_like(e.support))
+    for case in (one_class, zeros):
+        model = build(network)
+        assert np.isfinite(run(model, case)).all()
+        with tf.GradientTape() as tape:
+            loss = episode_loss(model, case, 5)
+        assert all(np.isfinite(g).all() for g in tape.gradient(loss, model.trainable_variables))
+
+
+def test_one_class_is_enough_for_per_class():
+    logits = run(build(way=None), episode(way=1), way=1)
+    assert logits.shape == (2, 20, 1)
+    assert np.isfinite(logits).all()
+
+
+def test_eager_graph_and_xla_agree():
+    model, e = build(), episode()
+    eager = run(model, e)
+    for jit in (False, True):
+        compiled = tf.function(lambda s, lab, q: model(s, lab, q, way=5), jit_compile=jit)
+        np.testing.assert_allclose(compiled(e.support, e.support_labels, e.query), eager, atol=1e-5)
+
+
+def test_unknown_numbers_of_episodes_and_rows():
+    model, e = build(step_reduction="mean"), episode()
+    spec = [tf.TensorSpec([None, None, DIM]), tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None, DIM])]
+    traced = tf.function(lambda s, lab, q: model(s, lab, q, way=5), input_signature=spec)
+    np.testing.assert_allclose(traced(e.support, e.support_labels, e.query), run(model, e), atol=1e-5)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_saved_and_loaded_in_safe_mode_it_is_the_same(network, tmp_path):
+    model, e = build(network, way=5 if network == "joint" else None), episode()
+    checkpoints.save_model(model, tmp_path / "sib.keras")
+    again = checkpoints.load_model(tmp_path / "sib.keras", SIB)
+    assert again.config == model.config
+    np.testing.assert_array_equal(run(again, e), run(model, e))
+
+
+def test_errors_name_the_way():
+    e = episode()
+    with pytest.raises(InputError, match="way must be 5, which this joint model was built for; got 7"):
+        run(build("joint"), e, way=7)
+    with pytest.raises(InputError, match="way must be given"):
+        run(build(way=None), e, way=None)
+
+
+def test_no_variable_is_written_by_a_call():
+    model, e = build(), episode()
+    before = [v.numpy().copy() for v in model.variables]
+    run(model, e)
+    for old, variable in zip(before, model.variables, strict=True):
+        np.testing.assert_array_equal(old, variable.numpy())
+    assert len(model.non_trainable_variables) == 0
