@@ -64,6 +64,7 @@ def test_the_same_cache_is_not_made_again_and_another_is(tiny_dataset, tiny_back
     )
 
 
+@pytest.mark.slow
 def test_views_are_augmented_and_reproducible(tiny_dataset, tiny_backbone, tiny_features, tmp_path):
     for folder in ("first", "second"):
         assert features.extract(tiny_dataset, tiny_backbone, tmp_path / folder, views=3)

@@ -126,6 +126,7 @@ def test_an_imported_model_gives_what_pytorch_gives(capsys):
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_an_imported_pair_goes_together_in_an_evaluation(capsys, tiny_dataset, tiny_features, tmp_path):
     assert import_file(capsys, sib_file())[0] == 0
     backbone, _ = backbones.load("run/backbone")

@@ -85,10 +85,10 @@ def _stroke(coverage: Image.Image, random: np.random.RandomState) -> Image.Image
     """Makes strokes bolder or thinner."""
     change = random.uniform(-_MAX_STROKE, _MAX_STROKE)
     extremum = np.maximum if change > 0 else np.minimum
-    extreme = np.asarray(coverage)
-    # Three by three neighbours, sides then rows: Pillow's rank filters take six times as long.
-    for axis in (0, 1):
-        extreme = extremum(extreme, extremum(np.roll(extreme, 1, axis), np.roll(extreme, -1, axis)))
+    # Three by three neighbours, along one axis and then the other: faster than Pillow's rank filters.
+    extreme = np.pad(np.asarray(coverage), 1)
+    extreme = extremum(extremum(extreme[:-2], extreme[1:-1]), extreme[2:])
+    extreme = extremum(extremum(extreme[:, :-2], extreme[:, 1:-1]), extreme[:, 2:])
     return Image.blend(coverage, Image.fromarray(extreme), abs(change))
 
 
