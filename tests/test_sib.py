@@ -153,7 +153,9 @@ def test_padded_classes_move_no_logit_and_get_none():
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_neighbour_episode_moves_no_logit(network):
     model, e, other = build(network), episode(seed=0), episode(seed=5)
-    mixed = Episode(*(np.stack([a[0], 50 * b[1] if b.dtype == np.float32 else b[1]]) for a, b in zip(e, other, strict=True)))
+    mixed = Episode(
+        *(np.stack([a[0], 50 * b[1] if b.dtype == np.float32 else b[1]]) for a, b in zip(e, other, strict=True))
+    )
     np.testing.assert_allclose(run(model, mixed)[0], run(model, e)[0], atol=1e-5)
     alone = Episode(*(field[:1] for field in e))
     np.testing.assert_allclose(run(model, alone)[0], run(model, e)[0], atol=1e-5)
