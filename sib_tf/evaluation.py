@@ -54,6 +54,10 @@ class Evaluator:
                 f"The model was built for features of length {model.config.feature_dim}; these have "
                 f"{table.shape[1]}. Evaluate it on features of the backbone that it was meta-trained with."
             )
+        if model.config.gradient_network == "joint" and self.way != model.config.way:
+            raise InputError(
+                f"way must be {model.config.way}, which this joint model was built for; the episodes have {self.way}."
+            )
         measure, table = self._measure(model), tf.convert_to_tensor(table)
         measure(table, self.rows.part(0, _BATCH))  # Compiles.
         start = time.perf_counter()

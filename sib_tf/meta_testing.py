@@ -81,6 +81,8 @@ def meta_test(
     cache = FeatureCache.open(features_dir)
     model, record = load_model(model_dir)
     _check_backbone(record, cache, model_dir)
+    if model.config.gradient_network == "joint":
+        spec.fixed_way()
     rows = EpisodeSampler(cache.labels(split), spec, seed).sample(episodes)
     evaluator, table = evaluation.Evaluator(rows), cache.table(split)
     found = evaluator(model, table)
@@ -117,7 +119,8 @@ def load_model(model_dir: str | os.PathLike) -> tuple[SIB, dict]:
 
 
 def _check_backbone(record: dict, cache: FeatureCache, model_dir: str | os.PathLike) -> None:
-    trained_with = record.get("features", {}).get("backbone")
+    features = record.get("features")
+    trained_with = features.get("backbone") if isinstance(features, dict) else None
     if trained_with is not None and trained_with != cache.manifest["backbone"]:
         raise InputError(
             f"The model in {model_dir} was meta-trained on features of another backbone than those in {cache.folder}; "
