@@ -1,5 +1,6 @@
 """Run folders and their files: whose run a folder holds, whole models, and the state that training goes on from."""
 
+import json
 import os
 from pathlib import Path
 
@@ -24,8 +25,8 @@ def claim_folder(folder: str | os.PathLike, record: dict) -> None:
     if not path.exists():
         atomic.write_json(path, record)
         return
-    found, wanted = _flat(atomic.read_json(path, "Configuration")), _flat(record)
-    # What is written and read back compares equal to what was read: tuples become lists.
+    # Through JSON and back, as what was read came: tuples become lists.
+    found, wanted = _flat(atomic.read_json(path, "Configuration")), _flat(json.loads(json.dumps(record)))
     differing = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
     if differing:
         changes = ", ".join(f"{n}: {found.get(n)} there, {wanted.get(n)} asked" for n in differing[:4])
@@ -99,10 +100,4 @@ class TrainingState:
 def _flat(value, prefix: str = "") -> dict:
     if isinstance(value, dict):
         return {k: v for name, inner in value.items() for k, v in _flat(inner, f"{prefix}{name}.").items()}
-    if isinstance(value, (list, tuple)):
-        value = [*map(_flat_item, value)]
     return {prefix.rstrip("."): value}
-
-
-def _flat_item(value):
-    return [*map(_flat_item, value)] if isinstance(value, (list, tuple)) else value
