@@ -78,6 +78,8 @@ def meta_test(
     Raises:
         InputError: model and features do not belong together, or the split is too small for `spec`.
     """
+    # First, so that a wrong name does not cost a measurement.
+    other = None if compare_to is None else _load_comparison(Path(compare_to))
     cache = FeatureCache.open(features_dir)
     model, record = load_model(model_dir)
     _check_backbone(record, cache, model_dir)
@@ -99,8 +101,8 @@ def meta_test(
         "backbone": cache.manifest["backbone"],
         "hardware": f"{os.cpu_count()} cores, {platform.machine()}",
     }
-    if compare_to is not None:
-        metrics["comparison"] = _compare(metrics, found.accuracy[-1], Path(compare_to))
+    if other is not None:
+        metrics["comparison"] = evaluation.compare(metrics, found.accuracy[-1], *other)
     metrics["summary"] = _in_words(metrics)
     return MetaTest(metrics, found.accuracy, baseline.accuracy[-1])
 
@@ -128,14 +130,14 @@ def _check_backbone(record: dict, cache: FeatureCache, model_dir: str | os.PathL
         )
 
 
-def _compare(metrics: dict, accuracy: np.ndarray, path: Path) -> dict:
-    other = atomic.read_json(path, "compare_to")
+def _load_comparison(path: Path) -> tuple[dict, np.ndarray]:
+    """Returns the metrics of another meta-test and its final accuracies `[episodes]`."""
+    metrics = atomic.read_json(path, "compare_to")
     try:
         with np.load(path.with_suffix(".npz")) as arrays:
-            other_accuracy = arrays["accuracy"][-1]
+            return metrics, arrays["accuracy"][-1]
     except (OSError, KeyError, ValueError) as error:
         raise InputError(f"{path.with_suffix('.npz')} cannot be read ({error}); evaluate that model again.") from error
-    return evaluation.compare(metrics, accuracy, other, other_accuracy)
 
 
 def _in_words(metrics: dict) -> str:

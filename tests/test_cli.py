@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -427,3 +428,18 @@ def test_a_command_ends_with_the_exit_code():
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == "error: flag --features_dir=None: Flag --features_dir must have a value other than None.\n"
+
+
+FAILING = "import os, sys; os.write(2, b'the cause\\n'); raise ImportError('no library')"
+
+
+@pytest.mark.parametrize("fake", [None, FAILING])
+def test_tensorflow_loads_without_a_word_unless_it_fails(tmp_path, fake):
+    if fake:
+        (tmp_path / "tensorflow.py").write_text(fake)
+    program = "from train import cli; cli.load_tensorflow(); import tensorflow as tf; tf.constant(1)"
+    path = os.pathsep.join([str(tmp_path), str(CHECKOUT)])
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_")} | {"PYTHONPATH": path}
+    run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == (1 if fake else 0)
+    assert run.stderr == "" if fake is None else "the cause" in run.stderr

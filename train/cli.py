@@ -6,6 +6,7 @@ Importing this module is cheap, and so is importing an entry point: TensorFlow i
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 
 from absl import flags
@@ -31,7 +32,6 @@ def run(main: Callable[[], None], values: flags.FlagValues, description: str, ar
     if {"--help", "-h", "-help"} & set(argv[1:]):
         print(f"{description}\n\nFlags (also in a file, with --flagfile=FILE):\n{values.get_help()}")
         return 0
-    _quiet_tensorflow()
     try:
         _parse(values, argv)
         main()
@@ -45,6 +45,30 @@ def run(main: Callable[[], None], values: flags.FlagValues, description: str, ar
         print("interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
         return 130
     return 0
+
+
+def load_tensorflow() -> None:
+    """Imports TensorFlow, without the lines that it prints whatever the log level; if the import fails they are shown.
+
+    Called when the flags are right: the import takes seconds.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # The faster CPU kernels, which TensorFlow turns on by itself only where the processor has AVX512-VNNI.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    sys.stderr.flush()
+    # The lines come from C++: only the file descriptor itself can be turned away.
+    screen = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            import tensorflow  # noqa: F401
+        except BaseException:
+            kept.seek(0)
+            os.write(screen, kept.read())
+            raise
+        finally:
+            os.dup2(screen, 2)
+            os.close(screen)
 
 
 def number_range(name: str, text: str) -> tuple[int, int]:
@@ -70,9 +94,3 @@ def _parse(values: flags.FlagValues, argv: list[str]) -> None:
         raise InputError(str(error)) from error
     if len(rest) > 1:
         raise InputError(f"Arguments are flags of the form --name=value; got {' '.join(rest[1:])!r}.")
-
-
-def _quiet_tensorflow() -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # The faster CPU kernels, which TensorFlow turns on by itself only where the processor has AVX512-VNNI.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -34,6 +34,7 @@ def main() -> None:
     output = Path(FLAGS.output)
     if output.suffix != ".json":
         raise cli.InputError(f"output must end in .json; got {FLAGS.output}.")
+    cli.load_tensorflow()
     from sib_tf import meta_testing
 
     result = meta_testing.meta_test(

@@ -32,6 +32,7 @@ def main() -> None:
     import dataclasses
     import importlib
 
+    cli.load_tensorflow()
     from sib_tf import atomic, backbones, checkpoints, features, released
 
     state, head = released.read_checkpoint(FLAGS.checkpoint)

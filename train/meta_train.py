@@ -62,6 +62,7 @@ def main() -> None:
             f"validation_way must be {shape['way']} for gradient_network=joint, like way; got {FLAGS.validation_way}."
         )
     SIBConfig(**shape)  # Before the features: a wrong flag should not wait for them.
+    cli.load_tensorflow()
     from sib_tf import meta_training
     from sib_tf.features import FeatureCache
 
