@@ -38,7 +38,7 @@ def accuracy_figure(metrics: dict, accuracy: np.ndarray, baseline: np.ndarray, p
     left.set(xlabel="synthetic-gradient steps k", ylabel="accuracy in %", xticks=steps, title="Accuracy, 95 % bands")
     left.legend(frameon=False)
     difference = 100 * (accuracy[-1] - baseline)
-    right.hist(difference, bins=min(40, max(5, len(np.unique(difference)))), color=_ADAPTED, alpha=0.8)
+    right.hist(difference, bins=_bin_edges(difference), color=_ADAPTED, alpha=0.8)
     right.axvline(0, color="black", lw=0.8)
     right.axvline(100 * metrics["difference"], color=_BASELINE, ls="--")
     right.set(xlabel="difference to prototypes in points", ylabel="episodes", title="The same episodes, paired")
@@ -93,6 +93,27 @@ def write(folder: str | os.PathLike, metrics: dict, figures: dict[str, str]) -> 
     path = Path(folder) / "report.md"
     atomic.write_text(path, "\n".join(lines))
     return path
+
+
+def _bin_edges(values: np.ndarray) -> np.ndarray:
+    """Edges of at most 40 bins that all hold equally many of the values possible: accuracies are multiples of 1/n."""
+    possible = np.unique(values.round(6))
+    spacing = np.diff(possible).min() if len(possible) > 1 else 1.0
+    places = round((possible[-1] - possible[0]) / spacing) + 1
+    width = -(-places // 40)
+    return possible[0] + spacing * (width * np.arange(-(-places // width) + 1) - 0.5)
+
+
+def set_section(path: str | os.PathLike, title: str, text: str) -> None:
+    """Puts `text` (Markdown) under the heading `title` into the page at `path`, in place of what stood there."""
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no report {path}; train.evaluate --report=FOLDER writes one.")
+    heading = f"## {title}"
+    before, _, rest = path.read_text(encoding="utf-8").partition(f"{heading}\n")
+    _, *after = rest.split("\n## ", 1)
+    sections = [before.rstrip(), f"{heading}\n\n{text.strip()}", *(f"## {other}".rstrip() for other in after)]
+    atomic.write_text(path, "\n\n".join(sections) + "\n")
 
 
 def _row(name: str, mean: float, half: float) -> str:

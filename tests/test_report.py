@@ -92,3 +92,16 @@ def test_a_figure_does_not_replace_a_folder(tmp_path):
     with pytest.raises(InputError, match=r"is a folder; name a file\."):
         report.training_figure([], [], tmp_path)
     assert plt.get_fignums() == []
+
+
+def test_bins_of_the_histogram_all_hold_equally_many_possible_differences():
+    random = np.random.RandomState(0)
+    difference = 100 * (random.binomial(75, 0.7, 2000) - random.binomial(75, 0.5, 2000)) / 75
+    edges = report._bin_edges(difference)
+    assert len(edges) <= 41
+    assert edges[0] < difference.min()
+    assert edges[-1] > difference.max()
+    possible = 100 * np.arange(-75, 76) / 75
+    counts = np.histogram(possible[(possible > edges[0]) & (possible < edges[-1])], edges)[0]
+    assert counts.min() == counts.max()
+    assert len(report._bin_edges(np.zeros(3))) == 2
