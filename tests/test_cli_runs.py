@@ -1,4 +1,4 @@
-"""The whole path through the commands, on a folder of pictures: from pre-training to the report."""
+"""README's commands, as they stand there but for a small data set: from pre-training to the report."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from conftest import draw_class
 from PIL import Image
+from test_readme import COMMANDS
 
 from train import cli, evaluate, extract_features, meta_train, pretrain
 
@@ -15,8 +16,9 @@ FIGURES = {"accuracy", "ci95", "baseline_accuracy", "difference", "difference_ci
 
 
 def run(capsys, module, **values) -> str:
-    """Runs a command, which must succeed; returns what it printed."""
-    arguments = [f"--{name}={value}" for name, value in values.items()]
+    """Runs README's command of `module` with `values` over its flags; it must succeed; returns what it printed."""
+    command = dict(COMMANDS)[module.__name__].replace("RUN", "run").replace("DIR", "pictures")
+    arguments = [*command.split(), *(f"--{name}={value}" for name, value in values.items())]
     code = cli.run(module.main, module.FLAGS, module.__doc__, [module.__name__, *arguments])
     streams = capsys.readouterr()
     assert code == 0, streams.err
@@ -42,9 +44,9 @@ def written(folder: str) -> dict[str, int]:
 @pytest.mark.slow
 def test_from_pictures_to_the_report(capsys, tmp_path):
     draw_pictures(tmp_path / "pictures")
-    pictures = {"dataset": "folder", "data_dir": "pictures", "cache_dir": "cache"}
-    (tmp_path / "small.flags").write_text("--backbone=conv4\n--width=4\n--epochs=1\n--batch_size=20\n")
-    first = {**pictures, "flagfile": "small.flags", "schedule": "cosine", "output_dir": "run/backbone"}
+    pictures = {"dataset": "folder", "cache_dir": "cache"}
+    (tmp_path / "small.flags").write_text("--width=4\n--epochs=1\n--batch_size=20\n")
+    first = {**pictures, "flagfile": "small.flags", "schedule": "cosine"}
     out = run(capsys, pretrain, **first)
     line = r"Backbone conv4 in run/backbone: nearest prototypes "
     assert line in out
@@ -55,26 +57,23 @@ def test_from_pictures_to_the_report(capsys, tmp_path):
     assert again.splitlines()[-1] == out.splitlines()[-1]
     assert written("run/backbone") == files
 
-    second = {**pictures, "backbone_dir": "run/backbone", "output_dir": "run/features"}
-    assert run(capsys, extract_features, **second) == (
+    assert run(capsys, extract_features, **pictures) == (
         "Features of 100 + 100 + 100 pictures (length 16, 1 views) written to run/features.\n"
     )
     files = written("run/features")
-    assert "already in run/features" in run(capsys, extract_features, **second)
+    assert "already in run/features" in run(capsys, extract_features, **pictures)
     assert written("run/features") == files
 
-    third = {"features_dir": "run/features", "output_dir": "run/sib", "steps": 20, "steps_per_call": 10}
-    third |= {"validate_every": 10, "validation_episodes": 20}
+    third = {"steps": 20, "steps_per_call": 10, "validate_every": 10, "validation_episodes": 20}
     out = run(capsys, meta_train, **third)
-    assert out.startswith("SIB (joint, K = 3) in run/sib: ")
+    assert out.startswith("SIB (per_class, K = 3) in run/sib: ")
     files = written("run/sib")
     for name in ("best.keras", "last.keras", "config.json", "history.csv", "training/checkpoint"):
         assert f"run/sib/{name}" in files
     assert run(capsys, meta_train, **third) == out
     assert written("run/sib") == files
 
-    fourth = {"features_dir": "run/features", "model_dir": "run/sib", "episodes": 20}
-    out = run(capsys, evaluate, output="run/metrics.json", report="run/report", backbone_dir="run/backbone", **fourth)
+    out = run(capsys, evaluate, episodes=20, report="run/report", backbone_dir="run/backbone")
     metrics = json.loads(Path("run/metrics.json").read_text())
     assert set(metrics) >= FIGURES | {"episodes", "seed", "episode_hash"}
     assert out.splitlines() == [metrics["summary"], "Metrics: run/metrics.json", "Report:  run/report/report.md"]
@@ -92,7 +91,7 @@ def test_from_pictures_to_the_report(capsys, tmp_path):
         assert f"({name})" in page
         Image.open(Path("run/report") / name).verify()
 
-    run(capsys, evaluate, output="run/again.json", compare_to="run/metrics.json", **fourth)
+    run(capsys, evaluate, episodes=20, output="run/again.json", compare_to="run/metrics.json")
     again = json.loads(Path("run/again.json").read_text())
     for name in FIGURES | {"episode_hash", "accuracy_by_step"}:
         assert again[name] == metrics[name], name
