@@ -136,7 +136,7 @@ class SIB(keras.Model):
         return self.logit_scale * (ops.matmul(query_units, ops.swapaxes(unit(theta), 1, 2)) + self.logit_bias)
 
     def _membership(self, support_labels, support_mask, way):
-        way = way or self.config.way
+        way = self.config.way if way is None else way
         if way is None:
             raise InputError("way must be given for a per_class model: it is built for any number of classes.")
         if self.config.gradient_network == "joint" and way != self.config.way:

@@ -3,12 +3,17 @@
 from absl import flags
 
 from sib_tf.config import DATASETS
+from train import cli
 
 
-def define(values: flags.FlagValues) -> None:
-    """Defines --dataset, --data_dir, --cache_dir and the options of the user's own pictures on `values`."""
-    flags.DEFINE_enum("dataset", None, DATASETS, "Data set.", flag_values=values)
-    flags.mark_flag_as_required("dataset", flag_values=values)
+def define(values: flags.FlagValues, dataset_help: str | None = None) -> None:
+    """Defines --dataset, --data_dir, --cache_dir and the options of the user's own pictures on `values`.
+
+    --dataset is required unless `dataset_help` says what its absence means.
+    """
+    flags.DEFINE_enum("dataset", None, DATASETS, dataset_help or "Data set.", flag_values=values)
+    if dataset_help is None:
+        flags.mark_flag_as_required("dataset", flag_values=values)
     flags.DEFINE_string(
         "data_dir", None, "Folder with the archives or pictures; only read. Default: download.", flag_values=values
     )
@@ -37,11 +42,11 @@ def folder_options(values: flags.FlagValues) -> dict:
     return {"image_size": values.stored_size} | {name: values[name].value for name in names}
 
 
-def load(values: flags.FlagValues):
-    """Loads the data set that the flags name; returns a `sib_tf.datasets.MetaDataset`."""
+def load(values: flags.FlagValues, default: str | None = None):
+    """Loads the data set that --dataset, or else `default`, names; returns a `sib_tf.datasets.MetaDataset`."""
+    cli.load_tensorflow()
     from sib_tf import datasets
 
-    options = None
-    if values.dataset == "folder":
-        options = folder_options(values)
-    return datasets.load(values.dataset, values.data_dir, values.cache_dir, options)
+    name = values.dataset or default
+    options = folder_options(values) if name == "folder" else None
+    return datasets.load(name, values.data_dir, values.cache_dir, options)

@@ -40,13 +40,18 @@ def read_picture(path: str | os.PathLike, size: int | None = None) -> np.ndarray
             # Pillow only warns between the limit and twice the limit.
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=_FORMATS) as image:
-                rgb = _to_rgb(ImageOps.exif_transpose(image))
-        if size is not None:
-            # fit crops before it scales: the same picture, and a very long one never grows in memory.
-            rgb = ImageOps.fit(rgb, (size, size), Image.Resampling.BILINEAR)
-        return np.array(rgb)
+                return fit_picture(image, size)
     except Exception as error:  # Pillow's decoders raise whatever the broken bytes lead them to.
         raise InputError(f"{path} cannot be read as a picture ({_reason(error)}); replace or remove it.") from error
+
+
+def fit_picture(image: Image.Image, size: int | None = None) -> np.ndarray:
+    """Turns an open picture into pixels, as `read_picture` does."""
+    rgb = _to_rgb(ImageOps.exif_transpose(image))
+    if size is not None:
+        # fit crops before it scales: the same picture, and a very long one never grows in memory.
+        rgb = ImageOps.fit(rgb, (size, size), Image.Resampling.BILINEAR)
+    return np.array(rgb)
 
 
 def is_picture(name: str | os.PathLike) -> bool:

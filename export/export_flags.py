@@ -1,0 +1,39 @@
+"""The flags that say which trained model is exported, and with which pictures it is checked."""
+
+from absl import flags
+
+from sib_tf.config import EpisodeSpec
+from sib_tf.errors import InputError
+from train import cli, dataset_flags
+
+
+def define(values: flags.FlagValues) -> None:
+    """Defines --model_dir, --backbone_dir and the flags of the data set on `values`."""
+    flags.DEFINE_string("model_dir", None, "Folder of a meta-training.", flag_values=values)
+    flags.DEFINE_string("backbone_dir", None, "Folder of its backbone's pre-training.", flag_values=values)
+    flags.mark_flags_as_required(["model_dir", "backbone_dir"], flag_values=values)
+    dataset_flags.define(values, "Data set for the check on real episodes. Default: the one it was trained on.")
+
+
+def load_run(values: flags.FlagValues):
+    """Loads the trained model that the flags name: an `export.runs.Run`."""
+    cli.load_tensorflow()
+    from export import runs
+
+    return runs.load(values.model_dir, values.backbone_dir)
+
+
+def load_data(values: flags.FlagValues, run):
+    """Loads the data set that the flags, or else the run, names: a `sib_tf.datasets.MetaDataset`."""
+    if values.dataset is None and run.dataset is None:
+        raise InputError("dataset must be given: the run does not say which data set it was trained on.")
+    return dataset_flags.load(values, run.dataset)
+
+
+def episode_spec(run, way: int | None = None, max_support: int | None = None, max_query: int | None = None):
+    """Returns the 1-shot `EpisodeSpec` of the comparison: 5 ways (a joint model: its own) and 15 queries a class,
+    or what fits into the limits of a file."""
+    own = run.description()["way"]
+    way = own or min(limit for limit in (5, way, max_support) if limit is not None)
+    query = min(15, max_query // way) if max_query else 15
+    return EpisodeSpec(way=way, shot=1, query=max(query, 1))

@@ -1,0 +1,244 @@
+"""Runs an exported .tflite file on the device: NumPy, Pillow and ai_edge_litert are enough, no TensorFlow, no Keras.
+
+classifier = LiteRTClassifier("model.tflite")
+classifier.fit(images, labels, unlabelled)
+classifier.predict(unlabelled)
+"""
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Sequence
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from PIL import Image
+
+from export.episode_checks import check_episode, check_features, check_pictures
+from sib_tf.datasets.pictures import fit_picture, read_picture
+from sib_tf.errors import InputError
+
+METADATA = "sib_tf.json"
+_FORMAT = 1
+_EMBED_BATCH = 32
+SIGNATURES = ("adapt", "classify", "embed")
+
+
+def read_metadata(path: str | os.PathLike) -> dict:
+    """Returns the description inside a .tflite file: a ZIP archive behind the model, as LiteRT metadata always are.
+
+    Raises:
+        InputError: the file is missing or damaged, has no such description, or one of a later version.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            model_size = archive.getinfo(METADATA).header_offset
+            description = json.loads(archive.read(METADATA))
+        if not isinstance(description, dict):
+            raise ValueError(f"{METADATA} must be an object")
+        with open(path, "rb") as file:
+            digest = hashlib.sha256(file.read(model_size)).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
+    except Exception as error:  # zipfile and json raise whatever the broken bytes lead them to.
+        raise InputError(f"{path} is not a file of export.tflite, or is damaged; export it again.") from error
+    # The interpreter checks the structure only: broken weights would give wrong answers.
+    if description.get("model_sha256", digest) != digest:
+        raise InputError(f"{path} is damaged (its checksum differs); copy it or export it again.")
+    if description.get("format") != _FORMAT:
+        raise InputError(f"{path} has format {description.get('format')}; this version reads {_FORMAT}.")
+    return description
+
+
+class LiteRTModel:
+    """The three signatures of an exported file on NumPy arrays, one episode at a time; pads where the file is static.
+
+    Args:
+        path: the .tflite file.
+        num_threads: of the interpreter.
+
+    Attributes:
+        description: what the file says about itself (`image_size`, `feature_dim`, `num_steps`, ...).
+        way: the most classes that the file takes; None: any number.
+        max_support, max_query: the most labelled and unlabelled pictures; None: any number.
+    """
+
+    def __init__(self, path: str | os.PathLike, num_threads: int = 1):
+        self.path = path
+        self.description = read_metadata(path)
+        try:
+            self._interpreter = Interpreter(str(path), num_threads=num_threads)
+            runners = {name: self._interpreter.get_signature_runner(name) for name in SIGNATURES}
+        except (ValueError, RuntimeError) as error:
+            raise InputError(f"{path} is damaged ({str(error)[:120]}); export it again.") from error
+        self._embed, self._adapt, self._classify = (runners[name] for name in ("embed", "adapt", "classify"))
+        self.way = self.description["way"]
+        self.max_support, self.max_query = self.description["max_support"], self.description["max_query"]
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the pictures that `embed` takes."""
+        return self.description["image_size"]
+
+    @property
+    def num_steps(self) -> int:
+        """K."""
+        return self.description["num_steps"]
+
+    def embed(self, images: np.ndarray) -> np.ndarray:
+        """`[pictures, size, size, 3]` uint8 -> features `[pictures, D]` float32."""
+        check_pictures(images, self.description)
+        # A static file takes one picture at a time.
+        batch = 1 if self.max_query is not None else _EMBED_BATCH
+        parts = [np.zeros((0, self.description["feature_dim"]), np.float32)]
+        for start in range(0, len(images), batch):
+            parts.append(self._embed(images=images[start : start + batch].astype(np.float32))["features"])
+        return np.concatenate(parts)
+
+    def adapt(self, support: np.ndarray, support_labels: np.ndarray, query: np.ndarray) -> np.ndarray:
+        """Learns the classes of one episode.
+
+        Args:
+            support: `[support_rows, D]` float32 features.
+            support_labels: `[support_rows]` integers in `[0, way)`, every class at least once.
+            query: `[queries, D]` float32 features; may be empty: no step moves then.
+
+        Returns:
+            `[K + 1, way, D]` float32: theta^0 .. theta^K; way as in the labels.
+
+        Raises:
+            InputError: more classes or rows than the file takes, a class without a row, or numbers that are not finite.
+        """
+        way = check_episode(support, support_labels, query, self.description)
+        unadapted = len(query) == 0
+        if unadapted:
+            query = np.zeros((1, support.shape[1]), np.float32)
+        inputs = {"support": support, "support_labels": np.asarray(support_labels, np.int32), "query": query}
+        if self.max_query is not None:
+            inputs = self._padded(**inputs)
+            inputs["query_mask"] *= not unadapted
+        path = self._adapt(**{name: value[None] for name, value in inputs.items()})["weights_by_step"][0, :, :way]
+        return np.broadcast_to(path[:1], path.shape) if unadapted else path
+
+    def classify(self, query: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Features `[queries, D]` under `[way, D]` -> (logits, probabilities), both `[queries, way]` float32.
+
+        Raises:
+            InputError: another shape, or numbers that are not finite.
+        """
+        check_features("query", query, self.description)
+        check_features("weights", weights, self.description)
+        way = len(weights)
+        if self.max_query is None:
+            # An empty input cannot be allocated.
+            result = self._classify(query=_at_least_one(query)[None], weights=weights[None])
+            return tuple(result[name][0, : len(query)] for name in ("logits", "probabilities"))
+        weights = _pad(weights, self.way)
+        logits, probabilities = [np.zeros((0, way), np.float32)], [np.zeros((0, way), np.float32)]
+        for start in range(0, len(query), self.max_query):
+            part = query[start : start + self.max_query]
+            result = self._classify(query=_pad(part, self.max_query)[None], weights=weights[None])
+            logits.append(result["logits"][0, : len(part), :way])
+            probabilities.append(result["probabilities"][0, : len(part), :way])
+        return np.concatenate(logits), np.concatenate(probabilities)
+
+    def _padded(self, support, support_labels, query) -> dict:
+        return {
+            "support": _pad(support, self.max_support),
+            "support_labels": _pad(support_labels, self.max_support),
+            "support_mask": _pad(np.ones(len(support), np.float32), self.max_support),
+            "query": _pad(query, self.max_query),
+            "query_mask": _pad(np.ones(len(query), np.float32), self.max_query),
+        }
+
+
+class LiteRTClassifier:
+    """Learns classes on the device, in scikit-learn's manners. Embeddings are computed once and kept.
+
+    Pictures are paths, Pillow images or uint8 arrays `[height, width, 3]` (RGB) of any size: the middle square counts,
+    scaled as in training.
+
+    Args:
+        path: a file of `export.tflite`.
+        num_threads: of the interpreter.
+
+    Attributes:
+        classes_: `[way]`, the labels given to `fit`, sorted.
+        weights_by_step_: `[K + 1, way, D]` float32, the classifier after every step.
+    """
+
+    def __init__(self, path: str | os.PathLike, num_threads: int = 1):
+        self.model = LiteRTModel(path, num_threads)
+        self._features: dict[bytes, np.ndarray] = {}
+
+    def fit(self, images: Sequence, labels: Sequence[str] | Sequence[int], unlabelled: Sequence = ()) -> "LiteRTClassifier":
+        """Learns the classes of `labels` from labelled pictures and as many unlabelled ones as there are.
+
+        The more of the pictures to be predicted are among `unlabelled`, the better; without any, the classifier is
+        nearest prototypes.
+
+        Raises:
+            InputError: no pictures, labels of another number or of mixed kinds, or more than the file takes.
+        """
+        if len(images) == 0:
+            raise InputError("images must hold at least one labelled picture of each class; got none.")
+        if len(images) != len(labels):
+            raise InputError(f"labels must be as many as images ({len(images)}); got {len(labels)}.")
+        classes, numbers = np.unique(_label_array(labels), return_inverse=True)
+        weights = self.model.adapt(self.embed(images), numbers, self.embed(unlabelled))
+        # Both or, after an error, neither: an earlier fit stays whole.
+        self.classes_, self.weights_by_step_ = classes, weights
+        return self
+
+    def predict_proba(self, images: Sequence, step: int | None = None) -> np.ndarray:
+        """Returns probabilities `[pictures, way]` after `step` of the K steps (None: all of them)."""
+        if not hasattr(self, "weights_by_step_"):
+            raise InputError("fit must be called before predict.")
+        step = self.model.num_steps if step is None else step
+        if not 0 <= step <= self.model.num_steps:
+            raise InputError(f"step must be in [0, {self.model.num_steps}]; got {step}.")
+        return self.model.classify(self.embed(images), self.weights_by_step_[step])[1]
+
+    def predict(self, images: Sequence, step: int | None = None) -> np.ndarray:
+        """Returns the label of the most probable class for every picture."""
+        return self.classes_[self.predict_proba(images, step).argmax(axis=1)]
+
+    def embed(self, images: Sequence) -> np.ndarray:
+        """Returns the pictures' features `[pictures, D]` float32; no picture is embedded twice."""
+        pixels = [self._pixels(image) for image in images]
+        keys = [hashlib.sha256(picture).digest() for picture in pixels]
+        new = {key: picture for key, picture in zip(keys, pixels, strict=True) if key not in self._features}
+        if new:
+            self._features.update(zip(new, self.model.embed(np.stack(list(new.values()))), strict=True))
+        empty = np.zeros((0, self.model.description["feature_dim"]), np.float32)
+        return np.stack([self._features[key] for key in keys]) if keys else empty
+
+    def _pixels(self, image) -> np.ndarray:
+        size = self.model.image_size
+        if isinstance(image, str | os.PathLike):
+            return read_picture(image, size)
+        if not isinstance(image, Image.Image):
+            array = np.asarray(image)
+            if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+                raise InputError(
+                    f"images must be paths, Pillow images or uint8 [height, width, 3]; got {array.dtype} {array.shape}."
+                )
+            image = Image.fromarray(array)
+        return fit_picture(image, size)
+
+
+def _label_array(labels: Sequence) -> np.ndarray:
+    labels = list(labels)
+    array = np.asarray(labels) if len({isinstance(label, str) for label in labels}) == 1 else np.empty(0)
+    if array.ndim != 1 or array.dtype.kind not in "biuU":
+        raise InputError("labels must be text for every picture, or whole numbers for every picture.")
+    return array
+
+
+def _pad(rows: np.ndarray, length: int) -> np.ndarray:
+    return np.concatenate([rows, np.zeros((length - len(rows), *rows.shape[1:]), rows.dtype)])
+
+
+def _at_least_one(rows: np.ndarray) -> np.ndarray:
+    return rows if len(rows) else np.zeros((1, *rows.shape[1:]), np.float32)

@@ -1,0 +1,83 @@
+"""A trained pair, backbone and SIB model, from its folders, and what every exported file says about it."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from sib_tf import atomic, backbones, checkpoints, meta_testing
+from sib_tf.config import BackboneConfig
+from sib_tf.errors import InputError
+from sib_tf.features import centre_crop, weights_fingerprint
+from sib_tf.sib import SIB
+
+# Of the description below; readers refuse numbers that they do not know.
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """A backbone and the SIB model that was meta-trained on its features.
+
+    Attributes:
+        backbone, backbone_config: stage 1.
+        sib: stage 2, the best on validation.
+        record: `config.json` of the meta-training.
+        dataset: name of the data set that it was trained on; None where the record does not say (imported models).
+    """
+
+    backbone: keras.Model
+    backbone_config: BackboneConfig
+    sib: SIB
+    record: dict
+    dataset: str | None
+
+    def description(self) -> dict:
+        """JSON values that runners and model cards read: pictures, steps, limits, origin."""
+        sib, backbone = self.sib.config, self.backbone_config
+        return {
+            "format": FORMAT,
+            "image_size": backbone.image_size,
+            "input": "RGB pictures, 0 to 255; the file normalises them itself",
+            "normalization": {"mean": list(backbone.mean), "std": list(backbone.std)},
+            "feature_dim": sib.feature_dim,
+            "way": sib.way if sib.gradient_network == "joint" else None,
+            "num_steps": sib.num_steps,
+            "inner_learning_rate": sib.inner_learning_rate,
+            "gradient_network": sib.gradient_network,
+            "step_reduction": sib.step_reduction,
+            "backbone": {
+                "name": backbone.name,
+                "width": backbone.width,
+                "weights": weights_fingerprint(self.backbone),
+            },
+            "trained_on": self.dataset,
+            "labels": "none built in: classes are numbered by the episode that is adapted to",
+        }
+
+
+def load(model_dir: str | os.PathLike, backbone_dir: str | os.PathLike) -> Run:
+    """Loads both stages and checks that they belong together.
+
+    Raises:
+        InputError: a folder lacks its model, or the SIB model was meta-trained on another backbone's features.
+    """
+    backbone, config = backbones.load(backbone_dir)
+    sib, record = meta_testing.load_model(model_dir)
+    features = record.get("features")
+    trained_with = features.get("backbone") if isinstance(features, dict) else None
+    if not isinstance(trained_with, dict) or trained_with.get("weights") != weights_fingerprint(backbone):
+        raise InputError(
+            f"model_dir {model_dir} was meta-trained on features of another backbone than that in backbone_dir "
+            f"{backbone_dir}; name the folder of its own backbone."
+        )
+    trained_on = atomic.read_json(Path(backbone_dir) / checkpoints.CONFIG, "Configuration").get("dataset")
+    return Run(backbone, config, sib, record, trained_on.get("name") if isinstance(trained_on, dict) else None)
+
+
+def calibration_pictures(images: np.ndarray, count: int, size: int, seed: int = 0) -> np.ndarray:
+    """Picks `count` pictures of a split at random and cuts their middle: `[count, size, size, 3]` uint8."""
+    rows = np.random.RandomState(seed).permutation(len(images))[:count]
+    return centre_crop(images[np.sort(rows)], size)

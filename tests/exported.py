@@ -1,0 +1,63 @@
+"""A tiny trained-like run, in memory and on disk, for the tests of the exports."""
+
+import dataclasses
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from export import runs
+from sib_tf import atomic, backbones, checkpoints
+from sib_tf.config import BackboneConfig, SIBConfig
+from sib_tf.features import weights_fingerprint
+from sib_tf.sib import SIB
+
+BACKBONE = BackboneConfig(width=4, image_size=32, mean=(120.0, 110.0, 100.0), std=(60.0, 61.0, 62.0))
+
+
+def write_run(folder: Path, gradient_network: str = "per_class", num_steps: int = 3) -> Path:
+    """Writes `folder/backbone` and `folder/sib` as training does, with seeded weights; returns `folder`.
+
+    The synthetic gradients are made large enough that the steps change predictions.
+    """
+    keras.utils.set_random_seed(7)
+    backbone = backbones.build(BACKBONE)
+    random = np.random.RandomState(7)
+    for weight in backbone.weights:
+        # Moments of batch normalisation that are not the initial ones: folding them is part of a conversion.
+        if weight.path.endswith(("moving_mean", "beta")):
+            weight.assign(random.normal(0, 0.3, weight.shape))
+        if weight.path.endswith(("moving_variance", "gamma")):
+            weight.assign(random.uniform(0.5, 1.5, weight.shape))
+    config = SIBConfig(
+        feature_dim=backbones.feature_dim(BACKBONE),
+        way=5 if gradient_network == "joint" else None,
+        num_steps=num_steps,
+        inner_learning_rate=1e-2,
+        gradient_network=gradient_network,
+    )
+    sib = SIB(config)
+    sib.build()
+    sib.initialization.feature_scale.assign(random.uniform(0.8, 1.2, config.feature_dim))
+    sib.logit_bias.assign(0.3)
+    trained_with = {"backbone": {"name": backbone.name, "weights": weights_fingerprint(backbone)}}
+    checkpoints.save_model(backbone, folder / "backbone" / backbones.FILE)
+    record = {"backbone": dataclasses.asdict(BACKBONE), "dataset": {"name": "glyphs"}}
+    atomic.write_json(folder / "backbone" / checkpoints.CONFIG, record)
+    checkpoints.save_model(sib, folder / "sib" / checkpoints.BEST)
+    record = {"model": dataclasses.asdict(config), "features": trained_with}
+    atomic.write_json(folder / "sib" / checkpoints.CONFIG, record)
+    return folder
+
+
+def load_run(folder: Path) -> runs.Run:
+    """Loads what `write_run` wrote."""
+    return runs.load(folder / "sib", folder / "backbone")
+
+
+def pictures(count: int, seed: int = 0) -> np.ndarray:
+    """`[count, 32, 32, 3]` uint8, smooth enough to be told apart."""
+    random = np.random.RandomState(seed)
+    coarse = random.randint(0, 256, (count, 4, 4, 3))
+    noise = random.randint(-20, 21, (count, 32, 32, 3))
+    return np.clip(coarse.repeat(8, axis=1).repeat(8, axis=2) + noise, 0, 255).astype(np.uint8)
