@@ -1,0 +1,100 @@
+"""A trained model to one version of a SavedModel that is checked before it appears."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from export import model_card, runs, verification
+from export.models import KerasModel, SavedModel
+from export.serving import ServingSignatures
+from export.signatures import Signatures
+from sib_tf import atomic
+from sib_tf.config import EpisodeSpec
+from sib_tf.datasets import MetaDataset, Split
+from sib_tf.episodes import EpisodeSampler
+from sib_tf.errors import InputError
+from sib_tf.features import centre_crop
+
+CONFIG, CARD, EXAMPLE = "config.json", "MODEL_CARD.md", "example_request.json"
+
+
+def version_folder(output_dir: str | os.PathLike, version: int | None) -> Path:
+    """Returns the folder of a version, by default the one after the highest.
+
+    Raises:
+        InputError: the version is there already: a server may be using it.
+    """
+    root = Path(output_dir)
+    there = [int(child.name) for child in root.iterdir() if child.name.isdigit()] if root.is_dir() else []
+    version = max(there, default=0) + 1 if version is None else version
+    if version in there:
+        raise InputError(f"version {version} is in {root} already; name another, or leave --version out.")
+    return root / str(version)
+
+
+def load_metrics(paths: Sequence[str]) -> list[dict]:
+    """Reads metrics files of `train.evaluate`.
+
+    Raises:
+        InputError: a file is missing or is not such a file.
+    """
+    metrics = [atomic.read_json(path, "metrics") for path in paths]
+    for path, values in zip(paths, metrics, strict=True):
+        if not isinstance(values, dict) or not {"summary", "accuracy", "model"} <= set(values):
+            raise InputError(f"metrics {path} is not a file that train.evaluate writes.")
+    return metrics
+
+
+def export(
+    run: runs.Run, data: MetaDataset, folder: Path, metrics: list[dict], episodes: int, spec: EpisodeSpec
+) -> str:
+    """Writes `folder`, if the SavedModel does what the trained model does.
+
+    Args:
+        run: the trained model.
+        data: its data set: the comparison and the example use test classes.
+        folder: of the version.
+        metrics: what `train.evaluate` measured, for the model card.
+        episodes, spec: of the comparison.
+
+    Returns:
+        The comparison as a table.
+
+    Raises:
+        InputError: the SavedModel differs from the model; nothing is written.
+    """
+    for values in metrics:
+        if values["model"].get("feature_dim") != run.sib.config.feature_dim:
+            raise InputError("metrics are of another model: their feature_dim differs; name those of model_dir.")
+    description = {**run.description(), "max_support": None, "max_query": None, "precision": "float32"}
+    reference = verification.Reference(KerasModel(run), data.test, spec, episodes)
+    with atomic.new_folder(folder) as partial:
+        ServingSignatures(Signatures(run.backbone, run.sib)).archive().write_out(partial, verbose=False)
+        atomic.write_json(partial / CONFIG, description)
+        atomic.write_text(partial / CARD, model_card.text(description, metrics))
+        # On one line: indented, its pixels would take eight times the space.
+        atomic.write_text(partial / EXAMPLE, json.dumps(example_request(data.test, run, spec)))
+        verdict = reference.judge(partial, SavedModel(partial), f"{folder.parent.name}/{folder.name}")
+        if verdict.failures:
+            raise InputError(
+                f"The SavedModel does not do what the model does ({'; '.join(verdict.failures)}); nothing was written."
+            )
+    return verification.table([verdict])
+
+
+def example_request(split: Split, run: runs.Run, spec: EpisodeSpec) -> dict:
+    """Returns a body for TF Serving's REST predict call: one episode of real pictures, two queries a class."""
+    spec = EpisodeSpec(way=spec.way, shot=1, query=min(2, spec.query[1]))
+    rows = EpisodeSampler(split.labels, spec, seed=0).sample(1)
+    images = centre_crop(split.images, run.backbone_config.image_size)
+    inputs = {
+        "support_images": images[rows.support],
+        "support_labels": rows.support_labels,
+        "support_mask": rows.support_mask,
+        "query_images": images[rows.query],
+        "query_mask": rows.query_mask,
+    }
+    return {"signature_name": "serving_default", "inputs": {k: np.asarray(v).tolist() for k, v in inputs.items()}}
