@@ -1,0 +1,70 @@
+"""Times exported .tflite files, beside SGD on the same head, which is how devices usually learn classes.
+
+    python -m export.benchmark_litert --tflite=float32.tflite --tflite=int8.tflite --threads=1,2
+
+One episode: one labelled picture of each class, 15 unlabelled ones. Every measurement has a process of its own.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from absl import flags
+
+from train import cli
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_multi_string("tflite", None, "A file of export.tflite; may be given several times.", flag_values=FLAGS)
+flags.mark_flag_as_required("tflite", flag_values=FLAGS)
+flags.DEFINE_list("threads", ["1"], "Numbers of threads, with commas between.", flag_values=FLAGS)
+flags.DEFINE_integer("way", 5, "Classes of the episode.", 2, flag_values=FLAGS)
+flags.DEFINE_integer("calls", 100, "Calls of each signature in a round.", 10, flag_values=FLAGS)
+flags.DEFINE_integer("rounds", 5, "Rounds; all files take turns, medians count.", 1, flag_values=FLAGS)
+flags.DEFINE_integer("sgd_steps", 100, "Steps of SGD, the alternative.", 1, flag_values=FLAGS)
+flags.DEFINE_string("output", None, "File for the figures, ending in .json.", flag_values=FLAGS)
+flags.DEFINE_string("report", None, "A report.md of train.evaluate to add the table to.", flag_values=FLAGS)
+
+
+def main() -> None:
+    threads = [cli.number_range("threads", text)[0] for text in FLAGS.threads]
+    if FLAGS.output and Path(FLAGS.output).suffix != ".json":
+        raise cli.InputError(f"output must end in .json; got {FLAGS.output}.")
+    from export import litert_latency
+    from export.litert_runner import LiteRTModel
+
+    load = litert_latency.Load(FLAGS.way, 15 * FLAGS.way, FLAGS.calls, FLAGS.sgd_steps)
+    descriptions = [_check(path, LiteRTModel(path).description, load) for path in FLAGS.tflite]
+    cli.load_tensorflow()
+    from export import sgd_baseline
+
+    with tempfile.NamedTemporaryFile(suffix=".tflite") as sgd:
+        sgd.write(sgd_baseline.convert(load.way, descriptions[0]["feature_dim"], logit_scale=10.0))
+        sgd.flush()
+        results = litert_latency.measure(FLAGS.tflite, sgd.name, threads, load, FLAGS.rounds)
+    _publish(results, load)
+
+
+def _check(path: str, description: dict, load) -> dict:
+    for name, rows in (("way", load.way), ("max_query", load.queries)):
+        if description[name] is not None and description[name] < rows:
+            raise cli.InputError(f"{path} takes {name}={description[name]}; the benchmark needs {rows}: lower --way.")
+    return description
+
+
+def _publish(results, load) -> None:
+    import dataclasses
+
+    from export import litert_latency
+    from sib_tf import atomic, report
+
+    words = f"{load.way}-way 1-shot, {load.queries} queries; medians of {FLAGS.rounds} rounds of {load.calls} calls."
+    table = litert_latency.table(results)
+    print(f"{words}\n{table}")
+    if FLAGS.output:
+        atomic.write_json(FLAGS.output, {"load": words, "latencies": [dataclasses.asdict(r) for r in results]})
+    if FLAGS.report:
+        report.set_section(FLAGS.report, "Latency on this machine", f"{words}\n\n{table}")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, FLAGS, __doc__))
