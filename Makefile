@@ -4,11 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 RUN ?= runs/demo
 FLAGS := train/flagfiles/demo
+TRAINED = --model_dir=$(RUN)/sib --backbone_dir=$(RUN)/backbone --cache_dir=$(RUN)/data
+EXPORTS := saved_model/1 float32.tflite float16.tflite int8.tflite
 
 .PHONY: help install demo test lint format clean
 
 help:
-	@echo "make demo    train and measure on the embedded data set, offline; report in $(RUN)"
+	@echo "make demo    train, measure and export on the embedded data set, offline; report in $(RUN)"
 	@echo "make test    run the whole test suite"
 	@echo "make lint    check style; make format mends it"
 	@echo "make clean   remove what demo and tests made, and $(VENV)"
@@ -27,6 +29,14 @@ demo: install
 	$(BIN)/python -m train.extract_features --flagfile=$(FLAGS)/extract_features --cache_dir=$(RUN)/data --backbone_dir=$(RUN)/backbone --output_dir=$(RUN)/features
 	$(BIN)/python -m train.meta_train --flagfile=$(FLAGS)/meta_train --features_dir=$(RUN)/features --output_dir=$(RUN)/sib
 	$(BIN)/python -m train.evaluate --flagfile=$(FLAGS)/evaluate --features_dir=$(RUN)/features --backbone_dir=$(RUN)/backbone --model_dir=$(RUN)/sib --output=$(RUN)/metrics.json --report=$(RUN)
+	rm -rf $(RUN)/exports
+	$(BIN)/python -m export.saved_model $(TRAINED) --metrics=$(RUN)/metrics.json --output_dir=$(RUN)/exports/saved_model
+	$(BIN)/python -m export.tflite $(TRAINED) --precision=float32 --output=$(RUN)/exports/float32.tflite
+	$(BIN)/python -m export.tflite $(TRAINED) --precision=float16 --output=$(RUN)/exports/float16.tflite
+	$(BIN)/python -m export.tflite $(TRAINED) --precision=int8 --output=$(RUN)/exports/int8.tflite
+	$(BIN)/python -m export.verify $(TRAINED) --flagfile=$(FLAGS)/verify $(patsubst %,--exported=$(RUN)/exports/%,$(EXPORTS)) --output=$(RUN)/exports/verification.json --report=$(RUN)/report.md
+	$(BIN)/python -m export.benchmark_litert --flagfile=$(FLAGS)/benchmark_litert $(patsubst %,--tflite=$(RUN)/exports/%,$(filter %.tflite,$(EXPORTS))) --output=$(RUN)/exports/latency.json --report=$(RUN)/report.md
+	@echo; sed -n 3p $(RUN)/report.md; echo "Report: $(RUN)/report.md   Exported files: $(RUN)/exports"
 
 test: install
 	$(BIN)/python -m pytest
