@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from export.litert_runner import LiteRTModel
+from sib_tf.quiet import quiet
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +104,8 @@ def _time_sgd(path: str, sgd: str, threads: int, load: Load) -> Latency:
 
     before = _peak_memory()
     model = LiteRTModel(path, threads)
-    step = Interpreter(sgd, num_threads=threads).get_signature_runner("step")
+    with quiet():
+        step = Interpreter(sgd, num_threads=threads).get_signature_runner("step")
     support, labels, _, picture = _inputs(model, load)
 
     def train():

@@ -10,6 +10,7 @@ import json
 import os
 import zipfile
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
@@ -18,6 +19,7 @@ from PIL import Image
 from export.episode_checks import check_episode, check_features, check_pictures
 from sib_tf.datasets.pictures import fit_picture, read_picture
 from sib_tf.errors import InputError
+from sib_tf.quiet import quiet
 
 METADATA = "sib_tf.json"
 _FORMAT = 1
@@ -33,11 +35,11 @@ def read_metadata(path: str | os.PathLike) -> dict:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            model_size = archive.getinfo(METADATA).header_offset
+            model_size = min(entry.header_offset for entry in archive.infolist())
             description = json.loads(archive.read(METADATA))
         if not isinstance(description, dict):
             raise ValueError(f"{METADATA} must be an object")
-        with open(path, "rb") as file:
+        with Path(path).open("rb") as file:
             digest = hashlib.sha256(file.read(model_size)).hexdigest()
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}).") from error
@@ -68,8 +70,9 @@ class LiteRTModel:
         self.path = path
         self.description = read_metadata(path)
         try:
-            self._interpreter = Interpreter(str(path), num_threads=num_threads)
-            runners = {name: self._interpreter.get_signature_runner(name) for name in SIGNATURES}
+            with quiet():
+                self._interpreter = Interpreter(str(path), num_threads=num_threads)
+                runners = {name: self._interpreter.get_signature_runner(name) for name in SIGNATURES}
         except (ValueError, RuntimeError) as error:
             raise InputError(f"{path} is damaged ({str(error)[:120]}); export it again.") from error
         self._embed, self._adapt, self._classify = (runners[name] for name in ("embed", "adapt", "classify"))
@@ -172,7 +175,7 @@ class LiteRTClassifier:
         self.model = LiteRTModel(path, num_threads)
         self._features: dict[bytes, np.ndarray] = {}
 
-    def fit(self, images: Sequence, labels: Sequence[str] | Sequence[int], unlabelled: Sequence = ()) -> "LiteRTClassifier":
+    def fit(self, images: Sequence, labels: Sequence[str | int], unlabelled: Sequence = ()) -> "LiteRTClassifier":
         """Learns the classes of `labels` from labelled pictures and as many unlabelled ones as there are.
 
         The more of the pictures to be predicted are among `unlabelled`, the better; without any, the classifier is

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from export.episode_checks import check_episode, check_pictures
 from sib_tf import atomic
 from sib_tf.errors import InputError
 
@@ -128,8 +129,6 @@ class SavedModel:
 
 
 def _embed_batches(description: dict, embed, images: np.ndarray) -> np.ndarray:
-    from export.episode_checks import check_pictures
-
     check_pictures(images, description)
     parts = [np.zeros((0, description["feature_dim"]), np.float32)]
     for start in range(0, len(images), _EMBED_BATCH):
@@ -139,8 +138,6 @@ def _embed_batches(description: dict, embed, images: np.ndarray) -> np.ndarray:
 
 def _adapt_one(description: dict, adapt, support, support_labels, query) -> np.ndarray:
     """Checks one episode, and runs a batch of it alone; without queries no step moves."""
-    from export.episode_checks import check_episode
-
     check_episode(support, support_labels, query, description)
     some = query if len(query) else np.zeros((1, support.shape[1]), np.float32)
     path = adapt(support[None], np.asarray(support_labels, np.int32)[None], some[None])["weights_by_step"][0].numpy()

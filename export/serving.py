@@ -32,25 +32,22 @@ class ServingSignatures:
         archive.add_endpoint("serving_default", self.serve, self._serve_inputs())
         archive.add_endpoint("embed", self.embed, [_pictures("images", self.size, 1)])
         archive.add_endpoint("adapt", self.adapt, self._adapt_inputs())
-        archive.add_endpoint("classify", self.classify, [self._features("query"), self._features("weights", self.way)])
+        archive.add_endpoint("classify", self.classify, self._classify_inputs())
         return archive
 
     def serve(self, support_images, support_labels, support_mask, query_images, query_mask) -> dict:
         """Pictures `[episodes, rows, size, size, 3]` uint8, labels int32, masks bool -> the queries' classes.
 
         Returns:
-            probabilities: `[episodes, queries, way]` float32.
+            probabilities: `[episodes, queries, way]` float32; 0 for masked queries.
             predicted_class: `[episodes, queries]` int32; -1 for masked queries.
             confidence: `[episodes, queries]` float32, the probability of that class; 0 for masked queries.
         """
-        checks = [
-            *self._check_support(support_images, support_labels, support_mask),
-            *_check_rows("query_mask", query_mask, "query_images", query_images),
-            *_check_episodes("query_images", query_images, "support_images", support_images),
-        ]
-        with tf.control_dependencies(checks):
-            support, query = self._embed_rows(support_images), self._embed_rows(query_images)
-        weights = self._adapted(support, support_labels, support_mask, query, query_mask)["weights"]
+        support_images, labels, support_mask, query_images, query_mask = self._checked(
+            self._serve_inputs(), support_images, support_labels, support_mask, query_images, query_mask
+        )
+        support, query = self._embed_rows(support_images, query_images)
+        weights = self._adapted(support, labels, support_mask, query, query_mask)["weights"]
         probabilities = self.signatures.classify(query, weights)["probabilities"]
         probabilities *= tf.cast(query_mask, tf.float32)[..., None]
         return {
@@ -61,20 +58,14 @@ class ServingSignatures:
 
     def embed(self, images) -> dict:
         """Pictures `[pictures, size, size, 3]` uint8 -> features `[pictures, D]`; several tenants' in one batch."""
-        return {"features": self.signatures.embed(images)}
+        (images,) = _shaped([_pictures("images", self.size, 1)], images)
+        with tf.control_dependencies([_assert(tf.shape(images)[0] > 0, "images must hold at least one picture")]):
+            return {"features": self.signatures.embed(tf.identity(images))}
 
     def adapt(self, support, support_labels, support_mask, query, query_mask) -> dict:
         """Features `[episodes, rows, D]` -> weights `[episodes, way, D]` and weights_by_step, as `Signatures.adapt`."""
-        checks = [
-            *self._check_support(support, support_labels, support_mask),
-            *_check_rows("query_mask", query_mask, "query", query),
-            *_check_episodes("query", query, "support", support),
-            _check_finite("support", support),
-            _check_finite("query", query),
-        ]
-        with tf.control_dependencies(checks):
-            support = tf.identity(support)
-        return self._adapted(support, support_labels, support_mask, query, query_mask)
+        inputs = self._checked(self._adapt_inputs(), support, support_labels, support_mask, query, query_mask)
+        return self._adapted(*inputs)
 
     def classify(self, query, weights) -> dict:
         """Features `[episodes, queries, D]` under weights `[episodes, way, D]`.
@@ -83,13 +74,14 @@ class ServingSignatures:
             logits, probabilities: `[episodes, queries, way]` float32.
             predicted_class, confidence: `[episodes, queries]`, as in `serve`.
         """
+        query, weights = _shaped(self._classify_inputs(), query, weights)
         checks = [
             *_check_episodes("query", query, "weights", weights),
             _check_finite("query", query),
             _check_finite("weights", weights),
         ]
         with tf.control_dependencies(checks):
-            result = self.signatures.classify(tf.identity(query), weights)
+            result = self.signatures.classify(tf.identity(query), tf.identity(weights))
         probabilities = result["probabilities"]
         return {
             **result,
@@ -97,50 +89,73 @@ class ServingSignatures:
             "confidence": tf.reduce_max(probabilities, axis=-1),
         }
 
-    def _adapted(self, support, support_labels, support_mask, query, query_mask) -> dict:
-        used = tf.where(support_mask, support_labels, 0)
-        way = tf.reduce_max(used) + 1 if self.way is None else self.way
-        return self.signatures.adapt(support, used, query, support_mask, query_mask, way)
+    def _adapted(self, support, labels, support_mask, query, query_mask) -> dict:
+        way = tf.reduce_max(labels) + 1 if self.way is None else self.way
+        return self.signatures.adapt(
+            _zero_masked(support, support_mask), labels, _zero_masked(query, query_mask), support_mask, query_mask, way
+        )
 
-    def _embed_rows(self, images):
-        flat = tf.reshape(images, (-1, self.size, self.size, 3))
-        shape = tf.concat([tf.shape(images)[:2], [self.config.feature_dim]], axis=0)
-        return tf.reshape(self.signatures.embed(flat), shape)
-
-    def _check_support(self, support, labels, mask) -> list:
-        """Checks of the labelled rows; the labels' own come after those of their shape."""
-        rows = tf.shape(labels)[1]
+    def _embed_rows(self, support_images, query_images) -> list:
+        """Embeds all rows in one batch: a convolution of no pictures, where there are no queries, is an error."""
+        rows = [tf.reshape(images, (-1, self.size, self.size, 3)) for images in (support_images, query_images)]
+        features = tf.split(self.signatures.embed(tf.concat(rows, axis=0)), [tf.shape(part)[0] for part in rows])
         shapes = [
-            *_check_rows("support_labels", labels, "support", support),
-            *_check_rows("support_mask", mask, "support", support),
+            tf.concat([tf.shape(x)[:2], [self.config.feature_dim]], axis=0) for x in (support_images, query_images)
         ]
-        with tf.control_dependencies(shapes):
-            used = tf.where(mask, labels, 0)
-            some = tf.reduce_all(tf.reduce_any(mask, axis=1))
+        return [tf.reshape(part, shape) for part, shape in zip(features, shapes, strict=True)]
+
+    def _checked(self, specs: list[tf.TensorSpec], *inputs) -> list:
+        """Returns the five inputs, the labels of masked rows 0, once all checks have passed.
+
+        Nothing may be computed from the inputs themselves: ops run in any order, and a label of 10**9 asks for all the
+        memory there is.
+        """
+        support, labels, support_mask, query, query_mask = _shaped(specs, *inputs)
+        of_support, of_query = specs[0].name, specs[3].name
+        rows = [
+            *_check_rows("support_labels", labels, of_support, support),
+            *_check_rows("support_mask", support_mask, of_support, support),
+            *_check_rows("query_mask", query_mask, of_query, query),
+            *_check_episodes(of_query, query, of_support, support),
+        ]
+        with tf.control_dependencies(rows):
+            labels = tf.where(support_mask, labels, 0)
+        checks = self._check_labels(labels, support_mask)
+        if support.dtype.is_floating:
+            with tf.control_dependencies(rows):
+                checks += [
+                    _check_finite(of_support, _zero_masked(support, support_mask)),
+                    _check_finite(of_query, _zero_masked(query, query_mask)),
+                ]
+        with tf.control_dependencies([*rows, *checks]):
+            return [tf.identity(value) for value in (support, labels, support_mask, query, query_mask)]
+
+    def _check_labels(self, labels, mask) -> list:
+        some = tf.reduce_all(tf.reduce_any(mask, axis=1)) & (tf.shape(mask)[0] > 0)
         # More classes than rows cannot be: the bound keeps a wild label from asking for all memory.
-        way = rows if self.way is None else self.way
+        way = tf.shape(labels)[1] if self.way is None else self.way
         checks = [
-            _assert(some, "every episode must have at least one row with support_mask True"),
+            _assert(some, "every episode, at least one, must have at least one row with support_mask True"),
             _assert(
-                tf.reduce_all((used >= 0) & (used < way)),
+                tf.reduce_all((labels >= 0) & (labels < way)),
                 "support_labels must be in [0, way), way at most the number of support rows "
                 f"({'of this model' if self.way is None else self.way}); lowest and highest given:",
-                tf.reduce_min(used),
-                tf.reduce_max(used),
+                tf.reduce_min(labels),
+                tf.reduce_max(labels),
             ),
         ]
         if self.way is not None:
-            with tf.control_dependencies([*shapes, *checks]):
-                counts = tf.reduce_sum(tf.one_hot(used, self.way) * tf.cast(mask, tf.float32)[..., None], axis=1)
-            checks.append(
-                _assert(
-                    tf.reduce_all(counts > 0), f"every episode must have a support row of each of {self.way} classes"
-                )
-            )
-        return [*shapes, *checks]
+            with tf.control_dependencies(checks):
+                counts = tf.reduce_sum(tf.one_hot(labels, self.way) * tf.cast(mask, tf.float32)[..., None], axis=1)
+            message = f"every episode must have a support row of each of {self.way} classes"
+            checks.append(_assert(tf.reduce_all(counts > 0), message))
+        return checks
 
     def _features(self, name: str, rows: int | None = None) -> tf.TensorSpec:
         return tf.TensorSpec((None, rows, self.config.feature_dim), tf.float32, name)
+
+    def _classify_inputs(self) -> list[tf.TensorSpec]:
+        return [self._features("query"), self._features("weights", self.way)]
 
     def _adapt_inputs(self) -> list[tf.TensorSpec]:
         return [self._features("support"), *_labels(), self._features("query"), _mask("query_mask")]
@@ -167,6 +182,16 @@ def _labels() -> list[tf.TensorSpec]:
     return [tf.TensorSpec((None, None), tf.int32, "support_labels"), _mask("support_mask")]
 
 
+def _shaped(specs: list[tf.TensorSpec], *inputs) -> list:
+    """Checks shapes in the graph: Python does before a call, a server's session does not and would compute on."""
+    return [tf.ensure_shape(value, spec.shape) for spec, value in zip(specs, inputs, strict=True)]
+
+
+def _zero_masked(features, mask):
+    """Padding may hold anything: 0 * NaN would be NaN."""
+    return tf.where(mask[..., None], features, 0.0)
+
+
 def _assert(holds, message: str, *values):
     return tf.debugging.Assert(holds, [message, *values])
 
@@ -184,4 +209,6 @@ def _check_episodes(name: str, values, of: str, others) -> list:
 
 
 def _check_finite(name: str, values):
-    return _assert(tf.reduce_all(tf.math.is_finite(values)), f"{name} must be finite; it holds NaN or infinity")
+    # The sum: lengths are computed, and above 1.8e19 a float32 square is infinite.
+    finite = tf.math.is_finite(tf.reduce_sum(tf.square(values), axis=-1))
+    return _assert(tf.reduce_all(finite), f"{name} must be finite; it holds NaN, infinity or numbers near it")

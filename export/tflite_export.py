@@ -1,5 +1,6 @@
 """A trained model to one LiteRT file that is checked before it appears."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -47,7 +48,8 @@ def export(
     elif precision == "int8":
         size = run.backbone_config.image_size
         model = conversion.to_int8(model, runs.calibration_pictures(data.train.images, calibration_pictures, size))
-    description = {**run.description(), **limits, "precision": precision}
+    digest = hashlib.sha256(model).hexdigest()
+    description = {**run.description(), **limits, "precision": precision, "model_sha256": digest}
     reference = verification.Reference(KerasModel(run), data.test, spec, episodes)
     with atomic.new_file(path) as partial:
         partial.write_bytes(model)

@@ -194,6 +194,8 @@ class PretrainConfig(Record):
         learning_rate: the highest rate of the schedule.
         epochs, batch_size: as they say.
         weight_decay: added to the gradient, times the weight, before momentum.
+        logit_scale: start of the cosine classifier's learned scale; 10 in the released code, for 64 classes. With many
+            hundred classes, 10 is so flat a softmax that training starts slowly.
         augment: random crop (padded by an eighth, 4 at 32 pixels, or a tenth, 8 at 80), colour jitter, mirror.
         mirror: whether augmentation mirrors pictures; letters should not be.
         color_jitter: range of brightness, contrast and saturation factors, 1 +- this, in [0, 1).
@@ -205,6 +207,7 @@ class PretrainConfig(Record):
     epochs: int = 60
     batch_size: int = 64
     weight_decay: float = 5e-4
+    logit_scale: float = 10.0
     augment: bool = True
     mirror: bool = True
     color_jitter: float = 0.4
@@ -216,6 +219,7 @@ class PretrainConfig(Record):
         require("epochs", self.epochs, self.epochs >= 1, "at least 1")
         require("batch_size", self.batch_size, self.batch_size >= 2, "at least 2 (batch normalisation)")
         require("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "0 or more and finite")
+        require_positive("logit_scale", self.logit_scale)
         require("color_jitter", self.color_jitter, 0 <= self.color_jitter < 1, "in [0, 1)")
         require("seed", self.seed, 0 <= self.seed < 2**31, "in [0, 2**31)")
 

@@ -50,7 +50,7 @@ def pretrain(
     checkpoints.claim_folder(output_dir, _run_record(data, backbone_config, config))
     keras.utils.set_random_seed(config.seed)
     backbone = backbones.build(backbone_config)
-    model = keras.Sequential([backbone, CosineClassifier(classes, name="classifier")])
+    model = keras.Sequential([backbone, CosineClassifier(classes, config.logit_scale, name="classifier")])
     model.compile(
         CoupledDecaySGD(learning_rate(config, steps), coupled_weight_decay=config.weight_decay),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),

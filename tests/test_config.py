@@ -94,6 +94,7 @@ def test_ranges_are_written_as_they_are_given():
         (PretrainConfig, {"batch_size": 1}, r"batch_size must be at least 2 .*; got 1\."),
         (PretrainConfig, {"weight_decay": -1.0}, r"weight_decay must be 0 or more and finite; got -1\.0\."),
         (PretrainConfig, {"weight_decay": math.inf}, r"weight_decay must be 0 or more and finite; got inf\."),
+        (PretrainConfig, {"logit_scale": 0.0}, r"logit_scale must be above 0 and finite; got 0\.0\."),
         (PretrainConfig, {"color_jitter": 1.0}, r"color_jitter must be in \[0, 1\); got 1\.0\."),
         (PretrainConfig, {"seed": -1}, r"seed must be in \[0, 2\*\*31\); got -1\."),
         (SIBConfig, {"feature_dim": 0}, r"feature_dim must be at least 1; got 0\."),

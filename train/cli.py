@@ -6,12 +6,12 @@ Importing this module is cheap, and so is importing an entry point: TensorFlow i
 import os
 import re
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 
 from absl import flags
 
 from sib_tf.errors import InputError
+from sib_tf.quiet import quiet
 
 USAGE_ERROR = 2
 
@@ -48,27 +48,15 @@ def run(main: Callable[[], None], values: flags.FlagValues, description: str, ar
 
 
 def load_tensorflow() -> None:
-    """Imports TensorFlow, without the lines that it prints whatever the log level; if the import fails they are shown.
+    """Imports TensorFlow, without the lines that it prints whatever the log level.
 
     Called when the flags are right: the import takes seconds.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # The faster CPU kernels, which TensorFlow turns on by itself only where the processor has AVX512-VNNI.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    sys.stderr.flush()
-    # The lines come from C++: only the file descriptor itself can be turned away.
-    screen = os.dup(2)
-    with tempfile.TemporaryFile() as kept:
-        os.dup2(kept.fileno(), 2)
-        try:
-            import tensorflow  # noqa: F401
-        except BaseException:
-            kept.seek(0)
-            os.write(screen, kept.read())
-            raise
-        finally:
-            os.dup2(screen, 2)
-            os.close(screen)
+    with quiet():
+        import tensorflow  # noqa: F401
 
 
 def number_range(name: str, text: str) -> tuple[int, int]:

@@ -31,6 +31,7 @@ flags.DEFINE_float("learning_rate", 0.1, "Highest learning rate.", flag_values=F
 flags.DEFINE_integer("epochs", 60, "Passes over the training pictures.", flag_values=FLAGS)
 flags.DEFINE_integer("batch_size", 64, "Pictures per step.", flag_values=FLAGS)
 flags.DEFINE_float("weight_decay", 5e-4, "Coupled weight decay.", flag_values=FLAGS)
+flags.DEFINE_float("logit_scale", 10.0, "Start of the classifier's learned scale.", flag_values=FLAGS)
 flags.DEFINE_bool("augment", True, "Random crop, colour jitter and mirror.", flag_values=FLAGS)
 flags.DEFINE_bool("mirror", True, "Whether augmentation mirrors; letters should not be.", flag_values=FLAGS)
 flags.DEFINE_float("color_jitter", 0.4, "Range of colour factors, 1 +- this.", flag_values=FLAGS)
@@ -38,8 +39,9 @@ flags.DEFINE_integer("seed", 0, "Seed of weights, order and augmentation.", flag
 
 
 def main() -> None:
-    names = ("schedule", "learning_rate", "epochs", "batch_size", "weight_decay", "augment", "mirror", "color_jitter")
-    config = PretrainConfig(**{name: FLAGS[name].value for name in (*names, "seed")})
+    names = ("schedule", "learning_rate", "epochs", "batch_size", "weight_decay", "logit_scale", "seed")
+    names += ("augment", "mirror", "color_jitter")
+    config = PretrainConfig(**{name: FLAGS[name].value for name in names})
     backbone = _backbone_config()  # Before the data: a wrong flag should not wait for it.
     data = dataset_flags.load(FLAGS)
     mean, std = data.normalization

@@ -1,0 +1,238 @@
+"""Flatbuffers: the same numbers as the Keras models, allowed ops only, quantised where they should be."""
+
+import json
+import zipfile
+
+import exported
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
+
+from export import conversion, litert_runner
+from export.signatures import Signatures
+from sib_tf import backbones
+from sib_tf.config import BackboneConfig, SIBConfig
+from sib_tf.errors import InputError
+from sib_tf.sib import SIB
+
+WAY, SUPPORT, QUERIES = 5, 8, 30
+FLOAT32, FLOAT16, INT8, INT32 = (getattr(schema.TensorType, name) for name in ("FLOAT32", "FLOAT16", "INT8", "INT32"))
+
+
+@pytest.fixture(scope="module")
+def signatures(tmp_path_factory):
+    run = exported.load_run(exported.write_run(tmp_path_factory.mktemp("run")))
+    return Signatures(run.backbone, run.sib)
+
+
+@pytest.fixture(scope="module")
+def static(signatures):
+    return conversion.convert(signatures, WAY, SUPPORT, QUERIES)
+
+
+@pytest.fixture(scope="module")
+def dynamic(signatures):
+    return conversion.convert(signatures, None)
+
+
+def runner(model: bytes, name: str):
+    return Interpreter(model_content=model).get_signature_runner(name)
+
+
+def episode(signatures, queries=QUERIES, seed=0):
+    """Features of one labelled picture of 5 classes, and of queries."""
+    features = signatures.embed(exported.pictures(WAY + queries, seed)).numpy()
+    return features[None, :WAY], np.arange(WAY, dtype=np.int32)[None], features[None, WAY:]
+
+
+def padded(rows, length, fill):
+    shape = (1, length - rows.shape[1], *rows.shape[2:])
+    return np.concatenate([rows, np.full(shape, fill, rows.dtype)], axis=1)
+
+
+def masks(rows, length):
+    return (np.arange(length) < rows)[None].astype(np.float32)
+
+
+def graphs(model: bytes):
+    parsed = schema.ModelT.InitFromPackedBuf(bytearray(model), 0)
+    return {d.signatureKey.decode(): parsed.subgraphs[d.subgraphIndex] for d in parsed.signatureDefs}
+
+
+def test_signatures_say_what_they_take(static, dynamic):
+    expected = {
+        "adapt": (
+            {"support": [1, SUPPORT, 16], "support_labels": [1, SUPPORT], "support_mask": [1, SUPPORT]}
+            | {"query": [1, QUERIES, 16], "query_mask": [1, QUERIES]},
+            {"weights": [1, WAY, 16], "weights_by_step": [1, 4, WAY, 16]},
+        ),
+        "classify": (
+            {"query": [1, QUERIES, 16], "weights": [1, WAY, 16]},
+            {"logits": [1, QUERIES, WAY], "probabilities": [1, QUERIES, WAY]},
+        ),
+        "embed": ({"images": [1, 32, 32, 3]}, {"features": [1, 16]}),
+    }
+    assert sorted(Interpreter(model_content=static).get_signature_list()) == sorted(expected)
+    for name, (inputs, outputs) in expected.items():
+        signature = runner(static, name)
+        assert {k: v["shape"].tolist() for k, v in signature.get_input_details().items()} == inputs
+        assert {k: v["shape"].tolist() for k, v in signature.get_output_details().items()} == outputs
+    types = {k: v["dtype"] for k, v in runner(static, "adapt").get_input_details().items()}
+    assert types.pop("support_labels") == np.int32
+    assert set(types.values()) == {np.float32}
+    assert set(runner(dynamic, "adapt").get_input_details()) == {"support", "support_labels", "query"}
+    assert runner(dynamic, "embed").get_input_details()["images"]["shape_signature"].tolist() == [-1, 32, 32, 3]
+
+
+def test_embed_is_the_backbone(signatures, static, dynamic):
+    pictures = exported.pictures(7, seed=1).astype(np.float32)
+    expected = signatures.embed(pictures).numpy()
+    np.testing.assert_allclose(runner(dynamic, "embed")(images=pictures)["features"], expected, atol=1e-5)
+    embed = runner(static, "embed")
+    one_by_one = [embed(images=picture[None])["features"][0] for picture in pictures]
+    np.testing.assert_allclose(one_by_one, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("queries", [1, 7, QUERIES])
+def test_adapt_and_classify_are_the_model_whatever_is_in_the_padding(signatures, static, dynamic, queries):
+    support, labels, query = episode(signatures, queries)
+    expected = signatures.adapt(support, labels, query, way=WAY)
+    logits = signatures.classify(query, expected["weights"])["logits"].numpy()
+    found = runner(dynamic, "adapt")(support=support, support_labels=labels, query=query)
+    np.testing.assert_allclose(found["weights_by_step"], expected["weights_by_step"], atol=1e-5)
+    np.testing.assert_allclose(found["weights"], found["weights_by_step"][:, -1], atol=0)
+    found = runner(dynamic, "classify")(query=query, weights=found["weights"])
+    np.testing.assert_allclose(found["logits"], logits, atol=1e-4)
+    for fill in (0.0, 77.0):
+        adapted = runner(static, "adapt")(
+            support=padded(support, SUPPORT, fill),
+            support_labels=padded(labels, SUPPORT, 3),
+            support_mask=masks(WAY, SUPPORT),
+            query=padded(query, QUERIES, fill),
+            query_mask=masks(queries, QUERIES),
+        )
+        np.testing.assert_allclose(adapted["weights_by_step"], expected["weights_by_step"], atol=1e-5)
+        found = runner(static, "classify")(query=padded(query, QUERIES, fill), weights=adapted["weights"])
+        np.testing.assert_allclose(found["logits"][:, :queries], logits, atol=1e-4)
+        np.testing.assert_allclose(found["probabilities"].sum(axis=-1), 1, atol=1e-5)
+
+
+def test_steps_move_the_weights(signatures, static):
+    """Else the comparisons above would prove nothing about the steps."""
+    support, labels, query = episode(signatures)
+    path = signatures.adapt(support, labels, query, way=WAY)["weights_by_step"].numpy()
+    assert (np.abs(np.diff(path, axis=1)).max(axis=(0, 2, 3)) > 1e-3).all()
+
+
+def test_classes_without_support_get_no_probability(signatures, static, dynamic):
+    support, labels, query = episode(signatures)
+    three = runner(static, "adapt")(
+        support=padded(support[:, :3], SUPPORT, 0.0),
+        support_labels=padded(labels[:, :3], SUPPORT, 0),
+        support_mask=masks(3, SUPPORT),
+        query=query,
+        query_mask=masks(QUERIES, QUERIES),
+    )
+    assert not three["weights"][:, 3:].any()
+    found = runner(static, "classify")(query=query, weights=three["weights"])["probabilities"]
+    assert not found[..., 3:].any()
+    alone = runner(dynamic, "adapt")(support=support[:, :3], support_labels=labels[:, :3], query=query)
+    assert alone["weights"].shape == (1, 3, 16)
+    np.testing.assert_allclose(three["weights"][:, :3], alone["weights"], atol=1e-5)
+
+
+def test_a_dynamic_file_takes_any_way(dynamic, signatures):
+    features = signatures.embed(exported.pictures(40, seed=2)).numpy()[None]
+    labels = np.arange(12, dtype=np.int32)[None]
+    expected = signatures.adapt(features[:, :12], labels, features[:, 12:], way=12)["weights"]
+    found = runner(dynamic, "adapt")(support=features[:, :12], support_labels=labels, query=features[:, 12:])
+    np.testing.assert_allclose(found["weights"], expected, atol=1e-5)
+
+
+def test_ops_are_allowed_ones_and_hold_no_state(static, dynamic, monkeypatch, signatures):
+    for model in (static, dynamic):
+        assert conversion.ops(model) <= conversion.ALLOWED_OPS
+    assert not [name for name in conversion.ALLOWED_OPS if "VAR" in name or "CUSTOM" in name or "FLEX" in name]
+    monkeypatch.setattr(conversion, "ALLOWED_OPS", conversion.ALLOWED_OPS - {"ONE_HOT"})
+    with pytest.raises(InputError, match="ops that not every runtime has: ONE_HOT"):
+        conversion.convert(signatures, WAY, SUPPORT, QUERIES)
+
+
+def test_float16_stores_the_backbone_in_half_and_leaves_the_head(static, signatures):
+    model = conversion.to_float16(static)
+    kernels = [t for t in graphs(model)["embed"].tensors if t.type == FLOAT16]
+    assert len(kernels) >= 4  # One for each convolution.
+    for name in ("adapt", "classify"):
+        assert FLOAT16 not in {tensor.type for tensor in graphs(model)[name].tensors}
+    pictures = exported.pictures(5, seed=3).astype(np.float32)
+    expected = signatures.embed(pictures).numpy()
+    embed = runner(model, "embed")
+    found = np.concatenate([embed(images=picture[None])["features"] for picture in pictures])
+    np.testing.assert_allclose(found, expected, atol=5e-3 * np.abs(expected).max())
+    assert np.abs(found - expected).max() > 0
+
+
+def test_int8_covers_the_backbone_and_nothing_of_the_head(static, signatures):
+    model = conversion.to_int8(static, exported.pictures(64, seed=4))
+    convolutions = [t for t in graphs(model)["embed"].tensors if t.type == INT8]
+    assert len(convolutions) >= 12  # Kernels, and activations of convolutions and poolings.
+    for name in ("adapt", "classify"):
+        assert {t.type for t in graphs(model)[name].tensors} == {t.type for t in graphs(static)[name].tensors}
+    pictures = exported.pictures(20, seed=5).astype(np.float32)
+    expected = signatures.embed(pictures).numpy()
+    embed = runner(model, "embed")
+    found = np.concatenate([embed(images=picture[None])["features"] for picture in pictures])
+    cosine = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+    assert cosine.min() > 0.98
+    assert not graphs(model)["embed"].tensors[graphs(model)["embed"].inputs[0]].type
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+def test_wide_resnet(precision):
+    backbone = backbones.build(
+        BackboneConfig(name="wide_resnet", depth=10, width=1, mean=(120, 110, 100), std=(60,) * 3)
+    )
+    sib = SIB(SIBConfig(feature_dim=64))
+    sib.build()
+    signatures = Signatures(backbone, sib)
+    model = conversion.convert(signatures, WAY, SUPPORT, QUERIES)
+    if precision == "float16":
+        model = conversion.to_float16(model)
+    elif precision == "int8":
+        model = conversion.to_int8(model, exported.pictures(64))
+    pictures = exported.pictures(10, seed=1).astype(np.float32)
+    expected = signatures.embed(pictures).numpy()
+    embed = runner(model, "embed")
+    found = np.concatenate([embed(images=picture[None])["features"] for picture in pictures])
+    cosine = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+    assert cosine.min() > {"float32": 1 - 1e-6, "float16": 1 - 1e-4, "int8": 0.97}[precision]
+
+
+@pytest.mark.parametrize(("network", "steps"), [("joint", 3), ("per_class", 0)])
+def test_joint_models_and_zero_steps_convert(tmp_path, network, steps):
+    run = exported.load_run(exported.write_run(tmp_path, network, steps))
+    signatures = Signatures(run.backbone, run.sib)
+    model = conversion.convert(signatures, WAY, SUPPORT, QUERIES)
+    support, labels, query = episode(signatures)
+    found = runner(model, "adapt")(
+        support=padded(support, SUPPORT, 0.0),
+        support_labels=padded(labels, SUPPORT, 0),
+        support_mask=masks(WAY, SUPPORT),
+        query=query,
+        query_mask=masks(QUERIES, QUERIES),
+    )
+    expected = signatures.adapt(support, labels, query, way=WAY)["weights_by_step"]
+    assert found["weights_by_step"].shape == (1, steps + 1, WAY, 16)
+    np.testing.assert_allclose(found["weights_by_step"], expected, atol=1e-5)
+
+
+def test_the_same_model_gives_the_same_bytes_and_a_readable_description(static, tmp_path):
+    for name in ("a.tflite", "b.tflite"):
+        (tmp_path / name).write_bytes(static)
+        conversion.append_text(tmp_path / name, litert_runner.METADATA, json.dumps({"format": 1, "way": 5}))
+    assert (tmp_path / "a.tflite").read_bytes() == (tmp_path / "b.tflite").read_bytes()
+    assert litert_runner.read_metadata(tmp_path / "a.tflite") == {"format": 1, "way": 5}
+    assert zipfile.is_zipfile(tmp_path / "a.tflite")
+    assert Interpreter(str(tmp_path / "a.tflite")).get_signature_list().keys() == {"adapt", "classify", "embed"}

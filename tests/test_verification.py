@@ -1,0 +1,130 @@
+"""The comparison of files with the trained model: passes what is equal, names what is not."""
+
+import dataclasses
+import json
+
+import exported
+import numpy as np
+import pytest
+
+from export import verification
+from export.models import KerasModel
+from sib_tf.config import EpisodeSpec
+from sib_tf.datasets import Split
+from sib_tf.errors import InputError
+
+SPEC = EpisodeSpec(way=5, shot=1, query=4)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return KerasModel(exported.load_run(exported.write_run(tmp_path_factory.mktemp("run"))))
+
+
+@pytest.fixture(scope="module")
+def split():
+    images = exported.pictures(80)
+    labels = np.repeat(np.arange(8), 10)
+    return Split(images, labels, tuple("abcdefgh"), np.arange(80).astype("T"))
+
+
+@pytest.fixture(scope="module")
+def reference(model, split):
+    return verification.Reference(model, split, SPEC, episodes=6)
+
+
+class Changed:
+    """A model whose answers are changed on the way."""
+
+    def __init__(self, model, precision="float32", **changes):
+        self.model, self.changes = model, changes
+        self.description = {**model.description, "precision": precision}
+
+    def _through(self, name, value):
+        return self.changes.get(name, lambda x: x)(value)
+
+    def embed(self, images):
+        return self._through("embed", self.model.embed(images))
+
+    def adapt(self, *episode):
+        return self._through("adapt", self.model.adapt(*episode))
+
+    def classify(self, *inputs):
+        return self._through("classify", self.model.classify(*inputs))
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"x" * 1234)
+    return path
+
+
+def test_an_equal_model_passes(reference, model, file):
+    verdict = reference.judge(file, Changed(model))
+    assert verdict.failures == ()
+    assert (verdict.features, verdict.weights, verdict.probabilities, verdict.disagreement) == (0, 0, 0, 0)
+    assert (verdict.difference, verdict.difference_ci95) == (0, 0)
+    assert (verdict.name, verdict.precision, verdict.bytes, verdict.episodes) == ("model.tflite", "float32", 1234, 6)
+    assert verdict.accuracy == reference.itself.accuracy
+
+
+@pytest.mark.parametrize(
+    ("changes", "failure"),
+    [
+        ({"embed": lambda x: x + 1e-3 * np.abs(x).max()}, "features 0.001 > 1e-05"),
+        ({"adapt": lambda x: x + 1e-3 * np.abs(x).max()}, "weights 0.001 > 0.0001"),
+        ({"classify": lambda x: (x[0], x[1] + 0.01)}, "probabilities 0.01 > 0.0001"),
+        ({"classify": lambda x: (x[0], np.roll(x[1], 1, axis=1))}, "disagreement 1 > 0.001"),
+        ({"classify": lambda x: (x[0], x[1] * np.nan)}, "probabilities nan"),
+        ({"embed": lambda x: np.where(np.arange(x.size).reshape(x.shape) == 5, np.float32("nan"), x)}, "features nan"),
+    ],
+)
+def test_what_differs_is_named(reference, model, file, changes, failure, monkeypatch):
+    # The model itself refuses NaN, as it should; here the comparison is on trial.
+    monkeypatch.setattr("export.episode_checks.np.isfinite", lambda x: np.ones_like(x, bool))
+    verdict = reference.judge(file, Changed(model, **changes))
+    assert any(found.startswith(failure) for found in verdict.failures), verdict.failures
+    assert failure in verification.table([verdict])
+
+
+def test_int8_may_differ_in_values_but_not_in_accuracy(reference, model, file):
+    noisy = Changed(model, "int8", embed=lambda x: x * 1.5)  # Cosines do not see the length.
+    assert reference.judge(file, noisy).failures == ()
+    rotated = Changed(model, "int8", classify=lambda x: (x[0], np.roll(x[1], 1, axis=1)))
+    failures = " ".join(reference.judge(file, rotated).failures)
+    assert "disagreement" in failures
+    if reference.itself.accuracy > 0.4:
+        assert "accuracy -" in failures
+
+
+def test_episodes_are_those_of_the_sampler(model, split):
+    """Pictures are embedded once each; the answers are still those of whole episodes."""
+    from sib_tf.episodes import EpisodeSampler
+
+    reference = verification.Reference(model, split, SPEC, episodes=3, seed=5)
+    rows = EpisodeSampler(split.labels, SPEC, 5).sample(3)
+    hits = []
+    for support, labels, query, truth in zip(
+        rows.support, rows.support_labels, rows.query, rows.query_labels, strict=True
+    ):
+        path = model.adapt(model.embed(split.images[support]), labels, model.embed(split.images[query]))
+        probabilities = model.classify(model.embed(split.images[query]), path[-1])[1]
+        hits.append((probabilities.argmax(1) == truth).mean())
+    assert reference.itself.accuracy == pytest.approx(np.mean(hits), abs=1e-12)
+
+
+def test_verdicts_are_written_to_json_and_report(reference, model, file, tmp_path):
+    verdicts = [reference.itself, reference.judge(file, Changed(model))]
+    verification.save(verdicts, tmp_path / "v.json")
+    assert json.loads((tmp_path / "v.json").read_text())[1]["bytes"] == 1234
+    page = tmp_path / "report.md"
+    page.write_text("# A run\n\nText.\n\n## Latency\n\nSlow.\n")
+    for _ in range(2):
+        verification.add_to_report(page, verdicts, SPEC, "glyphs")
+    text = page.read_text()
+    assert text.startswith("# A run\n\nText.\n\n## Latency\n\nSlow.\n\n## Exported files\n\n")
+    assert text.count("model.tflite") == 1
+    with pytest.raises(InputError, match="There is no report none.md; train.evaluate --report"):
+        verification.add_to_report("none.md", verdicts, SPEC, "glyphs")
+    assert dataclasses.asdict(verdicts[0])["name"] == "trained model"
