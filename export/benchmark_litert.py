@@ -7,10 +7,10 @@ One episode: one labelled picture of each class, 15 unlabelled ones. Every measu
 
 import sys
 import tempfile
-from pathlib import Path
 
 from absl import flags
 
+from export import export_flags
 from train import cli
 
 FLAGS = flags.FlagValues()
@@ -21,14 +21,12 @@ flags.DEFINE_integer("way", 5, "Classes of the episode.", 2, flag_values=FLAGS)
 flags.DEFINE_integer("calls", 100, "Calls of each signature in a round.", 10, flag_values=FLAGS)
 flags.DEFINE_integer("rounds", 5, "Rounds; all files take turns, medians count.", 1, flag_values=FLAGS)
 flags.DEFINE_integer("sgd_steps", 100, "Steps of SGD, the alternative.", 1, flag_values=FLAGS)
-flags.DEFINE_string("output", None, "File for the figures, ending in .json.", flag_values=FLAGS)
-flags.DEFINE_string("report", None, "A report.md of train.evaluate to add the table to.", flag_values=FLAGS)
+export_flags.define_outputs(FLAGS)
 
 
 def main() -> None:
     threads = [cli.number_range("threads", text)[0] for text in FLAGS.threads]
-    if FLAGS.output and Path(FLAGS.output).suffix != ".json":
-        raise cli.InputError(f"output must end in .json; got {FLAGS.output}.")
+    export_flags.check_outputs(FLAGS)
     from export import litert_latency
     from export.litert_runner import LiteRTModel
 

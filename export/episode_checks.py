@@ -46,6 +46,19 @@ def check_episode(support: np.ndarray, support_labels: np.ndarray, query: np.nda
     return way
 
 
+def check_classifier(query: np.ndarray, weights: np.ndarray, description: dict) -> None:
+    """Checks features `[queries, D]` and the weights `[way, D]` that classify them.
+
+    Raises:
+        InputError: another shape, numbers that are not finite, or more classes than the model takes.
+    """
+    check_features("query", query, description)
+    check_features("weights", weights, description)
+    if len(weights) == 0:
+        raise InputError("weights must have at least 1 row, one for each class; got none.")
+    _check_way(len(weights), description)
+
+
 def check_features(name: str, features: np.ndarray, description: dict) -> None:
     """Checks that features are finite and `[rows, D]`; `name` is theirs in the error.
 
@@ -72,6 +85,10 @@ def check_sizes(support_rows: int, query_rows: int, way: int, description: dict)
                 f"{name} must have at most {most} rows, which this file was exported for; got {rows}. Give fewer "
                 f"pictures, or export with a larger --max_{name} or --shapes=dynamic."
             )
+    _check_way(way, description)
+
+
+def _check_way(way: int, description: dict) -> None:
     limit = description["way"]
     if description["gradient_network"] == "joint" and way != limit:
         raise InputError(

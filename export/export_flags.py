@@ -1,5 +1,7 @@
 """The flags that say which trained model is exported, and with which pictures it is checked."""
 
+from pathlib import Path
+
 from absl import flags
 
 from sib_tf.config import EpisodeSpec
@@ -13,6 +15,20 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string("backbone_dir", None, "Folder of its backbone's pre-training.", flag_values=values)
     flags.mark_flags_as_required(["model_dir", "backbone_dir"], flag_values=values)
     dataset_flags.define(values, "Data set for the check on real episodes. Default: the one it was trained on.")
+
+
+def define_outputs(values: flags.FlagValues) -> None:
+    """Defines --output and --report on `values`, for figures of exported files."""
+    flags.DEFINE_string("output", None, "File for the figures, ending in .json.", flag_values=values)
+    flags.DEFINE_string("report", None, "A report.md of train.evaluate to add the table to.", flag_values=values)
+
+
+def check_outputs(values: flags.FlagValues) -> None:
+    """Raises an InputError if --output is no .json file or --report is not there: before, not after, the work."""
+    if values.output and Path(values.output).suffix != ".json":
+        raise InputError(f"output must end in .json; got {values.output}.")
+    if values.report and not Path(values.report).is_file():
+        raise InputError(f"There is no report {values.report}; train.evaluate --report=FOLDER writes one.")
 
 
 def load_run(values: flags.FlagValues):

@@ -10,13 +10,14 @@ import json
 import os
 import zipfile
 from collections.abc import Sequence
+from numbers import Integral
 from pathlib import Path
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
-from export.episode_checks import check_episode, check_features, check_pictures
+from export.episode_checks import check_classifier, check_episode, check_pictures
 from sib_tf.datasets.pictures import fit_picture, read_picture
 from sib_tf.errors import InputError
 from sib_tf.quiet import quiet
@@ -128,10 +129,9 @@ class LiteRTModel:
         """Features `[queries, D]` under `[way, D]` -> (logits, probabilities), both `[queries, way]` float32.
 
         Raises:
-            InputError: another shape, or numbers that are not finite.
+            InputError: another shape, numbers that are not finite, or more classes than the file takes.
         """
-        check_features("query", query, self.description)
-        check_features("weights", weights, self.description)
+        check_classifier(query, weights, self.description)
         way = len(weights)
         if self.max_query is None:
             # An empty input cannot be allocated.
@@ -199,13 +199,14 @@ class LiteRTClassifier:
         if not hasattr(self, "weights_by_step_"):
             raise InputError("fit must be called before predict.")
         step = self.model.num_steps if step is None else step
-        if not 0 <= step <= self.model.num_steps:
-            raise InputError(f"step must be in [0, {self.model.num_steps}]; got {step}.")
+        if not isinstance(step, Integral) or not 0 <= step <= self.model.num_steps:
+            raise InputError(f"step must be a whole number in [0, {self.model.num_steps}]; got {step}.")
         return self.model.classify(self.embed(images), self.weights_by_step_[step])[1]
 
     def predict(self, images: Sequence, step: int | None = None) -> np.ndarray:
         """Returns the label of the most probable class for every picture."""
-        return self.classes_[self.predict_proba(images, step).argmax(axis=1)]
+        numbers = self.predict_proba(images, step).argmax(axis=1)
+        return self.classes_[numbers]
 
     def embed(self, images: Sequence) -> np.ndarray:
         """Returns the pictures' features `[pictures, D]` float32; no picture is embedded twice."""
@@ -232,11 +233,11 @@ class LiteRTClassifier:
 
 
 def _label_array(labels: Sequence) -> np.ndarray:
-    labels = list(labels)
-    array = np.asarray(labels) if len({isinstance(label, str) for label in labels}) == 1 else np.empty(0)
-    if array.ndim != 1 or array.dtype.kind not in "biuU":
-        raise InputError("labels must be text for every picture, or whole numbers for every picture.")
-    return array
+    # NumPy would turn numbers beside text into text.
+    for kind in (str, Integral):
+        if all(isinstance(label, kind) for label in labels):
+            return np.asarray(list(labels))
+    raise InputError("labels must be text for every picture, or whole numbers for every picture.")
 
 
 def _pad(rows: np.ndarray, length: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from export.episode_checks import check_episode, check_pictures
+from export.episode_checks import check_classifier, check_episode, check_pictures
 from sib_tf import atomic
 from sib_tf.errors import InputError
 
@@ -84,6 +84,7 @@ class KerasModel:
         return _adapt_one(self.description, self._adapt_batch, support, support_labels, query)
 
     def classify(self, query, weights):
+        check_classifier(query, weights, self.description)
         result = self._classify(query[None], weights[None])
         return result["logits"][0].numpy(), result["probabilities"][0].numpy()
 
@@ -115,6 +116,7 @@ class SavedModel:
         return _adapt_one(self.description, self._adapt_batch, support, support_labels, query)
 
     def classify(self, query, weights):
+        check_classifier(query, weights, self.description)
         result = self._call("classify", query=query[None], weights=weights[None])
         return result["logits"][0].numpy(), result["probabilities"][0].numpy()
 

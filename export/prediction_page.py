@@ -19,7 +19,7 @@ _THUMBNAIL = 112
 _STYLE = """
 :root { color-scheme: light dark; --text: #1c2321; --soft: #5a6461; --page: #f6f7f5; --card: #fff; --line: #dde2de;
   --sure: #0b6e4f; --moved: #a8470f; --tint: #fdf1e8; }
-@media (prefers-color-scheme: dark) { :root { --text: #e8ecea; --soft: #a3adaa; --page: #141817; --card: #1e2423;
+@media screen and (prefers-color-scheme: dark) { :root { --text: #e8ecea; --soft: #a3adaa; --page: #141817; --card: #1e2423;
   --line: #343d3a; --sure: #4cc39b; --moved: #f2a065; --tint: #33261b; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 76rem; padding: 1.5rem; background: var(--page); color: var(--text);
@@ -114,7 +114,7 @@ def save(path: str | os.PathLike, predictions: Predictions, support: Support, qu
 def _introduction(answers: list[Answer], way: int, labelled: int, num_steps: int) -> str:
     changed = sum(answer.changed for answer in answers)
     return (
-        f"<p><b>{len(answers)}</b> pictures were given one of <b>{way}</b> classes, which were learned from "
+        f"<p>Pictures: <b>{len(answers)}</b>, each given one of <b>{way}</b> classes, which were learned from "
         f"<b>{labelled}</b> labelled pictures and from all of these together. K = {num_steps} steps changed "
         f"<b>{changed}</b> answers of nearest prototypes; these are framed, and say what they were before. In every "
         "class the most certain come first. Probabilities are not calibrated.</p>"
@@ -123,7 +123,7 @@ def _introduction(answers: list[Answer], way: int, labelled: int, num_steps: int
 
 def _section(number: int, name: str, labelled: list[str], cards: list[tuple[float, str]]) -> str:
     figures = "\n".join(card for _, card in sorted(cards, key=lambda entry: entry[0]))
-    count = f"{len(cards)} picture{'' if len(cards) == 1 else 's'}" if cards else "no picture"
+    count = f"{len(cards)} picture{'s' * (len(cards) > 1)}" if cards else "no picture"
     return (
         f'<section id="class{number}" aria-labelledby="name{number}">\n<div class="head">'
         f'<h2 id="name{number}" dir="auto">{escape(name)}</h2><p>{count}</p>'
@@ -163,4 +163,4 @@ def _picture(file: Path, name: str) -> str:
 
 
 def _percent(probability: float) -> str:
-    return f"{100 * probability:.0f} %"
+    return f"{100 * probability:.0f}&nbsp;%"

@@ -116,7 +116,7 @@ def predict(model: Model, support: Support, query: Query, query_folder: str | os
 
 def _embed(model: Model, pictures: np.ndarray) -> np.ndarray:
     parts = []
-    with tqdm(total=len(pictures), unit="picture", desc="embed") as progress:
+    with tqdm(total=len(pictures), unit="picture", desc="embed", delay=1) as progress:
         for start in range(0, len(pictures), _CHUNK):
             parts.append(model.embed(pictures[start : start + _CHUNK]))
             progress.update(len(parts[-1]))

@@ -1,5 +1,6 @@
 """A trained model to one version of a SavedModel that is checked before it appears."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from sib_tf.episodes import EpisodeSampler
 from sib_tf.errors import InputError
 from sib_tf.features import centre_crop
 
+# What is read of metrics.json.
+_METRICS = {"summary": str, "model": dict, "backbone": dict}
 CONFIG, CARD, EXAMPLE = "config.json", "MODEL_CARD.md", "example_request.json"
 
 
@@ -43,7 +46,9 @@ def load_metrics(paths: Sequence[str]) -> list[dict]:
     """
     metrics = [atomic.read_json(path, "metrics") for path in paths]
     for path, values in zip(paths, metrics, strict=True):
-        if not isinstance(values, dict) or not {"summary", "accuracy", "model"} <= set(values):
+        if not isinstance(values, dict) or not all(
+            isinstance(values.get(name), kind) for name, kind in _METRICS.items()
+        ):
             raise InputError(f"metrics {path} is not a file that train.evaluate writes.")
     return metrics
 
@@ -64,12 +69,10 @@ def export(
         The comparison as a table.
 
     Raises:
-        InputError: the SavedModel differs from the model; nothing is written.
+        InputError: the metrics are another model's, or the SavedModel differs from the model; nothing is written.
     """
-    for values in metrics:
-        if values["model"].get("feature_dim") != run.sib.config.feature_dim:
-            raise InputError("metrics are of another model: their feature_dim differs; name those of model_dir.")
     description = {**run.description(), "max_support": None, "max_query": None, "precision": "float32"}
+    _check_metrics(metrics, run, description["backbone"]["weights"])
     reference = verification.Reference(KerasModel(run), data.test, spec, episodes)
     with atomic.new_folder(folder) as partial:
         ServingSignatures(Signatures(run.backbone, run.sib)).archive().write_out(partial, verbose=False)
@@ -98,3 +101,18 @@ def example_request(split: Split, run: runs.Run, spec: EpisodeSpec) -> dict:
         "query_mask": rows.query_mask,
     }
     return {"signature_name": "serving_default", "inputs": {k: np.asarray(v).tolist() for k, v in inputs.items()}}
+
+
+def _check_metrics(metrics: list[dict], run: runs.Run, backbone_weights: str) -> None:
+    """What metrics say of their model must be true of this one; they do not tell two trainings alike apart."""
+    config = dataclasses.asdict(run.sib.config)
+    for values in metrics:
+        if differing := sorted(name for name, value in config.items() if values["model"].get(name) != value):
+            raise InputError(
+                f"metrics are of another model ({', '.join(differing)} differ): {values['summary']} Name those of "
+                "model_dir."
+            )
+        if values["backbone"].get("weights") != backbone_weights:
+            raise InputError(
+                f"metrics are of a model with another backbone: {values['summary']} Name those of model_dir."
+            )

@@ -134,12 +134,12 @@ class ServingSignatures:
         some = tf.reduce_all(tf.reduce_any(mask, axis=1)) & (tf.shape(mask)[0] > 0)
         # More classes than rows cannot be: the bound keeps a wild label from asking for all memory.
         way = tf.shape(labels)[1] if self.way is None else self.way
+        limit = "there cannot be more classes than support rows" if self.way is None else f"way = {self.way}"
         checks = [
             _assert(some, "every episode, at least one, must have at least one row with support_mask True"),
             _assert(
                 tf.reduce_all((labels >= 0) & (labels < way)),
-                "support_labels must be in [0, way), way at most the number of support rows "
-                f"({'of this model' if self.way is None else self.way}); lowest and highest given:",
+                f"support_labels must be in [0, way), and {limit}; lowest and highest given:",
                 tf.reduce_min(labels),
                 tf.reduce_max(labels),
             ),

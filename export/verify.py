@@ -6,7 +6,6 @@ Prints a table; exit code 2 if a file is further from the model than its precisi
 """
 
 import sys
-from pathlib import Path
 
 from absl import flags
 
@@ -21,13 +20,11 @@ flags.DEFINE_multi_string(
 flags.mark_flag_as_required("exported", flag_values=FLAGS)
 flags.DEFINE_integer("episodes", 200, "Episodes of the comparison.", 2, flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "Seed of the fixed list.", 0, flag_values=FLAGS)
-flags.DEFINE_string("output", None, "File for the figures, ending in .json.", flag_values=FLAGS)
-flags.DEFINE_string("report", None, "A report.md of train.evaluate to add the table to.", flag_values=FLAGS)
+export_flags.define_outputs(FLAGS)
 
 
 def main() -> None:
-    if FLAGS.output and Path(FLAGS.output).suffix != ".json":
-        raise cli.InputError(f"output must end in .json; got {FLAGS.output}.")
+    export_flags.check_outputs(FLAGS)
     run = export_flags.load_run(FLAGS)
     from export import models, verification
 

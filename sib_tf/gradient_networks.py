@@ -125,7 +125,9 @@ def _class_inputs(logits, rows, classes):
     marginal = ops.sum(p * rows, axis=1, keepdims=True) / ops.maximum(ops.sum(rows, axis=1, keepdims=True), 1.0)
     marginal = ops.maximum(marginal, 1e-20)
     log_marginal = ops.log(marginal) * ops.ones_like(p)
-    return ops.stack([p, log_p, entropy, centred, log_marginal, p / marginal], axis=-1)
+    # Of unmasked rows the ratio is at most their number; of masked ones its square could be infinite, and NaN for all.
+    ratio = p * rows / marginal
+    return ops.stack([p, log_p, entropy, centred, log_marginal, ratio], axis=-1)
 
 
 def _mean(values, classes):

@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from export import benchmark_litert, conversion, sgd_baseline
-from export.litert_runner import METADATA
-from export.signatures import Signatures
+from export import benchmark_litert, sgd_baseline
 from train import cli
 
 
@@ -17,11 +15,7 @@ from train import cli
 def file(tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
     run = exported.load_run(exported.write_run(folder / "run"))
-    path = folder / "small.tflite"
-    limits = {"way": 3, "max_support": 6, "max_query": 45}
-    path.write_bytes(conversion.convert(Signatures(run.backbone, run.sib), **limits))
-    conversion.append_text(path, METADATA, json.dumps({**run.description(), **limits, "precision": "float32"}))
-    return path
+    return exported.write_tflite(run, folder / "small.tflite", way=3, max_support=6, max_query=45)
 
 
 def run(capsys, *arguments: str):

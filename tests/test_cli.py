@@ -15,11 +15,15 @@ from absl import flags
 from conftest import CHECKOUT
 from PIL import Image
 
+from export import benchmark_litert, saved_model, tflite, verify
 from sib_tf.datasets import folder
 from train import cli, dataset_flags, evaluate, extract_features, import_checkpoint, meta_train, pretrain
 
-MODULES = (pretrain, extract_features, meta_train, evaluate, import_checkpoint)
-NAMES = [module.__name__.removeprefix("train.") for module in MODULES]
+STAGES = (pretrain, extract_features, meta_train, evaluate, import_checkpoint)
+EXPORTS = (saved_model, tflite, verify, benchmark_litert)
+MODULES = STAGES + EXPORTS
+NAMES = [module.__name__ for module in MODULES]
+TRAINED = {"model_dir": "sib", "backbone_dir": "backbone"}
 REQUIRED = {
     pretrain: {"dataset": "folder", "output_dir": "out", "data_dir": "pictures", "cache_dir": "cache"},
     extract_features: {
@@ -32,6 +36,10 @@ REQUIRED = {
     meta_train: {"features_dir": "features", "output_dir": "out", "steps": "2"},
     evaluate: {"features_dir": "features", "model_dir": "sib", "output": "out.json", "episodes": "4"},
     import_checkpoint: {"dataset": "cifar_fs", "checkpoint": "file.pth", "output_dir": "out"},
+    saved_model: {**TRAINED, "output_dir": "out"},
+    tflite: {**TRAINED, "output": "out.tflite"},
+    verify: {**TRAINED, "exported": "model.tflite"},
+    benchmark_litert: {"tflite": "model.tflite"},
 }
 
 
@@ -100,7 +108,7 @@ def test_unknown_flags_and_stray_arguments_are_named(capsys, module):
 @pytest.mark.parametrize("module", MODULES, ids=NAMES)
 def test_every_required_flag_is_missed_by_name(capsys, module):
     required = [name for name in REQUIRED[module] if module.FLAGS[name].default is None and name not in OPTIONAL]
-    assert len(required) >= 2
+    assert required
     for name in required:
         check_error(capsys, run(module, *arguments(module, **{name: None})), f"flag --{name}=None: Flag --{name} must")
 
@@ -413,10 +421,10 @@ def test_help_and_wrong_flags_do_not_wait_for_tensorflow():
 import importlib, sys
 from train import cli
 for name in {NAMES}:
-    module = importlib.import_module("train." + name)
+    module = importlib.import_module(name)
     assert cli.run(module.main, module.FLAGS, module.__doc__, [name, "--help"]) == 0
     assert cli.run(module.main, module.FLAGS, module.__doc__, [name, "--colour=red"]) == 2
-slow = {{"tensorflow", "keras", "tensorflow_datasets", "torch", "matplotlib"}} & set(sys.modules)
+slow = {{"tensorflow", "keras", "tensorflow_datasets", "torch", "matplotlib", "ai_edge_litert"}} & set(sys.modules)
 assert not slow, slow
 """
     done = python("-c", program)

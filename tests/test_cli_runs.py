@@ -1,4 +1,4 @@
-"""README's commands, as they stand there but for a small data set: from pre-training to the report."""
+"""README's commands, as they stand there but for a small data set: from pre-training to exported files."""
 
 import json
 from pathlib import Path
@@ -9,6 +9,7 @@ from conftest import draw_class
 from PIL import Image
 from test_readme import COMMANDS
 
+from export import benchmark_litert, saved_model, tflite, verify
 from train import cli, evaluate, extract_features, meta_train, pretrain
 
 CLASSES = {"train": 5, "val": 5, "test": 5}
@@ -17,7 +18,9 @@ FIGURES = {"accuracy", "ci95", "baseline_accuracy", "difference", "difference_ci
 
 def run(capsys, module, **values) -> str:
     """Runs README's command of `module` with `values` over its flags; it must succeed; returns what it printed."""
-    command = dict(COMMANDS)[module.__name__].replace("RUN", "run").replace("DIR", "pictures")
+    command = dict(COMMANDS)[module.__name__]
+    for name, folder in (("EXPORT", "run/saved"), ("RUN", "run"), ("DIR", "pictures")):
+        command = command.replace(name, folder)
     arguments = [*command.split(), *(f"--{name}={value}" for name, value in values.items())]
     code = cli.run(module.main, module.FLAGS, module.__doc__, [module.__name__, *arguments])
     streams = capsys.readouterr()
@@ -42,7 +45,7 @@ def written(folder: str) -> dict[str, int]:
 
 
 @pytest.mark.slow
-def test_from_pictures_to_the_report(capsys, tmp_path):
+def test_from_pictures_to_exported_files(capsys, tmp_path):
     draw_pictures(tmp_path / "pictures")
     pictures = {"dataset": "folder", "cache_dir": "cache"}
     (tmp_path / "small.flags").write_text("--width=4\n--epochs=1\n--batch_size=20\n")
@@ -96,3 +99,18 @@ def test_from_pictures_to_the_report(capsys, tmp_path):
     for name in FIGURES | {"episode_hash", "accuracy_by_step"}:
         assert again[name] == metrics[name], name
     assert again["comparison"] == {"accuracy": metrics["accuracy"], "difference": 0.0, "difference_ci95": 0.0}
+
+    data = {**pictures, "data_dir": "pictures", "episodes": 5}
+    out = run(capsys, saved_model, metrics="run/metrics.json", **data)
+    assert out.endswith("run/saved/1: SavedModel, model card, example request.\n")
+    assert metrics["summary"] in Path("run/saved/1/MODEL_CARD.md").read_text()
+    out = run(capsys, tflite, **data)
+    assert "| model.tflite | int8 |" in out
+    assert out.endswith("int8, static shapes.\n")
+    out = run(capsys, verify, output="run/verify.json", report="run/report/report.md", **data)
+    assert [line.split("|")[1].strip() for line in out.splitlines()[2:]] == ["trained model", "saved/1", "model.tflite"]
+    assert [verdict["failures"] for verdict in json.loads(Path("run/verify.json").read_text())] == [[], []]
+    out = run(capsys, benchmark_litert, calls=10, rounds=1, report="run/report/report.md")
+    assert "| model.tflite | 2 |" in out
+    page = Path("run/report/report.md").read_text()
+    assert page.index("## Exported files") < page.index("## Latency on this machine")

@@ -9,7 +9,7 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-COMMANDS = re.findall(r"python -m (train\.\w+) ([^`\n]+)", README)
+COMMANDS = re.findall(r"python -m ((?:train|export)\.\w+) ([^`\n]+)", README)
 
 
 @pytest.mark.parametrize(("module", "arguments"), COMMANDS)
@@ -20,9 +20,10 @@ def test_command_parses(module, arguments):
 
 
 def test_all_stages_are_there():
-    assert {module for module, _ in COMMANDS} >= {
-        f"train.{name}" for name in ("pretrain", "extract_features", "meta_train", "evaluate", "import_checkpoint")
-    }
+    train = ("pretrain", "extract_features", "meta_train", "evaluate", "import_checkpoint", "predict")
+    export = ("saved_model", "tflite", "verify", "benchmark_litert", "serving_client")
+    wanted = {f"train.{name}" for name in train} | {f"export.{name}" for name in export}
+    assert {module for module, _ in COMMANDS} == wanted
 
 
 @pytest.mark.parametrize("target", re.findall(r"^    make (\w+)$", README, re.MULTILINE))

@@ -71,9 +71,10 @@ def _summary(found, support, query, num_steps: int) -> str:
         lines += [f"Skipped {len(skipped)}:", *(f"  {' '.join(reason.split())}" for reason in skipped)]
     if found.files:
         changed = sum(answer.changed for answer in found.answers())
+        pictures = f"{len(found.files)} picture{'s' * (len(found.files) > 1)}"
         lines.append(
-            f"{len(found.files)} pictures, {len(found.classes)} classes learned from {len(support.labels)} labelled "
-            f"pictures: K = {num_steps} steps changed {changed} answers of nearest prototypes."
+            f"{pictures}, {len(found.classes)} classes learned from {len(support.labels)} labelled pictures: "
+            f"K = {num_steps} steps changed {changed} answers of nearest prototypes."
         )
     else:
         lines.append(f"No picture in {FLAGS.query}: nothing to give a class to.")

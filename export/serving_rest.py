@@ -1,0 +1,104 @@
+"""A model server's REST interface, as TF Serving documents it; the standard library and NumPy."""
+
+import contextlib
+import http.client
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import numpy as np
+
+from sib_tf.errors import InputError
+
+SIGNATURE = "serving_default"
+# Of the server's own words: an error there may quote the whole request.
+LONGEST_ERROR = 600
+
+
+class RestServer:
+    """One model behind `http://host:8501`.
+
+    Args:
+        address: with scheme and port.
+        model: its name on the server.
+        timeout: seconds that the server may take for an answer.
+
+    Raises:
+        InputError: the address is not one; from the methods: the server cannot be reached, says that something is
+            wrong, or gives an answer that is not a model server's.
+    """
+
+    def __init__(self, address: str, model: str, timeout: float):
+        parts = urllib.parse.urlsplit(address)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InputError(f"server must be an address such as http://localhost:8501; got {address!r}.")
+        self.address, self.model, self.timeout = address.rstrip("/"), model, timeout
+        self._url = f"{self.address}/v1/models/{urllib.parse.quote(model, safe='')}"
+
+    def input_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Returns the shape of every input of `serving_default` by name; -1: any size."""
+        answer = self._ask("/metadata")
+        try:
+            inputs = answer["metadata"]["signature_def"]["signature_def"][SIGNATURE]["inputs"]
+            return {
+                name: tuple(int(dim["size"]) for dim in info["tensor_shape"].get("dim", ()))
+                for name, info in inputs.items()
+            }
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise self._wrong_answer(f"its metadata have no signature {SIGNATURE}") from error
+
+    def predict(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Calls `serving_default`; returns its outputs by name."""
+        columns = {name: value.tolist() for name, value in inputs.items()}
+        request = {"signature_name": SIGNATURE, "inputs": columns}
+        answer = self._ask(":predict", json.dumps(request, separators=(",", ":")).encode())
+        try:
+            return {name: np.array(value) for name, value in answer["outputs"].items()}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise self._wrong_answer("it has no outputs") from error
+
+    def _ask(self, path: str, body: bytes | None = None):
+        headers = {"Content-Type": "application/json"}
+        try:
+            request = urllib.request.Request(self._url + path, body, headers)
+            with urllib.request.urlopen(request, timeout=self.timeout) as answer:
+                text = answer.read()
+        except urllib.error.HTTPError as error:
+            raise self._refused(error.code, error.read()) from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise self._unreachable(error) from error
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise self._wrong_answer("it is not JSON") from error
+
+    def _refused(self, code: int, body: bytes) -> InputError:
+        said = error_text(body)
+        if code == 404:
+            return InputError(
+                f"model {self.model!r} is not served by {self.address} ({said}); name one that is, with --model."
+            )
+        return InputError(f"server {self.address} refused the request with status {code}: {said}")
+
+    def _unreachable(self, error: Exception) -> InputError:
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, TimeoutError):
+            return InputError(f"server {self.address} gave no answer in {self.timeout:g} s; allow more with --timeout.")
+        if isinstance(reason, http.client.HTTPException | ValueError):
+            return InputError(f"server {self.address} does not speak HTTP; name its REST port, by default 8501.")
+        text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+        return InputError(f"server {self.address} cannot be reached ({text}); start it, or name another with --server.")
+
+    def _wrong_answer(self, what: str) -> InputError:
+        return InputError(f"server {self.address} gave no model server's answer: {what}. Is its address right?")
+
+
+def error_text(body: bytes) -> str:
+    """Returns what the server said: the `error` of a JSON body, or the body itself, on one line of sensible length."""
+    text = body.decode("utf-8", "replace")
+    # Some servers' escapes are not JSON; some errors are a proxy's page.
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        text = str(json.loads(text)["error"])
+    text = " ".join(text.split())
+    return text if len(text) <= LONGEST_ERROR else text[:LONGEST_ERROR] + " ..."

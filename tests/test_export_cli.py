@@ -1,0 +1,137 @@
+"""The exporters: what cannot be exported is said in one line, and no file is left that differs from the model."""
+
+import json
+import shutil
+from pathlib import Path
+
+import exported
+import numpy as np
+import pytest
+from PIL import Image
+from test_cli import check_error
+
+from export import saved_model, tflite, verification, verify
+from train import cli
+
+CLASSES, PICTURES = 5, 6
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Runs `per_class` and `joint`, and the folder `pictures` with five test classes of six."""
+    home = tmp_path_factory.mktemp("home")
+    for network in ("per_class", "joint"):
+        exported.write_run(home / network, network)
+    for split in ("train", "val", "test"):
+        for label in range(CLASSES):
+            folder = home / "pictures" / split / f"{split}{label}"
+            folder.mkdir(parents=True)
+            seed = 10 * label + len(split)
+            for i, picture in enumerate(exported.pictures(1, seed).repeat(PICTURES, axis=0)):
+                noise = np.random.RandomState([seed, i]).randint(-30, 31, picture.shape)
+                Image.fromarray((picture + noise).clip(0, 255).astype(np.uint8)).save(folder / f"{i}.png")
+    return home
+
+
+@pytest.fixture
+def flags(home, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = home / "per_class"
+    data = {"dataset": "folder", "data_dir": home / "pictures", "cache_dir": home / "cache"}
+    return {"model_dir": run / "sib", "backbone_dir": run / "backbone", "episodes": 3, **data}
+
+
+def run(module, flags: dict) -> int:
+    arguments = [f"--{name}={value}" for name, value in flags.items() if value is not None]
+    return cli.run(module.main, module.FLAGS, module.__doc__, [module.__name__, *arguments])
+
+
+@pytest.fixture(autouse=True)
+def small_queries(monkeypatch):
+    """The comparison asks for 15 queries a class; there are 5."""
+    from export import export_flags
+    from sib_tf.config import EpisodeSpec
+
+    spec = export_flags.episode_spec
+
+    def fewer(*arguments, **limits):
+        return EpisodeSpec(way=spec(*arguments, **limits).way, shot=1, query=PICTURES - 1)
+
+    monkeypatch.setattr(export_flags, "episode_spec", fewer)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"precision": "full_int8"}, "precision full_int8 is refused: a head quantised to int8 gives logits of zero"),
+        ({"precision": "int4"}, r"precision must be one of float32, float16, int8; got int4\."),
+        ({"output": "model.bin"}, r"output must end in \.tflite; got model\.bin\."),
+        ({"shapes": "dynamic", "way": 5}, "--way belong to --shapes=static; a dynamic file takes any number"),
+        ({"way": 7, "max_support": 5}, r"max_support must be at least way = 7, a picture of each class; got 5\."),
+        ({"way": 7, "max_query": 5}, r"max_query must be at least way = 7"),
+        ({"way": 1}, "flag --way=1"),
+        ({"model_dir": "none"}, r"Configuration none/config\.json cannot be read"),
+        ({"backbone_dir": "none"}, r"Configuration none/config\.json cannot be read"),
+        ({"data_dir": "none"}, "data_dir must be an existing folder; none is not"),
+    ],
+)
+def test_what_tflite_refuses(capsys, flags, tmp_path, changes, message):
+    flags = {**flags, "output": "model.tflite", **changes}
+    check_error(capsys, run(tflite, flags), message)
+    assert not list(tmp_path.rglob("*.tflite"))
+
+
+def test_a_joint_model_keeps_its_way(capsys, flags, home):
+    joint = {**flags, "model_dir": home / "joint/sib", "backbone_dir": home / "joint/backbone", "output": "m.tflite"}
+    check_error(capsys, run(tflite, {**joint, "way": 4}), "way must be 5, which this joint model was built for; got 4")
+    assert run(tflite, joint) == 0
+    assert "ok" in capsys.readouterr().out
+
+
+def test_a_model_of_another_backbone_is_refused(capsys, flags, home, tmp_path):
+    shutil.copytree(home / "per_class", tmp_path / "other")
+    record = json.loads((tmp_path / "other/sib/config.json").read_text())
+    record["features"]["backbone"]["weights"] = "0" * 64
+    (tmp_path / "other/sib/config.json").write_text(json.dumps(record))
+    flags = {**flags, "model_dir": "other/sib", "output": "m.tflite"}
+    check_error(capsys, run(tflite, flags), "model_dir other/sib was meta-trained on features of another backbone")
+
+
+def test_an_imported_run_needs_its_data_set_named(capsys, flags, tmp_path):
+    shutil.copytree(flags["backbone_dir"], tmp_path / "backbone")
+    record = json.loads((tmp_path / "backbone/config.json").read_text())
+    (tmp_path / "backbone/config.json").write_text(json.dumps({"backbone": record["backbone"]}))
+    flags = {**flags, "backbone_dir": "backbone", "dataset": None, "output": "m.tflite"}
+    check_error(capsys, run(tflite, flags), "dataset must be given: the run does not say which data set")
+
+
+@pytest.mark.parametrize(("module", "target"), [(tflite, "m.tflite"), (saved_model, "served")])
+def test_a_file_that_differs_is_not_left(capsys, flags, tmp_path, monkeypatch, module, target):
+    strict = verification.Limits(-1.0, -1.0, -1.0, -1.0)
+    monkeypatch.setattr(verification, "LIMITS", dict.fromkeys(verification.LIMITS, strict))
+    name = "output" if module is tflite else "output_dir"
+    check_error(capsys, run(module, {**flags, name: target}), r"The \w+.* does not do what the model does \(features")
+    assert [path.name for path in tmp_path.rglob("*")] in ([], [target])  # The folder of versions may be there, empty.
+
+
+@pytest.mark.parametrize("shapes", ["static", "dynamic"])
+def test_exports_and_compares(capsys, flags, shapes):
+    assert run(tflite, {**flags, "output": f"{shapes}.tflite", "shapes": shapes}) == 0
+    assert capsys.readouterr().out.endswith(f"kB, float32, {shapes} shapes.\n")
+    flags = {**flags, "exported": f"{shapes}.tflite"}
+    assert run(verify, flags) == 0
+    assert f"| {shapes}.tflite | float32 |" in capsys.readouterr().out
+    check_error(capsys, run(verify, {**flags, "output": "v.txt"}), r"output must end in \.json; got v\.txt\.")
+    check_error(capsys, run(verify, {**flags, "exported": "none"}), "model none is neither a .tflite file")
+    check_error(capsys, run(verify, {**flags, "report": "none.md"}), ".*There is no report none.md")
+
+
+def test_verify_fails_for_a_file_of_another_model(capsys, flags, home):
+    other = exported.load_run(exported.write_run(home / "more_steps", num_steps=2))
+    exported.write_tflite(other, home / "other.tflite", way=5, max_support=5, max_query=25)
+    code = run(verify, {**flags, "exported": home / "other.tflite", "output": "figures.json"})
+    streams = capsys.readouterr()
+    assert code == 2
+    assert "weights inf" in streams.out
+    assert json.loads(Path("figures.json").read_text())[0]["weights"] is None
+    assert "other.tflite differ from the trained model by more than allowed" in streams.err
