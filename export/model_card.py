@@ -33,6 +33,9 @@ pad rows, and mark real ones with True in the masks. Labels are 0 .. way - 1 wit
 
 {signatures}
 
+A server that batches requests itself joins only those of equal shapes: agree on numbers of rows and pad to them. Leave
+its `pad_variable_length_inputs` off: it fills masks with their first value, so that padding would count.
+
 Bad input (labels out of range, an episode without labelled pictures, shapes that do not fit together, features that are
 not finite) is an INVALID_ARGUMENT error that says what is wrong; it fails the whole batch.
 """

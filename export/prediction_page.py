@@ -19,8 +19,8 @@ _THUMBNAIL = 112
 _STYLE = """
 :root { color-scheme: light dark; --text: #1c2321; --soft: #5a6461; --page: #f6f7f5; --card: #fff; --line: #dde2de;
   --sure: #0b6e4f; --moved: #a8470f; --tint: #fdf1e8; }
-@media screen and (prefers-color-scheme: dark) { :root { --text: #e8ecea; --soft: #a3adaa; --page: #141817; --card: #1e2423;
-  --line: #343d3a; --sure: #4cc39b; --moved: #f2a065; --tint: #33261b; } }
+@media screen and (prefers-color-scheme: dark) { :root { --text: #e8ecea; --soft: #a3adaa; --page: #141817;
+  --card: #1e2423; --line: #343d3a; --sure: #4cc39b; --moved: #f2a065; --tint: #33261b; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 76rem; padding: 1.5rem; background: var(--page); color: var(--text);
   font: 16px/1.5 system-ui, sans-serif; }

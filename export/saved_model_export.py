@@ -31,7 +31,9 @@ def version_folder(output_dir: str | os.PathLike, version: int | None) -> Path:
         InputError: the version is there already: a server may be using it.
     """
     root = Path(output_dir)
-    there = [int(child.name) for child in root.iterdir() if child.name.isdigit()] if root.is_dir() else []
+    names = [child.name for child in root.iterdir()] if root.is_dir() else []
+    # As the server does: "٣" is a digit too.
+    there = [int(name) for name in names if name.isascii() and name.isdigit()]
     version = max(there, default=0) + 1 if version is None else version
     if version in there:
         raise InputError(f"version {version} is in {root} already; name another, or leave --version out.")

@@ -17,9 +17,9 @@ from PIL import Image
 
 from export import benchmark_litert, saved_model, tflite, verify
 from sib_tf.datasets import folder
-from train import cli, dataset_flags, evaluate, extract_features, import_checkpoint, meta_train, pretrain
+from train import cli, dataset_flags, evaluate, extract_features, import_checkpoint, meta_train, predict, pretrain
 
-STAGES = (pretrain, extract_features, meta_train, evaluate, import_checkpoint)
+STAGES = (pretrain, extract_features, meta_train, evaluate, import_checkpoint, predict)
 EXPORTS = (saved_model, tflite, verify, benchmark_litert)
 MODULES = STAGES + EXPORTS
 NAMES = [module.__name__ for module in MODULES]
@@ -36,6 +36,7 @@ REQUIRED = {
     meta_train: {"features_dir": "features", "output_dir": "out", "steps": "2"},
     evaluate: {"features_dir": "features", "model_dir": "sib", "output": "out.json", "episodes": "4"},
     import_checkpoint: {"dataset": "cifar_fs", "checkpoint": "file.pth", "output_dir": "out"},
+    predict: {"model": "model.tflite", "support": "pictures", "query": "pictures", "output": "out.csv"},
     saved_model: {**TRAINED, "output_dir": "out"},
     tflite: {**TRAINED, "output": "out.tflite"},
     verify: {**TRAINED, "exported": "model.tflite"},

@@ -1,0 +1,476 @@
+"""The runner of .tflite files against the Keras model, on its own, and with whatever files and pictures it is given."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import zipfile
+
+import numpy as np
+import pytest
+from ai_edge_litert.compiled_model import CompiledModel
+from conftest import CHECKOUT
+from exported import load_run, pictures, write_run, write_tflite
+from PIL import Image
+
+from export.litert_runner import METADATA, LiteRTClassifier, LiteRTModel, read_metadata
+from export.models import KerasModel
+from sib_tf.errors import InputError
+
+SUPPORT, QUERY = pictures(10, seed=1), pictures(12, seed=2)
+LABELS = [0, 1, 2, 3, 4, 4, 3, 2, 1, 0]
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    return load_run(write_run(tmp_path_factory.mktemp("litert_run")))
+
+
+@pytest.fixture(scope="session")
+def files(run, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("litert_files")
+    return {
+        "static": write_tflite(run, folder / "static.tflite", 5, 12, 16),
+        "dynamic": write_tflite(run, folder / "dynamic.tflite"),
+    }
+
+
+@pytest.fixture(scope="session")
+def joint_file(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("litert_joint")
+    return write_tflite(load_run(write_run(folder, "joint")), folder / "joint.tflite")
+
+
+@pytest.fixture(scope="session")
+def keras_model(run):
+    return KerasModel(run)
+
+
+@pytest.fixture(params=["static", "dynamic"])
+def file(request, files):
+    return files[request.param]
+
+
+@pytest.fixture
+def fitted(file):
+    return LiteRTClassifier(file).fit(SUPPORT, LABELS, QUERY)
+
+
+def by_step(model, support=SUPPORT, labels=LABELS, query=QUERY) -> np.ndarray:
+    """Probabilities `[K + 1, queries, way]` of any model."""
+    query_features = model.embed(query)
+    path = model.adapt(model.embed(support), np.array(labels), query_features)
+    return np.stack([model.classify(query_features, weights)[1] for weights in path])
+
+
+def test_equals_the_keras_model_after_every_step(fitted, keras_model):
+    expected = by_step(keras_model)
+    assert np.abs(expected[-1] - expected[0]).max() > 0.05, "the steps must matter for this test to say anything"
+    for step, probabilities in enumerate(expected):
+        np.testing.assert_allclose(fitted.predict_proba(QUERY, step), probabilities, atol=1e-4)
+    np.testing.assert_array_equal(fitted.predict(QUERY), expected[-1].argmax(axis=1))
+
+
+@pytest.mark.parametrize("queries", [1, 5, 16])
+@pytest.mark.parametrize("labels", [[0, 1], [0, 1, 1, 2, 0, 0], LABELS], ids=["2-way", "3-way", "5-way"])
+def test_padding_makes_no_difference(files, labels, queries):
+    support, query = SUPPORT[: len(labels)], pictures(queries, seed=3)
+    static, dynamic = (by_step(LiteRTModel(files[name]), support, labels, query) for name in ("static", "dynamic"))
+    assert static.shape == (4, queries, max(labels) + 1)
+    # Of one query the statistics amplify what is rounded off: a change of 1e-7 in its features moves 1e-4 here.
+    np.testing.assert_allclose(static, dynamic, atol=1e-3 if queries == 1 else 1e-5)
+    np.testing.assert_allclose(static.sum(axis=-1), 1, atol=1e-5)
+
+
+def test_a_dynamic_file_takes_more_classes_and_pictures_than_it_was_traced_with(files, keras_model):
+    support, labels, query = pictures(40, seed=4), [i % 20 for i in range(40)], pictures(70, seed=5)
+    model = LiteRTModel(files["dynamic"])
+    expected = by_step(keras_model, support, labels, query)
+    assert expected.shape[-1] == 20
+    np.testing.assert_allclose(by_step(model, support, labels, query), expected, atol=1e-4)
+
+
+def test_episodes_of_other_sizes_before_leave_no_trace(file):
+    used = LiteRTModel(file)
+    by_step(used, SUPPORT[:9], [0, 1, 2, 3, 4, 0, 1, 2, 3], pictures(15, seed=6))
+    by_step(used, SUPPORT[:2], [0, 1], QUERY[:1])
+    np.testing.assert_array_equal(by_step(used), by_step(LiteRTModel(file)))
+
+
+def test_a_joint_file_equals_its_keras_model_and_takes_exactly_its_way(joint_file, tmp_path):
+    keras_joint = KerasModel(load_run(write_run(tmp_path, "joint")))
+    np.testing.assert_allclose(by_step(LiteRTModel(joint_file)), by_step(keras_joint), atol=1e-4)
+    with pytest.raises(InputError, match="way must be 5: a joint model .* got 3.*per_class"):
+        LiteRTClassifier(joint_file).fit(SUPPORT[:3], [0, 1, 2], QUERY)
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (["dog", "cat", "ant"], ["ant", "cat", "dog"]),
+        ([30, -1, 7], [-1, 7, 30]),
+        (np.array([30, -1, 7], np.int16), [-1, 7, 30]),
+        (np.array(["x", "é", "="], dtype=object), ["=", "x", "é"]),
+    ],
+    ids=["text", "numbers", "array", "objects"],
+)
+def test_labels_come_back_as_they_were(file, labels, classes):
+    classifier = LiteRTClassifier(file).fit(SUPPORT[:3], labels)
+    assert classifier.classes_.tolist() == classes
+    # Without unlabelled pictures and with one shot, a labelled picture is its own prototype.
+    assert classifier.predict(SUPPORT[:3]).tolist() == list(labels)
+
+
+@pytest.mark.parametrize("labels", [[1, "a"], [("a", 1), ("b", 2)], [None, None], [1.5, 2.5], [[1], [2, 3]]])
+def test_labels_that_are_no_labels_are_refused(files, labels):
+    with pytest.raises(InputError, match="labels must be text for every picture, or whole numbers"):
+        LiteRTClassifier(files["dynamic"]).fit(SUPPORT[:2], labels)
+
+
+def test_pictures_may_be_files_pillow_images_or_arrays_of_any_size(file, tmp_path):
+    large = pictures(4, seed=7).repeat(3, axis=1).repeat(3, axis=2)[:, :, 8:]  # 96 x 88
+    for i, picture in enumerate(large):
+        Image.fromarray(picture).save(tmp_path / f"{i} é,.png")
+    paths = sorted(tmp_path.glob("*.png"))
+    classifier = LiteRTClassifier(file)
+    expected = classifier.embed(list(large))
+    assert expected.shape == (4, classifier.model.description["feature_dim"])
+    for same in (large, paths, [str(path) for path in paths], [Image.open(path) for path in paths]):
+        np.testing.assert_array_equal(classifier.embed(same), expected)
+    with_alpha = [Image.fromarray(picture).convert("RGBA") for picture in large]
+    np.testing.assert_array_equal(classifier.embed(with_alpha), expected)
+    grey = np.asarray(Image.fromarray(large[0]).convert("L"))
+    np.testing.assert_array_equal(
+        classifier.embed([Image.fromarray(grey)]), classifier.embed([np.stack([grey] * 3, axis=-1)])
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong", [QUERY[0].astype(np.float32), QUERY[0, :, :, :1], QUERY[0, :0], QUERY, 7, None, [[1, 2]]]
+)
+def test_what_is_no_picture_is_refused(files, wrong):
+    with pytest.raises(InputError, match="images must be paths, Pillow images or uint8"):
+        LiteRTClassifier(files["dynamic"]).embed([wrong])
+
+
+def test_broken_and_missing_files_are_named(files, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    for name in ("broken.png", "missing.png"):
+        with pytest.raises(InputError, match=name):
+            LiteRTClassifier(files["dynamic"]).fit([SUPPORT[0], tmp_path / name], [0, 1])
+
+
+def test_steps_are_picked_by_number(fitted):
+    np.testing.assert_array_equal(fitted.predict_proba(QUERY), fitted.predict_proba(QUERY, step=3))
+    np.testing.assert_array_equal(fitted.predict_proba(QUERY, 1), fitted.predict_proba(QUERY, np.int64(1)))
+    assert np.abs(fitted.predict_proba(QUERY, 0) - fitted.predict_proba(QUERY)).max() > 0.05
+    for step in (-1, 4, 1.5, "1"):
+        with pytest.raises(InputError, match=rf"step must be a whole number in \[0, 3\]; got {step}"):
+            fitted.predict(QUERY, step)
+
+
+def test_without_unlabelled_pictures_it_is_nearest_prototypes(file, fitted, run):
+    alone = LiteRTClassifier(file).fit(SUPPORT, LABELS)
+    for step in range(4):
+        np.testing.assert_allclose(alone.predict_proba(QUERY, step), fitted.predict_proba(QUERY, 0), atol=1e-6)
+    unit = alone.embed(SUPPORT) / np.linalg.norm(alone.embed(SUPPORT), axis=1, keepdims=True)
+    means = np.stack([unit[np.array(LABELS) == label].mean(axis=0) for label in range(5)])
+    means *= run.sib.initialization.feature_scale.numpy()
+    query = alone.embed(QUERY)
+    cosines = query @ means.T / np.linalg.norm(query, axis=1)[:, None] / np.linalg.norm(means, axis=1)
+    np.testing.assert_array_equal(alone.predict(QUERY), cosines.argmax(axis=1))
+
+
+def test_a_single_unlabelled_picture_and_none_to_predict(file, keras_model):
+    classifier = LiteRTClassifier(file).fit(SUPPORT, LABELS, QUERY[:1])
+    expected = by_step(keras_model, query=QUERY[:1])[-1]
+    np.testing.assert_allclose(classifier.predict_proba(QUERY[:1]), expected, atol=1e-4)
+    for empty in ([], QUERY[:0]):
+        assert classifier.predict_proba(empty).shape == (0, 5)
+        assert classifier.predict(empty).shape == (0,)
+
+
+def test_more_pictures_are_predicted_than_a_static_file_adapts_to(files):
+    many = pictures(40, seed=8)
+    static, dynamic = (LiteRTClassifier(files[name]).fit(SUPPORT, LABELS, QUERY) for name in ("static", "dynamic"))
+    np.testing.assert_allclose(static.predict_proba(many), dynamic.predict_proba(many), atol=1e-5)
+
+
+def test_no_picture_is_embedded_twice(file, monkeypatch):
+    classifier = LiteRTClassifier(file)
+    embedded = []
+    embed = classifier.model.embed
+    monkeypatch.setattr(classifier.model, "embed", lambda images: embedded.append(len(images)) or embed(images))
+    classifier.fit(SUPPORT, LABELS, QUERY)
+    classifier.predict(QUERY)
+    classifier.predict_proba(np.concatenate([QUERY[:2], SUPPORT]), step=0)
+    assert sum(embedded) == len(SUPPORT) + len(QUERY)
+    classifier.fit(SUPPORT, LABELS, np.concatenate([QUERY, QUERY, pictures(1, seed=9)])[11:])
+    assert sum(embedded) == len(SUPPORT) + len(QUERY) + 1
+
+
+def test_limits_of_a_static_file_are_named_with_the_way_out(files):
+    classifier = LiteRTClassifier(files["static"])
+    with pytest.raises(InputError, match="support must have at most 12 rows.*got 13.*--max_support or --shapes=dyn"):
+        classifier.fit(pictures(13), [0] * 13, QUERY)
+    with pytest.raises(InputError, match="query must have at most 16 rows.*got 17.*--max_query or --shapes=dynamic"):
+        classifier.fit(SUPPORT, LABELS, pictures(17))
+    with pytest.raises(InputError, match="way must be at most 5.*got 6 classes.*--way or --shapes=dynamic"):
+        classifier.fit(SUPPORT[:6], range(6), QUERY)
+
+
+def test_fit_and_predict_refuse_what_they_cannot_use(file):
+    classifier = LiteRTClassifier(file)
+    with pytest.raises(InputError, match="fit must be called before predict"):
+        classifier.predict(QUERY)
+    with pytest.raises(InputError, match="images must hold at least one"):
+        classifier.fit([], [])
+    with pytest.raises(InputError, match=r"labels must be as many as images \(10\); got 9"):
+        classifier.fit(SUPPORT, LABELS[:9])
+
+
+def test_a_fit_that_fails_leaves_the_one_before_whole(files):
+    classifier = LiteRTClassifier(files["static"]).fit(SUPPORT[:2], ["a", "b"])
+    before = classifier.predict_proba(QUERY)
+    with pytest.raises(InputError, match="way"):
+        classifier.fit(SUPPORT[:6], range(6))
+    assert classifier.classes_.tolist() == ["a", "b"]
+    np.testing.assert_array_equal(classifier.predict_proba(QUERY), before)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_are_not_finite_are_refused(file, value):
+    model = LiteRTModel(file)
+    good, labels = model.embed(SUPPORT), np.array(LABELS)
+    bad = good.copy()
+    bad[3, 2] = value
+    with pytest.raises(InputError, match="support must be finite"):
+        model.adapt(bad, labels, good)
+    with pytest.raises(InputError, match="query must be finite"):
+        model.adapt(good, labels, bad)
+    with pytest.raises(InputError, match="query must be finite"):
+        model.classify(bad, good[:5])
+    with pytest.raises(InputError, match="weights must be finite"):
+        model.classify(good, bad[:5])
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [([0, 1, 3], "each at least once"), ([-1, 0, 1], "0 .. way - 1"), ([0, 1], "one number for each of 3")],
+)
+def test_labels_of_the_model_are_numbers_without_gaps(file, labels, message):
+    model = LiteRTModel(file)
+    with pytest.raises(InputError, match=message):
+        model.adapt(model.embed(SUPPORT[:3]), np.array(labels), model.embed(QUERY))
+
+
+def test_shapes_that_do_not_fit_are_refused(file):
+    model = LiteRTModel(file)
+    features = model.embed(SUPPORT)
+    with pytest.raises(InputError, match=r"images must be uint8 of shape \[pictures, 32, 32, 3\]; got uint8 \(10, 16"):
+        model.embed(SUPPORT[:, :16])
+    with pytest.raises(InputError, match="query must have the shape"):
+        model.adapt(features, np.array(LABELS), features[:, :-1])
+    with pytest.raises(InputError, match="query must have the shape"):
+        model.classify(features[0], features[:5])
+    with pytest.raises(InputError, match="weights must have at least 1 row"):
+        model.classify(features, features[:0])
+
+
+def test_a_static_file_refuses_weights_of_more_classes(files):
+    model = LiteRTModel(files["static"])
+    features = model.embed(SUPPORT)
+    with pytest.raises(InputError, match="way must be at most 5"):
+        model.classify(features, features[:6])
+
+
+@pytest.mark.parametrize("part", [0, 3, 100, 0.3, 0.9, 0.999])
+def test_a_truncated_file_is_refused(file, part, tmp_path):
+    whole = file.read_bytes()
+    (tmp_path / "cut.tflite").write_bytes(whole[: part if part == int(part) else int(part * len(whole))])
+    with pytest.raises(InputError, match="cut.tflite is not a file of export.tflite, or is damaged"):
+        LiteRTClassifier(tmp_path / "cut.tflite")
+
+
+def test_any_changed_byte_of_the_model_is_found(file, tmp_path):
+    whole = file.read_bytes()
+    model_size = whole.index(b"PK\x03\x04")
+    damaged = tmp_path / "damaged.tflite"
+    for place in np.random.RandomState(0).randint(0, model_size, 50):
+        damaged.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with pytest.raises(InputError, match="damaged.tflite is damaged"):
+            LiteRTModel(damaged)
+
+
+def test_changed_bytes_of_the_description_never_end_in_another_error(file, tmp_path):
+    whole = bytearray(file.read_bytes())
+    archive_start = whole.index(b"PK\x03\x04")
+    damaged = tmp_path / "damaged.tflite"
+    for place in range(archive_start, len(whole), 7):
+        changed = whole.copy()
+        changed[place] ^= 0x15
+        damaged.write_bytes(changed)
+        try:
+            read_metadata(damaged)
+        except InputError as error:
+            assert "damaged.tflite" in str(error)
+
+
+def test_files_of_others_are_refused(file, tmp_path):
+    whole = file.read_bytes()
+    bare = tmp_path / "bare.tflite"
+    bare.write_bytes(whole[: whole.index(b"PK\x03\x04")])
+    (tmp_path / "note.tflite").write_text("no model")
+    with zipfile.ZipFile(tmp_path / "other.tflite", "w") as archive:
+        archive.writestr("labels.txt", "cat")
+    for name in ("bare", "note", "other"):
+        with pytest.raises(InputError, match=f"{name}.tflite is not a file of export.tflite"):
+            LiteRTModel(tmp_path / f"{name}.tflite")
+    for name in ("missing.tflite", "."):
+        with pytest.raises(InputError, match="cannot be read"):
+            LiteRTModel(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("description", "message"),
+    [("[1]", "is not a file"), ("{", "is not a file"), ('{"format": 2}', "has format 2; this version reads 1")],
+)
+def test_descriptions_that_cannot_be_read_are_refused(description, message, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.tflite", "w") as archive:
+        archive.writestr(METADATA, description)
+    with pytest.raises(InputError, match=message):
+        read_metadata(tmp_path / "a.tflite")
+
+
+def test_threads_of_the_interpreter_change_nothing(file):
+    one, two = (by_step(LiteRTModel(file, num_threads)) for num_threads in (1, 2))
+    np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+def test_classifiers_in_threads_do_not_disturb_each_other(file):
+    episodes = [(pictures(5, seed), pictures(9, 100 + seed)) for seed in range(4)]
+
+    def answer(support, query):
+        return LiteRTClassifier(file).fit(support, range(5), query).predict_proba(query)
+
+    expected = [answer(*episode) for episode in episodes]
+    found = [None] * len(episodes)
+
+    def work(place):
+        for _ in range(3):
+            found[place] = answer(*episodes[place])
+
+    threads = [threading.Thread(target=work, args=[place]) for place in range(len(episodes))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_the_order_of_pictures_and_names_of_classes_only_permute_the_answers(file, fitted):
+    expected = fitted.predict_proba(QUERY)
+    order = np.random.RandomState(0).permutation(len(QUERY))
+    moved = LiteRTClassifier(file).fit(SUPPORT, LABELS, QUERY[order])
+    np.testing.assert_allclose(moved.predict_proba(QUERY), expected, atol=1e-5)
+    np.testing.assert_array_equal(fitted.predict_proba(QUERY[order]), expected[order])
+    mixed = np.random.RandomState(1).permutation(len(SUPPORT))
+    moved = LiteRTClassifier(file).fit(SUPPORT[mixed], np.array(LABELS)[mixed], QUERY)
+    np.testing.assert_allclose(moved.predict_proba(QUERY), expected, atol=1e-5)
+    names = np.array(["d", "a", "e", "b", "c"])
+    renamed = LiteRTClassifier(file).fit(SUPPORT, names[LABELS], QUERY)
+    np.testing.assert_allclose(renamed.predict_proba(QUERY), expected[:, np.argsort(names)], atol=1e-5)
+
+
+def test_equal_pictures_get_equal_answers(file):
+    doubled = np.concatenate([QUERY[:6], QUERY[:6]])
+    found = LiteRTClassifier(file).fit(SUPPORT[:5], range(5), doubled).predict_proba(doubled)
+    np.testing.assert_allclose(found[:6], found[6:], atol=1e-6)
+    once, twice = (
+        LiteRTClassifier(file).fit(np.concatenate([SUPPORT[:5]] * n), [*range(5)] * n, QUERY) for n in (1, 2)
+    )
+    np.testing.assert_allclose(once.predict_proba(QUERY), twice.predict_proba(QUERY), atol=1e-5)
+    # All pictures equal: nothing tells the classes apart.
+    same = LiteRTClassifier(file).fit(QUERY[[0, 0]], [0, 1], QUERY[[0]])
+    np.testing.assert_allclose(same.predict_proba(QUERY[[0]]), [[0.5, 0.5]], atol=1e-5)
+
+
+def test_compiled_model_runs_the_same_file(files):
+    """The newer runtime, with which GPUs and NPUs are used: it takes the file as it is, description and all."""
+    compiled, model = CompiledModel.from_file(str(files["static"])), LiteRTModel(files["static"])
+
+    def call(signature, **inputs):
+        details = compiled.get_output_tensor_details(signature)
+        given = {name: compiled.create_input_buffer_by_name(signature, name) for name in inputs}
+        made = {name: compiled.create_output_buffer_by_name(signature, name) for name in details}
+        for name, value in inputs.items():
+            given[name].write(np.ascontiguousarray(value))
+        compiled.run_by_name(signature, given, made)
+        shapes = {name: tuple(details[name]["shape"]) for name in details}
+        return {n: made[n].read(int(np.prod(s)), np.float32).reshape(s) for n, s in shapes.items()}
+
+    assert set(compiled.get_signature_list()) == {"embed", "adapt", "classify"}
+    features = np.concatenate([call("embed", images=image[None].astype(np.float32))["features"] for image in SUPPORT])
+    np.testing.assert_allclose(features, model.embed(SUPPORT), rtol=1e-5, atol=1e-6)
+    inputs = model._padded(features, np.array(LABELS, np.int32), model.embed(QUERY))
+    adapted = call("adapt", **{name: value[None] for name, value in inputs.items()})
+    path = model.adapt(features, np.array(LABELS), model.embed(QUERY))
+    np.testing.assert_allclose(adapted["weights_by_step"][0], path, rtol=1e-5, atol=1e-6)
+    found = call("classify", query=inputs["query"][None], weights=path[None, -1])
+    logits, probabilities = model.classify(model.embed(QUERY), path[-1])
+    np.testing.assert_allclose(found["logits"][0, : len(QUERY)], logits, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(found["probabilities"][0, : len(QUERY)], probabilities, atol=1e-5)
+
+
+# Run in a process of its own: python -c ALONE FILE INPUTS OUTPUT [module that must not be imported ...]
+ALONE = """
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in sys.argv[4:]:
+            raise ImportError(f"{name} must not be needed")
+
+sys.meta_path.insert(0, Refuse())
+import numpy as np
+from export.litert_runner import LiteRTClassifier
+
+inputs = np.load(sys.argv[2])
+classifier = LiteRTClassifier(sys.argv[1]).fit(inputs["support"], inputs["labels"], inputs["query"])
+np.save(sys.argv[3], classifier.predict_proba(inputs["query"]))
+assert not {"tensorflow", "keras"} & set(sys.modules)
+"""
+NOT_NEEDED = ("tensorflow", "keras", "tensorflow_datasets", "matplotlib", "absl", "tensorboard", "tqdm", "fontTools")
+
+
+def run_alone(python, file, tmp_path, *refused: str) -> np.ndarray:
+    """Probabilities that the runner gives in a fresh process of `python`."""
+    np.savez(tmp_path / "inputs.npz", support=SUPPORT, labels=LABELS, query=QUERY)
+    command = [str(python), "-c", ALONE, str(file), str(tmp_path / "inputs.npz"), str(tmp_path / "out.npy"), *refused]
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return np.load(tmp_path / "out.npy")
+
+
+def test_numpy_pillow_and_litert_are_enough(file, fitted, tmp_path):
+    found = run_alone(sys.executable, file, tmp_path, *NOT_NEEDED)
+    np.testing.assert_array_equal(found, fitted.predict_proba(QUERY))
+
+
+@pytest.mark.slow
+def test_runs_in_an_environment_with_nothing_else(files, tmp_path):
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True, timeout=300)
+    python = tmp_path / "venv" / "bin" / "python"
+    pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
+    wanted = ["numpy", "pillow", "ai-edge-litert"]
+    done = subprocess.run([*pip, "install", "--quiet", *wanted], capture_output=True, text=True, timeout=600)
+    if done.returncode:
+        pytest.skip(f"pip cannot install {' '.join(wanted)} here: {done.stderr.strip().splitlines()[-1]}")
+    listed = subprocess.run([*pip, "list", "--format=json"], capture_output=True, text=True, check=True).stdout
+    names = {package["name"].lower() for package in json.loads(listed)}
+    assert not names & {"tensorflow", "keras", "tensorflow-datasets", "matplotlib", "absl-py"}
+    for name, path in files.items():
+        expected = LiteRTClassifier(path).fit(SUPPORT, LABELS, QUERY).predict_proba(QUERY)
+        np.testing.assert_allclose(run_alone(python, path, tmp_path), expected, atol=1e-6, err_msg=name)

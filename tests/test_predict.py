@@ -1,0 +1,349 @@
+"""train.predict: folders in, CSV and page out, the same from every kind of model; and what it refuses."""
+
+import base64
+import csv
+import io
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import CHECKOUT
+from exported import load_run, pictures, write_run, write_saved_model, write_tflite
+from PIL import Image
+
+from export.models import KerasModel
+from train import cli, predict
+
+CLASSES = ("ant", "bee", "cat", "dog", "elk")
+HEADER = [
+    "file", "class", "probability", "second_class", "second_probability", "prototype_class", "prototype_probability",
+    "changed",
+]  # fmt: skip
+ODD_NAMES = (
+    "a b.png", "ä ö – 猫 🐈.png", 'say "cheese", please.png', "two\nlines.png", "=1+1.png", "-x.png", "@y.png",
+    "<img src=x onerror=alert(1)>.png", "a&amp;b.png", "it's.png", "{title}.png", "carriage\rreturn.png",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """The same trained model in every form, and a joint one."""
+    folder = tmp_path_factory.mktemp("predict_models")
+    run = load_run(write_run(folder / "run"))
+    write_run(folder / "joint", "joint")
+    return {
+        "run": folder / "run",
+        "joint": folder / "joint",
+        "saved": write_saved_model(run, folder / "saved" / "1").parent,
+        "dynamic": write_tflite(run, folder / "dynamic.tflite"),
+        "static": write_tflite(run, folder / "static.tflite", 5, 10, 15),
+    }
+
+
+def write_pictures(folder: Path, names, seed: int) -> None:
+    folder.mkdir(parents=True)
+    for name, picture in zip(names, pictures(len(names), seed), strict=True):
+        Image.fromarray(picture).save(folder / name)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """labelled/<class>/ with two pictures each, new/ with twelve."""
+    for seed, name in enumerate(CLASSES):
+        write_pictures(tmp_path / "labelled" / name, ["0.png", "1.png"], 10 + seed)
+    write_pictures(tmp_path / "new", [f"{i:02d}.png" for i in range(12)], 2)
+    return tmp_path
+
+
+def run(model, **changes) -> int:
+    values = {"model": model, "support": "labelled", "query": "new", "output": "out.csv", **changes}
+    arguments = [f"--{name}={value}" for name, value in values.items() if value is not None]
+    return cli.run(predict.main, predict.FLAGS, predict.__doc__, ["predict", *arguments])
+
+
+def rows(path="out.csv") -> list[dict]:
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def check_error(capsys, code: int, *parts: str) -> None:
+    """One line on standard error that has all of `parts`, exit code 2, nothing printed and nothing written."""
+    streams = capsys.readouterr()
+    line = streams.err.rsplit("\r", 1)[-1].removeprefix("INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n")
+    assert code == 2
+    assert streams.out == ""
+    assert line.startswith("error: ")
+    assert line.count("\n") == 1, line
+    assert all(part in line for part in parts), line
+    assert not list(Path().glob("*out*"))
+
+
+def test_the_csv_says_what_the_model_says(models, folders, capsys):
+    assert run(models["dynamic"]) == 0
+    model = KerasModel(load_run(models["run"]))
+    labelled = np.concatenate([pictures(2, 10 + seed) for seed in range(5)])
+    query = model.embed(pictures(12, 2))
+    path = model.adapt(model.embed(labelled), np.repeat(np.arange(5), 2), query)
+    before, after = (model.classify(query, weights)[1] for weights in (path[0], path[-1]))
+    found = rows()
+    assert list(found[0]) == HEADER
+    assert [row["file"] for row in found] == [f"{i:02d}.png" for i in range(12)]
+    for row, old, new in zip(found, before, after, strict=True):
+        second, first = np.argsort(new)[-2:]
+        assert (row["class"], row["second_class"]) == (CLASSES[first], CLASSES[second])
+        assert row["prototype_class"] == CLASSES[old.argmax()]
+        numbers = [float(row[name]) for name in HEADER if "probability" in name]
+        np.testing.assert_allclose(numbers, [new[first], new[second], old.max()], atol=1e-4)
+        assert row["changed"] == ("yes" if row["class"] != row["prototype_class"] else "no")
+    changed = int((before.argmax(axis=1) != after.argmax(axis=1)).sum())
+    assert 0 < changed < 12
+    assert capsys.readouterr().out == (
+        "12 pictures, 5 classes learned from 10 labelled pictures: K = 3 steps changed "
+        f"{changed} answers of nearest prototypes.\nPredictions: out.csv\n"
+    )
+
+
+def test_every_kind_of_model_gives_the_same(models, folders):
+    for kind in ("run", "saved", "dynamic", "static"):
+        assert run(models[kind], output=f"{kind}.csv", html=f"{kind}.html") == 0
+        for row, expected in zip(rows(f"{kind}.csv"), rows("run.csv"), strict=True):
+            for name in HEADER:
+                if "probability" in name:
+                    assert float(row[name]) == pytest.approx(float(expected[name]), abs=1e-4)
+                else:
+                    assert row[name] == expected[name]
+    # A version's own folder, too.
+    assert run(models["saved"] / "1", output="version.csv") == 0
+    assert Path("version.csv").read_bytes() == Path("saved.csv").read_bytes()
+
+
+def test_any_number_of_classes_and_pictures(models, folders):
+    for seed in range(30):
+        write_pictures(folders / "many" / f"class {seed:02d}", [f"{i}.png" for i in range(1 + seed % 3)], 100 + seed)
+    write_pictures(folders / "heap", [f"{i:03d}.png" for i in range(150)], 3)
+    assert run(models["dynamic"], support="many", query="heap") == 0
+    assert len(rows()) == 150
+    assert len({row["class"] for row in rows()}) > 5
+    for name in ("class 01", "class 02"):
+        shutil.copytree(folders / "many" / name, folders / "two" / name)
+    assert run(models["static"], support="two") == 0
+    assert {row["class"] for row in rows()} | {row["second_class"] for row in rows()} == {"class 01", "class 02"}
+
+
+@pytest.mark.parametrize(
+    "pattern", ["labelled", "labelled/", "labelled/*", "labelled/*/*", "labelled/<class>/*", "./labelled/*/"]
+)
+def test_support_may_be_written_as_a_pattern(models, folders, pattern):
+    assert run(models["dynamic"], support=pattern) == 0
+    assert {row["class"] for row in rows()} <= set(CLASSES)
+
+
+def test_names_survive(models, folders):
+    names = [*ODD_NAMES, "deep/er/a.png"]
+    for name, picture in zip(names, pictures(len(names), 2), strict=True):
+        path = folders / "odd" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(path)
+    (folders / "labelled" / "ant").rename(folders / "labelled" / '=A1, "<b>bold"\nant')
+    assert run(models["dynamic"], query="odd", html="out.html") == 0
+    assert sorted(row["file"] for row in rows()) == sorted(names)
+    given = {row[name] for row in rows() for name in ("class", "second_class", "prototype_class")}
+    assert given <= {'=A1, "<b>bold"\nant', *CLASSES[1:]}
+    page = Page.read("out.html")
+    # HTML parsers read a carriage return as a new line.
+    assert sorted(page.names) == sorted(name.replace("\r", "\n") for name in names)
+    assert '=A1, "<b>bold"\nant' in page.headings
+    assert page.tags.isdisjoint({"script", "iframe", "link", "object"})
+
+
+def test_one_picture_alone(models, folders, capsys):
+    write_pictures(folders / "one", ["only.png"], 5)
+    assert run(models["static"], query="one", html="out.html") == 0
+    (row,) = rows()
+    assert row["file"] == "only.png"
+    assert "\n1 picture, 5 classes" in "\n" + capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "static", "run", "saved"])
+def test_no_picture_gives_the_header_only(models, folders, capsys, kind):
+    (folders / "none").mkdir()
+    (folders / "none" / "note.txt").write_text("not a picture")
+    assert run(models[kind], query="none", html="out.html") == 0
+    assert Path("out.csv").read_text(encoding="utf-8").splitlines() == [",".join(HEADER)]
+    out = capsys.readouterr().out
+    assert out == (
+        "No picture in none: nothing to give a class to.\nPredictions: out.csv (the header only)\n"
+        "Page:        out.html\n"
+    )
+    assert Page.read("out.html").names == []
+
+
+def test_broken_pictures_are_named_and_skipped(models, folders, capsys):
+    (folders / "labelled" / "bee" / "torn\n.png").write_bytes(b"")
+    (folders / "new" / "broken, too.jpg").write_bytes(b"no picture")
+    Image.new("RGB", (32, 32)).save(folders / "labelled" / "loose.png")
+    assert run(models["dynamic"], html="out.html") == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "Skipped 3:"
+    assert {line.split(" cannot")[0].split(" lies")[0] for line in out[1:4]} == {
+        "  labelled/loose.png", "  labelled/bee/torn .png", "  new/broken, too.jpg"
+    }  # fmt: skip
+    assert out[4].startswith("12 pictures, 5 classes learned from 10")
+    assert len(rows()) == 12
+    assert "broken, too.jpg" in Path("out.html").read_text(encoding="utf-8")
+
+
+def test_only_broken_pictures_are_as_none(models, folders, capsys):
+    (folders / "bad").mkdir()
+    (folders / "bad" / "a.png").write_bytes(b"no")
+    assert run(models["dynamic"], query="bad") == 0
+    assert rows() == []
+    assert "bad/a.png" in capsys.readouterr().out
+
+
+def test_the_labelled_pictures_may_be_asked_for_as_well(models, folders):
+    assert run(models["dynamic"], query="labelled") == 0
+    found = rows()
+    assert [row["file"] for row in found] == [f"{name}/{i}.png" for name in CLASSES for i in range(2)]
+    right = sum(row["prototype_class"] == row["file"].split("/")[0] for row in found)
+    assert right >= 8
+
+
+def test_output_replaces_an_older_one_only_when_it_is_whole(models, folders, capsys):
+    Path("old.csv").write_text("old")
+    write_pictures(folders / "heap", [f"{i}.png" for i in range(16)], 3)
+    check_error(capsys, run(models["static"], query="heap", output="old.csv"), "query must have at most 15 rows")
+    assert Path("old.csv").read_text() == "old"
+    assert run(models["static"], output="old.csv") == 0
+    assert len(rows("old.csv")) == 12
+    assert run(models["static"], output="made/for/it/out.csv") == 0
+    assert not list(Path().rglob(".partial*"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"output": "out.txt"}, ["output must end in .csv; got out.txt"]),
+        ({"html": "out.pdf"}, ["html must end in .html; got out.pdf"]),
+        ({"support": "nowhere"}, ["support must be a folder", "there is no folder nowhere"]),
+        ({"query": "nowhere"}, ["query must be a folder", "there is no folder nowhere"]),
+        ({"query": "new/00.png"}, ["query must be a folder"]),
+        ({"support": "new"}, ["support new must have at least two class folders", "12 pictures in none"]),
+        ({"num_threads": "0"}, ["num_threads"]),
+        ({"model": None}, ["--model"]),
+        ({"query": None}, ["--query"]),
+    ],
+)
+def test_flags_that_cannot_be_used_are_named(models, folders, capsys, changes, parts):
+    check_error(capsys, run(**{"model": models["dynamic"], **changes}), *parts)
+
+
+def test_models_that_cannot_be_used_are_named(models, folders, capsys):
+    Path("text.tflite").write_text("no model")
+    Path("folder").mkdir()
+    check_error(capsys, run("text.tflite"), "text.tflite is not a file of export.tflite, or is damaged")
+    for name in ("folder", "nowhere"):
+        check_error(capsys, run(name), f"model {name} is neither a .tflite file, nor")
+
+
+def test_classes_that_cannot_be_learned_are_named(models, folders, capsys):
+    (folders / "labelled" / "fox").mkdir()
+    check_error(capsys, run(models["dynamic"]), "labelled/fox", "at least one picture")
+    (folders / "labelled" / "fox" / "a.png").write_bytes(b"no")
+    check_error(capsys, run(models["dynamic"]), "labelled/fox", "only broken ones", "a.png")
+    (folders / "single" / "ant").mkdir(parents=True)
+    check_error(capsys, run(models["dynamic"], support="single"), "at least two class folders", "it has 1")
+
+
+def test_limits_of_a_model_are_named_with_the_way_out(models, folders, capsys):
+    write_pictures(folders / "labelled" / "fox", ["0.png"], 50)
+    (folders / "labelled" / "ant" / "1.png").unlink()
+    wide = "way must be at most 5", "got 6", "--way or --shapes=dynamic"
+    check_error(capsys, run(models["static"]), *wide)
+    check_error(capsys, run(models["joint"]), "way must be 5", "got 6", "per_class")
+    shutil.rmtree(folders / "labelled" / "fox")
+    write_pictures(folders / "labelled" / "ant" / "more", ["0.png", "1.png"], 51)
+    check_error(capsys, run(models["static"]), "support must have at most 10 rows", "got 11", "--max_support")
+
+
+def test_a_joint_run_predicts_its_own_way(models, folders):
+    assert run(models["joint"]) == 0
+    assert len(rows()) == 12
+
+
+class Page(HTMLParser):
+    """What a test wants to know of the page."""
+
+    def __init__(self):
+        super().__init__()
+        self.tags, self.names, self.headings, self.images, self.changed = set(), [], [], [], 0
+        self._into = None
+
+    @classmethod
+    def read(cls, path) -> "Page":
+        page = cls()
+        page.text = Path(path).read_text(encoding="utf-8")
+        page.feed(page.text)
+        return page
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.add(tag)
+        self.changed += tag == "figure" and attributes.get("class") == "changed"
+        if tag == "img":
+            self.images.append(attributes)
+        self._into = {"h2": self.headings, "div": self.names if attributes.get("class") == "name" else None}.get(tag)
+        if self._into is not None:
+            self._into.append("")
+
+    def handle_data(self, data):
+        if self._into is not None:
+            self._into[-1] += data
+
+    def handle_endtag(self, tag):
+        self._into = None
+
+
+def test_the_page_shows_every_picture_and_needs_nothing_else(models, folders):
+    assert run(models["dynamic"], html="out.html") == 0
+    page = Page.read("out.html")
+    assert page.headings == list(CLASSES)
+    assert sorted(page.names) == [row["file"] for row in rows()]
+    assert page.changed == sum(row["changed"] == "yes" for row in rows())
+    assert len(page.images) == 12 + 10
+    assert all(image["alt"] for image in page.images)
+    for image in page.images:
+        kind, data = image["src"].split(",")
+        assert kind == "data:image/jpeg;base64"
+        assert Image.open(io.BytesIO(base64.b64decode(data))).size == (112, 112)
+    rest = page.text.replace("data:image/jpeg", "")
+    assert "http:" not in rest
+    assert "https:" not in rest
+    assert "url(" not in rest
+
+
+def test_the_page_groups_by_class_the_most_certain_first(models, folders):
+    assert run(models["dynamic"], html="out.html") == 0
+    ordered = sorted(rows(), key=lambda row: (row["class"], -float(row["probability"])))
+    assert Page.read("out.html").names == [row["file"] for row in ordered]
+
+
+def test_a_tflite_file_needs_no_tensorflow(models, folders):
+    script = (
+        "import sys; from train import cli, predict; "
+        "heavy = {'tensorflow', 'keras', 'tensorflow_datasets', 'matplotlib', 'numpy'}; "
+        "assert not heavy & set(sys.modules), 'the entry point itself'; "
+        "code = cli.run(predict.main, predict.FLAGS, predict.__doc__); "
+        "assert not (heavy - {'numpy'}) & set(sys.modules); sys.exit(code)"
+    )
+    arguments = [f"--model={models['dynamic']}", "--support=labelled", "--query=new", "--output=out.csv"]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments, "--html=out.html", "--num_threads=2"],
+        env={"PYTHONPATH": str(CHECKOUT), "PATH": ""}, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(rows()) == 12
