@@ -89,7 +89,9 @@ class KerasModel:
         return result["logits"][0].numpy(), result["probabilities"][0].numpy()
 
     def _adapt_batch(self, support, support_labels, query):
-        return self._adapt(support, support_labels, query, way=int(support_labels.max()) + 1)
+        # As exported files are called: rounding without masks is another, and every step makes ten times more of it.
+        masks = _all_true_masks(support, query)
+        return self._adapt(support, support_labels, query, way=int(support_labels.max()) + 1, **masks)
 
 
 class SavedModel:
@@ -121,7 +123,7 @@ class SavedModel:
         return result["logits"][0].numpy(), result["probabilities"][0].numpy()
 
     def _adapt_batch(self, support, support_labels, query):
-        masks = {"support_mask": np.ones(support.shape[:2], bool), "query_mask": np.ones(query.shape[:2], bool)}
+        masks = _all_true_masks(support, query)
         return self._call("adapt", support=support, support_labels=support_labels, query=query, **masks)
 
     def _call(self, name: str, **inputs):
@@ -136,6 +138,10 @@ def _embed_batches(description: dict, embed, images: np.ndarray) -> np.ndarray:
     for start in range(0, len(images), _EMBED_BATCH):
         parts.append(embed(images[start : start + _EMBED_BATCH]).numpy())
     return np.concatenate(parts)
+
+
+def _all_true_masks(support, query) -> dict:
+    return {"support_mask": np.ones(support.shape[:2], bool), "query_mask": np.ones(query.shape[:2], bool)}
 
 
 def _adapt_one(description: dict, adapt, support, support_labels, query) -> np.ndarray:

@@ -4,6 +4,7 @@ Light: no TensorFlow.
 """
 
 import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -44,6 +45,11 @@ class Query(NamedTuple):
     pictures: np.ndarray
     paths: list[Path]
     skipped: list[str]
+
+
+def folder_of_classes(text: str) -> Path:
+    """Returns DIR for DIR, DIR/*, DIR/*/* and DIR/<class>/*: patterns that the shell leaves alone in a flag."""
+    return Path(text if Path(text).is_dir() else re.sub(r"(/(\*|<class>))?/\*?$", "", text) or "/")
 
 
 def read_support(folder: str | os.PathLike, size: int) -> Support:

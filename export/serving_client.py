@@ -42,7 +42,7 @@ def main() -> None:
     from export import picture_folders
 
     size = picture_size(server.input_shapes(), FLAGS.model)
-    support = picture_folders.read_support(FLAGS.support, size)
+    support = picture_folders.read_support(picture_folders.folder_of_classes(FLAGS.support), size)
     query = picture_folders.read_query(FLAGS.query, size)
     _tell_skipped(support.skipped + query.skipped)
     classes, labels = np.unique(support.labels, return_inverse=True)
@@ -61,14 +61,13 @@ def picture_size(shapes: dict[str, tuple[int, ...]], model: str) -> int:
     Raises:
         InputError: they are not those of a SavedModel that `export.saved_model` writes.
     """
-    size = (shapes.get("support_images") or (0,))[-2:-1]
     expected = {"support_images": 5, "support_labels": 2, "support_mask": 2, "query_images": 5, "query_mask": 2}
-    if {name: len(shape) for name, shape in shapes.items()} != expected or size[0] < 1:
+    if {name: len(shape) for name, shape in shapes.items()} != expected or min(shapes["query_images"][2:]) < 1:
         raise cli.InputError(
             f"model {model!r} must take the inputs of a SavedModel of export.saved_model ({', '.join(expected)}); it "
             f"takes {shapes}."
         )
-    return size[0]
+    return shapes["query_images"][2]
 
 
 def episode(

@@ -30,8 +30,12 @@ class RestServer:
     """
 
     def __init__(self, address: str, model: str, timeout: float):
-        parts = urllib.parse.urlsplit(address)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urllib.parse.urlsplit(address)
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # A port that is no number.
+            usable = False
+        if not usable:
             raise InputError(f"server must be an address such as http://localhost:8501; got {address!r}.")
         self.address, self.model, self.timeout = address.rstrip("/"), model, timeout
         self._url = f"{self.address}/v1/models/{urllib.parse.quote(model, safe='')}"
@@ -59,35 +63,44 @@ class RestServer:
             raise self._wrong_answer("it has no outputs") from error
 
     def _ask(self, path: str, body: bytes | None = None):
-        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(self._url + path, body, {"Content-Type": "application/json"})
         try:
-            request = urllib.request.Request(self._url + path, body, headers)
-            with urllib.request.urlopen(request, timeout=self.timeout) as answer:
-                text = answer.read()
-        except urllib.error.HTTPError as error:
-            raise self._refused(error.code, error.read()) from error
-        except (OSError, http.client.HTTPException, ValueError) as error:
+            status, answer = self._exchange(request)
+        except (OSError, http.client.HTTPException) as error:
             raise self._unreachable(error) from error
+        if status != http.HTTPStatus.OK:
+            raise self._refused(status, answer)
         try:
-            return json.loads(text)
+            return json.loads(answer)
         except ValueError as error:
             raise self._wrong_answer("it is not JSON") from error
 
-    def _refused(self, code: int, body: bytes) -> InputError:
+    def _exchange(self, request: urllib.request.Request) -> tuple[int, bytes]:
+        try:
+            with urllib.request.urlopen(request, timeout=self.timeout) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    def _refused(self, status: int, body: bytes) -> InputError:
         said = error_text(body)
-        if code == 404:
+        if status == http.HTTPStatus.NOT_FOUND:
             return InputError(
                 f"model {self.model!r} is not served by {self.address} ({said}); name one that is, with --model."
             )
-        return InputError(f"server {self.address} refused the request with status {code}: {said}")
+        return InputError(f"server {self.address} refused the request with status {status}: {said}")
 
     def _unreachable(self, error: Exception) -> InputError:
         reason = getattr(error, "reason", error)
         if isinstance(reason, TimeoutError):
             return InputError(f"server {self.address} gave no answer in {self.timeout:g} s; allow more with --timeout.")
-        if isinstance(reason, http.client.HTTPException | ValueError):
+        if isinstance(reason, http.client.IncompleteRead | ConnectionError) and not isinstance(
+            reason, ConnectionRefusedError
+        ):
+            return InputError(f"server {self.address} broke off in the middle; see its log, or try again.")
+        if isinstance(reason, http.client.HTTPException):
             return InputError(f"server {self.address} does not speak HTTP; name its REST port, by default 8501.")
-        text = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+        text = getattr(reason, "strerror", None) or str(reason)
         return InputError(f"server {self.address} cannot be reached ({text}); start it, or name another with --server.")
 
     def _wrong_answer(self, what: str) -> InputError:

@@ -15,12 +15,12 @@ from absl import flags
 from conftest import CHECKOUT
 from PIL import Image
 
-from export import benchmark_litert, saved_model, tflite, verify
+from export import benchmark_litert, saved_model, serving_client, tflite, verify
 from sib_tf.datasets import folder
 from train import cli, dataset_flags, evaluate, extract_features, import_checkpoint, meta_train, predict, pretrain
 
 STAGES = (pretrain, extract_features, meta_train, evaluate, import_checkpoint, predict)
-EXPORTS = (saved_model, tflite, verify, benchmark_litert)
+EXPORTS = (saved_model, tflite, verify, benchmark_litert, serving_client)
 MODULES = STAGES + EXPORTS
 NAMES = [module.__name__ for module in MODULES]
 TRAINED = {"model_dir": "sib", "backbone_dir": "backbone"}
@@ -41,6 +41,7 @@ REQUIRED = {
     tflite: {**TRAINED, "output": "out.tflite"},
     verify: {**TRAINED, "exported": "model.tflite"},
     benchmark_litert: {"tflite": "model.tflite"},
+    serving_client: {"server": "http://localhost:1", "support": "pictures", "query": "pictures"},
 }
 
 

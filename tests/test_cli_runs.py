@@ -101,7 +101,7 @@ def test_from_pictures_to_exported_files(capsys, tmp_path):
     assert again["comparison"] == {"accuracy": metrics["accuracy"], "difference": 0.0, "difference_ci95": 0.0}
 
     data = {**pictures, "data_dir": "pictures", "episodes": 5}
-    out = run(capsys, saved_model, metrics="run/metrics.json", **data)
+    out = run(capsys, saved_model, **data)
     assert out.endswith("run/saved/1: SavedModel, model card, example request.\n")
     assert metrics["summary"] in Path("run/saved/1/MODEL_CARD.md").read_text()
     out = run(capsys, tflite, **data)

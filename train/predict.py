@@ -10,7 +10,6 @@ nearest prototypes) and changed, "yes" where the steps changed the class. Names 
 text where a spreadsheet would take "=1+1" for a formula.
 """
 
-import re
 import sys
 from pathlib import Path
 
@@ -52,16 +51,13 @@ def _checked_flags() -> dict[str, Path]:
     for name, suffix in (("output", ".csv"), ("html", ".html")):
         if FLAGS[name].value is not None and Path(FLAGS[name].value).suffix != suffix:
             raise cli.InputError(f"{name} must end in {suffix}; got {FLAGS[name].value}.")
-    folders = {"support": _folder_of_classes(FLAGS.support), "query": Path(FLAGS.query)}
+    from export.picture_folders import folder_of_classes
+
+    folders = {"support": folder_of_classes(FLAGS.support), "query": Path(FLAGS.query)}
     for name, folder in folders.items():
         if not folder.is_dir():
             raise cli.InputError(f"{name} must be a folder of pictures; there is no folder {folder}.")
     return folders
-
-
-def _folder_of_classes(text: str) -> Path:
-    """Returns DIR for DIR, DIR/*, DIR/*/* and DIR/<class>/*: patterns that the shell leaves alone in a flag."""
-    return Path(text if Path(text).is_dir() else re.sub(r"(/(\*|<class>))?/\*?$", "", text) or "/")
 
 
 def _summary(found, support, query, num_steps: int) -> str:

@@ -1,0 +1,245 @@
+"""export.saved_model: the folder that it writes, its versions, and that TensorFlow alone, Python or C++, can run it."""
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from exported import load_run, write_run
+from serving_double import ServedModel, libraries
+from test_cli import check_error
+
+from export import export_flags, saved_model, saved_model_export, verification
+from train import cli
+
+HERE = Path(__file__).parent
+SUMMARY = "tiny, 5-way 1-shot, 15 queries a class: SIB (K = 3) 70.16 +-0.57 %, nearest prototypes 57.74 +-0.48 %"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    for network in ("per_class", "joint"):
+        write_run(home / network, network)
+    write_metrics(home / "metrics.json", load_run(home / "per_class"))
+    return home
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny_data(tiny_dataset):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export_flags, "load_data", lambda *_: tiny_dataset)
+        yield
+
+
+@pytest.fixture(scope="module")
+def versions(home):
+    """The folder of versions with one that the entry point wrote."""
+    assert export(home / "per_class", output_dir=home / "saved", metrics=home / "metrics.json") == 0
+    return home / "saved"
+
+
+@pytest.fixture
+def example(versions) -> dict[str, np.ndarray]:
+    """The inputs of the example request."""
+    request = json.loads((versions / "1" / "example_request.json").read_text())
+    assert request["signature_name"] == "serving_default"
+    types = {"images": np.uint8, "labels": np.int32, "mask": bool}
+    return {name: np.array(value, types[name.split("_")[1]]) for name, value in request["inputs"].items()}
+
+
+def export(run: Path, **flags) -> int:
+    flags = {"model_dir": run / "sib", "backbone_dir": run / "backbone", "episodes": 4, **flags}
+    arguments = [f"--{name}={value}" for name, value in flags.items()]
+    return cli.run(saved_model.main, saved_model.FLAGS, saved_model.__doc__, ["saved_model", *arguments])
+
+
+def write_metrics(path: Path, run, **changes) -> Path:
+    metrics = {
+        "summary": SUMMARY,
+        "accuracy": 0.7016,
+        "model": dataclasses.asdict(run.sib.config),
+        "backbone": run.record["features"]["backbone"],
+    }
+    path.write_text(json.dumps({**metrics, **changes}))
+    return path
+
+
+def test_the_folder_and_its_description(versions, home):
+    names = {path.name for path in (versions / "1").iterdir()}
+    assert {"saved_model.pb", "variables", "config.json", "MODEL_CARD.md", "example_request.json"} <= names
+    assert [path.name for path in versions.iterdir()] == ["1"]  # Nothing half-written.
+    config = json.loads((versions / "1" / "config.json").read_text())
+    expected = load_run(home / "per_class").description()
+    assert config == {**expected, "max_support": None, "max_query": None, "precision": "float32"}
+
+
+def test_the_model_card(versions):
+    card = (versions / "1" / "MODEL_CARD.md").read_text()
+    for text in (
+        SUMMARY, "K = 3 steps", "| classes | any number |", "32 x 32 pixels", "Apache-2.0", "Transductive",
+        "Probabilities are not calibrated", "none of these", "`serving_default`", "pad_variable_length_inputs",
+        "glyphs",
+    ):  # fmt: skip
+        assert text in card, text
+    assert "{" not in card and "None" not in card
+
+
+def test_a_card_without_metrics_says_so(home, tmp_path):
+    assert export(home / "joint", output_dir=tmp_path / "saved") == 0
+    card = (tmp_path / "saved" / "1" / "MODEL_CARD.md").read_text()
+    assert "Not measured" in card and "| classes | exactly 5 |" in card
+
+
+@pytest.mark.slow
+def test_saved_model_cli_shows_names_and_shapes(versions):
+    """The tool that comes with TensorFlow, as the user calls it."""
+    tool = Path(sys.executable).with_name("saved_model_cli")
+    command = [tool, "show", "--dir", versions / "1", "--all"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    for signature in ("serving_default", "embed", "adapt", "classify"):
+        assert f"signature_def['{signature}']" in shown
+    part = shown[shown.index("signature_def['serving_default']") :]
+    found = {
+        name: (kind, shape)
+        for name, kind, shape in re.findall(
+            r"(?:in|out)puts\['(\w+)'\].*?dtype: DT_(\w+)\s+shape: (\(.*?\))", part, re.S
+        )
+    }
+    assert found == {
+        "support_images": ("UINT8", "(-1, -1, 32, 32, 3)"), "support_labels": ("INT32", "(-1, -1)"),
+        "support_mask": ("BOOL", "(-1, -1)"), "query_images": ("UINT8", "(-1, -1, 32, 32, 3)"),
+        "query_mask": ("BOOL", "(-1, -1)"), "probabilities": ("FLOAT", "(-1, -1, -1)"),
+        "predicted_class": ("INT32", "(-1, -1)"), "confidence": ("FLOAT", "(-1, -1)"),
+    }  # fmt: skip
+
+
+PYTHON = """
+import importlib.machinery
+import sys
+
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        # TensorFlow imports keras where there is one, and does without where its import fails.
+        if name.partition(".")[0] in ("sib_tf", "export", "train", "keras", "tf_keras"):
+            return importlib.machinery.ModuleSpec(name, self)
+
+    def create_module(self, spec):
+        raise ImportError(f"{spec.name} is refused")
+
+    def exec_module(self, module):
+        pass
+
+sys.meta_path.insert(0, Refuse())
+import numpy as np
+import tensorflow as tf
+
+folder, inputs, answers = sys.argv[1:]
+with np.load(inputs) as arrays:
+    constants = {name: tf.constant(value) for name, value in arrays.items()}
+result = tf.saved_model.load(folder).signatures["serving_default"](**constants)
+np.savez(answers, **{name: value.numpy() for name, value in result.items()})
+assert not {"keras", "sib_tf", "export"} & set(sys.modules)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_with_tensorflow_alone_runs_it(versions, example, tmp_path):
+    np.savez("inputs.npz", **example)
+    Path("program.py").write_text(PYTHON)
+    command = [sys.executable, "-I", "program.py", versions / "1", "inputs.npz", "answers.npz"]
+    subprocess.run(command, check=True, cwd=tmp_path)
+    check_answers(versions, example, dict(np.load("answers.npz")))
+
+
+def test_a_process_with_the_c_library_alone_runs_it(versions, example):
+    """What a server does: no Python of TensorFlow's, the session loader of its C++ library."""
+    signature = ServedModel("sib", versions / "1").signatures["serving_default"]
+    np.savez("inputs.npz", **{signature.inputs[name].name: value for name, value in example.items()})
+    names = [info.name for info in signature.outputs.values()]
+    arguments = [libraries(), versions / "1", "inputs.npz", "answers.npz", *names]
+    subprocess.run([sys.executable, "-I", HERE / "session_loader.py", *arguments], check=True, stderr=subprocess.PIPE)
+    answers = np.load("answers.npz")
+    check_answers(versions, example, {name: answers[info.name] for name, info in signature.outputs.items()})
+
+
+def check_answers(versions: Path, example: dict, answers: dict) -> None:
+    """The example's answers are those of the trained Keras models, within 1e-5."""
+    run = load_run(versions.parent / "per_class")
+    support, query = (
+        run.backbone(example[f"{side}_images"][0].astype("float32"))[None] for side in ("support", "query")
+    )
+    logits = np.array(run.sib(support, example["support_labels"], query, way=5))
+    expected = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    np.testing.assert_allclose(answers["probabilities"], expected, rtol=0, atol=1e-5)
+    np.testing.assert_array_equal(answers["predicted_class"], expected.argmax(-1))
+    assert answers["predicted_class"].shape == (1, 10)  # Two queries for each of five classes.
+
+
+@pytest.mark.slow
+def test_versions_count_on_and_none_is_replaced(capsys, home, versions, tmp_path):
+    saved = tmp_path / "saved"
+    assert saved_model_export.version_folder(saved, None) == saved / "1"
+    for name in ("1", "7", "٣٣", "12-old"):  # The third are digits, but no version.
+        shutil.copytree(versions / "1", saved / name)
+    assert saved_model_export.version_folder(saved, None) == saved / "8"
+    assert saved_model_export.version_folder(saved, 3) == saved / "3"
+    before = (saved / "7" / "saved_model.pb").stat().st_mtime_ns
+    code = export(home / "per_class", output_dir=saved, version=7)
+    check_error(capsys, code, "version 7 is in .*saved already; name another, or leave --version out")
+    assert (saved / "7" / "saved_model.pb").stat().st_mtime_ns == before
+    assert export(home / "per_class", output_dir=saved, episodes=2) == 0
+    assert sorted(path.name for path in saved.iterdir()) == ["1", "12-old", "7", "8", "٣٣"]
+
+
+def test_an_export_that_differs_is_not_left(capsys, home, tmp_path, monkeypatch):
+    monkeypatch.setitem(verification.LIMITS, "saved_model", verification.Limits(-1, -1, -1, 0.5))
+    code = export(home / "per_class", output_dir=tmp_path / "saved")
+    check_error(capsys, code, "The SavedModel does not do what the model does .*nothing was written")
+    assert list((tmp_path / "saved").iterdir()) == []
+
+
+def test_an_export_that_breaks_off_is_not_left(home, tmp_path, monkeypatch):
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(saved_model_export, "example_request", fail)
+    assert export(home / "per_class", output_dir=tmp_path / "saved") == 130
+    assert list((tmp_path / "saved").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": {}}, r"metrics are of another model \(feature_dim, .*Name those of model_dir\."),
+        ({"backbone": {"name": "conv4", "weights": "0" * 64}}, "metrics are of a model with another backbone"),
+        ({"summary": None}, r"metrics .*other\.json is not a file that train\.evaluate writes"),
+    ],
+)
+def test_metrics_of_another_model_are_refused(capsys, home, tmp_path, changes, message):
+    metrics = write_metrics(tmp_path / "other.json", load_run(home / "per_class"), **changes)
+    code = export(home / "per_class", output_dir=tmp_path / "saved", metrics=metrics)
+    check_error(capsys, code, message)
+    assert not list(tmp_path.glob("saved/*"))
+
+
+def test_metrics_after_other_training_settings_are_refused(capsys, home, tmp_path):
+    """Of the same sizes, but the joint network: the card would praise what is not there."""
+    metrics = write_metrics(tmp_path / "joint.json", load_run(home / "joint"))
+    code = export(home / "per_class", output_dir=tmp_path / "saved", metrics=metrics)
+    check_error(capsys, code, r"metrics are of another model \(gradient_network, way differ\)")
+
+
+def test_metrics_that_are_not_there(capsys, home, tmp_path):
+    code = export(home / "per_class", output_dir=tmp_path / "saved", metrics="none.json")
+    check_error(capsys, code, r"metrics none\.json cannot be read")
+
+
+def test_a_file_in_the_place_of_the_folder(capsys, home, tmp_path):
+    (tmp_path / "saved").write_text("")
+    check_error(capsys, export(home / "per_class", output_dir=tmp_path / "saved"), "Cannot write to the folder .*saved")

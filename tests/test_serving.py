@@ -1,0 +1,357 @@
+"""The SavedModel's signatures, in Python and through the C++ session that servers use: answers, tenants, refusals."""
+
+import resource
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from exported import load_run, pictures, write_run, write_saved_model
+from serving_double import ServedModel
+from session_loader import SessionError
+
+MODELS = {
+    "per_class": {"gradient_network": "per_class", "num_steps": 3},
+    "per_class_unadapted": {"gradient_network": "per_class", "num_steps": 0},
+    "joint": {"gradient_network": "joint", "num_steps": 3},
+}
+TOLERANCE = {"rtol": 0, "atol": 1e-5}
+REFUSED = (TypeError, ValueError, tf.errors.InvalidArgumentError, SessionError)
+
+
+class Exported:
+    """A run, its SavedModel in Python and in a C++ session, and the Keras models' own answers."""
+
+    def __init__(self, folder, **options):
+        self.run = load_run(write_run(folder, **options))
+        self.dim = self.run.sib.config.feature_dim
+        write_saved_model(self.run, folder / "saved" / "1")
+        self.loaded = tf.saved_model.load(str(folder / "saved" / "1"))
+        self.served = ServedModel("sib", folder / "saved" / "1")
+
+    def call(self, path: str, signature: str, inputs: dict) -> dict:
+        """Runs a signature in "python" or "c++"; NumPy in, NumPy out."""
+        if path == "c++":
+            return self.served.predict(signature, inputs)
+        constants = {name: tf.constant(value) for name, value in inputs.items()}
+        return {name: value.numpy() for name, value in self.loaded.signatures[signature](**constants).items()}
+
+    def features(self, images):
+        """`[episodes, rows, D]` of the backbone, which fails on no pictures."""
+        flat = images.reshape(-1, 32, 32, 3).astype(np.float32)
+        rows = np.array(self.run.backbone(flat)) if len(flat) else np.zeros((0, self.dim), np.float32)
+        return rows.reshape(*images.shape[:2], self.dim)
+
+    def reference(self, episode: dict, way: int) -> np.ndarray:
+        """Probabilities `[1, queries, way]` of one episode without padding, by `SIB` on the backbone's features."""
+        support, query = self.features(episode["support_images"]), self.features(episode["query_images"])
+        logits = self.run.sib(support, episode["support_labels"], query, way=way)
+        return np.array(tf.nn.softmax(logits))
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def exported(request, tmp_path_factory):
+    return Exported(tmp_path_factory.mktemp(request.param), **MODELS[request.param])
+
+
+@pytest.fixture(scope="module")
+def per_class(tmp_path_factory):
+    return Exported(tmp_path_factory.mktemp("per_class_only"))
+
+
+@pytest.fixture(scope="module")
+def joint(tmp_path_factory):
+    return Exported(tmp_path_factory.mktemp("joint_only"), gradient_network="joint")
+
+
+@pytest.fixture(params=["python", "c++"])
+def path(request):
+    return request.param
+
+
+def episode(way=5, shot=1, queries=7, seed=0) -> dict:
+    """One episode of `serving_default`, nothing masked; classes in mixed order."""
+    random = np.random.RandomState(seed)
+    images = pictures(way * shot + queries, seed)[None]
+    labels = random.permutation(np.repeat(np.arange(way), shot)).astype(np.int32)[None]
+    return {
+        "support_images": images[:, : way * shot],
+        "support_labels": labels,
+        "support_mask": np.ones((1, way * shot), bool),
+        "query_images": images[:, way * shot :],
+        "query_mask": np.ones((1, queries), bool),
+    }
+
+
+def of_features(model: Exported, images: dict) -> dict:
+    """The same episode for `adapt`."""
+    support, query = model.features(images["support_images"]), model.features(images["query_images"])
+    rest = {name: images[name] for name in ("support_labels", "support_mask", "query_mask")}
+    return {"support": support, "query": query, **rest}
+
+
+def tenants(joint_model: bool) -> tuple[list[dict], list[int]]:
+    ways = [5, 5, 5] if joint_model else [5, 3, 2]
+    shapes = zip(ways, (1, 2, 5), (7, 11, 3), strict=True)
+    return [episode(way, shot, queries, seed=way + shot) for way, shot, queries in shapes], ways
+
+
+def padded(episodes: list[dict], seed: int) -> tuple[dict, list[dict]]:
+    """One batch; each episode's rows at random places of it, the others masked and full of noise; and the places."""
+    random = np.random.RandomState(seed)
+    batch, places = {}, []
+    for side in ("support", "query"):
+        rows = max(each[f"{side}_mask"].shape[1] for each in episodes) + 2
+        where = [np.sort(random.permutation(rows)[: each[f"{side}_mask"].shape[1]]) for each in episodes]
+        shape = (len(episodes), rows)
+        batch[f"{side}_images"] = random.randint(0, 256, (*shape, 32, 32, 3)).astype(np.uint8)
+        batch[f"{side}_mask"] = np.zeros(shape, bool)
+        if side == "support":
+            batch["support_labels"] = random.randint(-(10**9), 10**9, shape).astype(np.int32)
+        for number, (each, row) in enumerate(zip(episodes, where, strict=True)):
+            for name in [name for name in batch if name.startswith(side)]:
+                batch[name][number, row] = each[name][0]
+        places.append(where)
+    return batch, [{"support": s, "query": q} for s, q in zip(*places, strict=True)]
+
+
+def test_answers_are_those_of_the_keras_models(exported, path):
+    inputs = episode(shot=2)
+    answer = exported.call(path, "serving_default", inputs)
+    expected = exported.reference(inputs, way=5)
+    np.testing.assert_allclose(answer["probabilities"], expected, **TOLERANCE)
+    np.testing.assert_array_equal(answer["predicted_class"], expected.argmax(-1))
+    np.testing.assert_allclose(answer["confidence"], expected.max(-1), **TOLERANCE)
+    assert {name: str(value.dtype) for name, value in answer.items()} == {
+        "probabilities": "float32", "predicted_class": "int32", "confidence": "float32",
+    }  # fmt: skip
+
+
+def test_the_steps_one_by_one(exported, path):
+    """embed, adapt and classify do together what serving_default does."""
+    inputs = episode(shot=2)
+    flat = np.concatenate([inputs["support_images"][0], inputs["query_images"][0]])
+    features = exported.call(path, "embed", {"images": flat})["features"]
+    support, query = features[None, :10], features[None, 10:]
+    np.testing.assert_allclose(support, exported.features(inputs["support_images"]), **TOLERANCE)
+    masks = {name: inputs[name] for name in ("support_labels", "support_mask", "query_mask")}
+    adapted = exported.call(path, "adapt", {"support": support, "query": query, **masks})
+    expected, _ = exported.run.sib.adapt(support, inputs["support_labels"], query, way=5)
+    np.testing.assert_allclose(adapted["weights_by_step"], tf.stack(expected, axis=1), **TOLERANCE)
+    np.testing.assert_array_equal(adapted["weights"], adapted["weights_by_step"][:, -1])
+    answer = exported.call(path, "classify", {"query": query, "weights": adapted["weights"]})
+    np.testing.assert_allclose(answer["probabilities"], exported.reference(inputs, way=5), **TOLERANCE)
+    np.testing.assert_allclose(tf.nn.softmax(answer["logits"]), answer["probabilities"], **TOLERANCE)
+    np.testing.assert_array_equal(answer["predicted_class"], answer["probabilities"].argmax(-1))
+
+
+def test_every_tenant_gets_what_it_gets_alone(exported, path):
+    episodes, ways = tenants(exported.run.sib.config.gradient_network == "joint")
+    batch, places = padded(episodes, seed=1)
+    together = exported.call(path, "serving_default", batch)
+    for number, (each, way, place) in enumerate(zip(episodes, ways, places, strict=True)):
+        alone = exported.call(path, "serving_default", each)
+        np.testing.assert_allclose(alone["probabilities"], exported.reference(each, way), **TOLERANCE)
+        for name, value in together.items():
+            mine = value[number, place["query"]]
+            mine = mine[:, :way] if name == "probabilities" else mine
+            np.testing.assert_allclose(mine, alone[name][0], **TOLERANCE, err_msg=name)
+        assert (together["probabilities"][number, :, way:] == 0).all()
+    masked = ~batch["query_mask"]
+    assert (together["predicted_class"][masked] == -1).all()
+    assert (together["confidence"][masked] == 0).all()
+    assert (together["probabilities"][masked] == 0).all()
+
+
+def test_what_lies_in_padding_never_matters(exported, path):
+    episodes, _ = tenants(exported.run.sib.config.gradient_network == "joint")
+    batch, _ = padded(episodes, seed=2)
+    first = exported.call(path, "serving_default", batch)
+    for side in ("support", "query"):
+        batch[f"{side}_images"][~batch[f"{side}_mask"]] = 0
+    batch["support_labels"][~batch["support_mask"]] = 0
+    second = exported.call(path, "serving_default", batch)
+    for name in first:
+        np.testing.assert_allclose(first[name], second[name], rtol=0, atol=1e-6, err_msg=name)
+
+
+def test_nan_in_padding_never_matters(exported, path):
+    episodes, _ = tenants(exported.run.sib.config.gradient_network == "joint")
+    batch, _ = padded(episodes, seed=3)
+    inputs = of_features(exported, batch)
+    expected = exported.call(path, "adapt", inputs)
+    inputs["support"][~batch["support_mask"]] = np.nan
+    inputs["query"][~batch["query_mask"]] = np.inf
+    found = exported.call(path, "adapt", inputs)
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+@pytest.mark.parametrize("how", ["none", "masked"])
+def test_without_queries_nothing_is_learned_from_them(exported, path, how):
+    inputs = episode()
+    if how == "masked":
+        inputs["query_mask"][:] = False
+    else:
+        inputs["query_images"], inputs["query_mask"] = inputs["query_images"][:, :0], inputs["query_mask"][:, :0]
+    answer = exported.call(path, "serving_default", inputs)
+    assert answer["predicted_class"].shape == inputs["query_mask"].shape
+    assert (answer["predicted_class"] == -1).all() and (answer["probabilities"] == 0).all()
+    weights = exported.call(path, "adapt", of_features(exported, inputs))["weights_by_step"]
+    assert np.isfinite(weights).all()
+    np.testing.assert_allclose(weights, np.broadcast_to(weights[:, :1], weights.shape), rtol=0, atol=1e-7)
+
+
+def test_a_class_that_is_left_out_gets_nothing(per_class, path):
+    """Labels 0 and 2: class 1 has probability 0, the others what they would have as 0 and 1."""
+    inputs = episode(way=2, shot=3)
+    expected = per_class.call(path, "serving_default", inputs)["probabilities"]
+    answer = per_class.call(path, "serving_default", {**inputs, "support_labels": 2 * inputs["support_labels"]})
+    np.testing.assert_allclose(answer["probabilities"][..., [0, 2]], expected, **TOLERANCE)
+    assert (answer["probabilities"][..., 1] == 0).all()
+
+
+def changed(**changes):
+    """Inputs of `serving_default` with some of them replaced by what a function makes of them."""
+    inputs = episode()
+    return {**inputs, **{name: change(inputs[name]) for name, change in changes.items()}}
+
+
+# Python refuses these before the call; a server's session does not.
+SHAPES = {
+    "another size": ({"support_images": lambda x: x[:, :, ::2, ::2]}, r"support_images.*\[1,5,16,16,3\].*32,32,3"),
+    "a larger size": ({"query_images": lambda x: x.repeat(2, 2).repeat(2, 3)}, r"query_images.*\[1,7,64,64,3\]"),
+    "channels first": ({"support_images": lambda x: np.moveaxis(x, -1, 2)}, r"support_images.*\[1,5,3,32,32\]"),
+    "as many bytes": ({"query_images": lambda x: x.reshape(1, 7, 64, 16, 3)}, r"query_images.*\[1,7,64,16,3\]"),
+    "no episodes axis": ({"support_images": lambda x: x[0]}, r"support_images.*\[5,32,32,3\]"),
+    "grey": ({"query_images": lambda x: x[..., :1]}, r"query_images.*\[1,7,32,32,1\]"),
+    "labels without episodes": ({"support_labels": lambda x: x[0]}, r"support_labels.*\[5\]"),
+    "one-hot labels": ({"support_labels": lambda x: np.eye(5, dtype=np.int32)[x]}, r"support_labels.*\[1,5,5\]"),
+    "a mask of pixels": ({"query_mask": lambda x: np.ones((1, 7, 32), bool)}, r"query_mask.*\[1,7,32\]"),
+    "an empty list": ({"query_images": lambda x: np.zeros((1, 0), np.uint8)}, r"query_images.*\[1,0\]"),
+}
+FLOAT = ({"support_images": lambda x: x.astype(np.float32)}, r"uint8 but float")
+VALUES = {
+    "too few labels": ({"support_labels": lambda x: x[:, :-1]}, r"support_labels must have the shape.*\[1 4\] \[1 5\]"),
+    "too long a mask": ({"support_mask": lambda x: np.ones((1, 6), bool)}, r"support_mask must have the shape"),
+    "another query mask": ({"query_mask": lambda x: x[:, 1:]}, r"query_mask must have the shape.*\[1 6\] \[1 7\]"),
+    "more queries' episodes": (
+        {"query_images": lambda x: x.repeat(2, 0), "query_mask": lambda x: x.repeat(2, 0)},
+        r"query_images must have as many episodes as support_images; got and expected:\] \[?2\]? \[?1",
+    ),
+    "no support": ({"support_mask": lambda x: x & False}, r"must have at least one row with support_mask True"),
+    "no support rows": (
+        {name: lambda x: x[:, :0] for name in ("support_images", "support_labels", "support_mask")},
+        r"must have at least one row with support_mask True",
+    ),
+    "no episodes": (
+        {name: lambda x: x[:0] for name in episode()},
+        r"every episode, at least one,",
+    ),
+    "negative label": ({"support_labels": lambda x: x - 1}, r"support_labels must be in \[0, way\).*\[?-1\]? \[?3"),
+    "label too high": ({"support_labels": lambda x: x + 1}, r"support_labels must be in \[0, way\).*\[?1\]? \[?5"),
+    "huge label": ({"support_labels": lambda x: x + 10**9}, r"support_labels must be in \[0, way\).*1000000004"),
+    "largest label": (
+        {"support_labels": lambda x: np.full_like(x, 2**31 - 1)},
+        r"support_labels must be in .*2147483647",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", [*SHAPES, *VALUES])
+def test_what_cannot_be_answered_is_refused(per_class, path, case):
+    changes, message = {**SHAPES, **VALUES}[case]
+    expected = message if path == "c++" or case in VALUES else "."
+    with pytest.raises(REFUSED, match=f"(?s){expected}"):
+        per_class.call(path, "serving_default", changed(**changes))
+
+
+def test_floats_for_pictures_are_refused(per_class, path):
+    changes, message = FLOAT
+    with pytest.raises(REFUSED, match=message if path == "c++" else "."):
+        per_class.call(path, "serving_default", changed(**changes))
+
+
+def test_a_huge_label_takes_no_memory(per_class):
+    """It took all there was, and the server with it: ops whose inputs are there run before a check is through."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(20):
+        with pytest.raises(SessionError, match="support_labels must be in"):
+            per_class.call("c++", "serving_default", changed(support_labels=lambda x: x + 10**9))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+def test_one_bad_tenant_is_named_as_bad(per_class, path):
+    batch, _ = padded(tenants(False)[0], seed=4)
+    batch["support_mask"][1] = False
+    with pytest.raises(REFUSED, match="every episode, at least one, must have at least one row"):
+        per_class.call(path, "serving_default", batch)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: np.minimum(x, 3), "every episode must have a support row of each of 5 classes"),
+        (lambda x: x + 1, "support_labels must be in .*way = 5"),
+    ],
+)
+def test_a_joint_model_needs_each_of_its_classes(joint, path, change, message):
+    with pytest.raises(REFUSED, match=message):
+        joint.call(path, "serving_default", changed(support_labels=change))
+
+
+def test_a_joint_model_counts_no_masked_rows(joint, path):
+    inputs = episode(shot=1)
+    inputs["support_mask"][0, 2] = False
+    with pytest.raises(REFUSED, match="every episode must have a support row of each of 5 classes"):
+        joint.call(path, "serving_default", inputs)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+@pytest.mark.parametrize("name", ["support", "query"])
+def test_features_must_be_finite(per_class, path, name, value):
+    inputs = of_features(per_class, episode())
+    inputs[name][0, 1, 2] = value
+    with pytest.raises(REFUSED, match=f"{name} must be finite"):
+        per_class.call(path, "adapt", inputs)
+
+
+@pytest.mark.parametrize("name", ["query", "weights"])
+def test_weights_must_be_finite(per_class, path, name):
+    inputs = {"query": np.ones((1, 2, per_class.dim), "float32"), "weights": np.ones((1, 3, per_class.dim), "float32")}
+    inputs[name][0, 1, 2] = np.nan
+    with pytest.raises(REFUSED, match=f"{name} must be finite"):
+        per_class.call(path, "classify", inputs)
+
+
+@pytest.mark.parametrize(
+    ("signature", "changes", "message"),
+    [
+        ("adapt", {"support": (1, 5, 7)}, r"adapt_support.*\[1,5,7\]"),
+        ("adapt", {"query": (2, 7, "D"), "query_mask": (2, 7)}, "query must have as many episodes as support"),
+        ("adapt", {"query": (1, 6, "D")}, "query_mask must have the shape"),
+        ("adapt", {"support_labels": (1, 5, 1)}, r"adapt_support_labels.*\[1,5,1\]"),
+        ("classify", {"query": (2, 3, "D")}, "query must have as many episodes as weights"),
+        ("classify", {"weights": (1, 5, 3)}, r"classify_weights.*\[1,5,3\]"),
+        ("classify", {"weights": ("D",)}, r"classify_weights.*\["),
+        ("embed", {"images": (2, 64, 16, 3)}, r"embed_images.*\[2,64,16,3\]"),
+        ("embed", {"images": (0, 32, 32, 3)}, "images must hold at least one picture"),
+        ("embed", {"images": (0,)}, r"embed_images.*\[0\]"),
+    ],
+)
+def test_shapes_of_the_other_signatures(per_class, path, signature, changes, message):
+    adapt = of_features(per_class, episode())
+    inputs = {
+        "adapt": adapt,
+        "classify": {"query": adapt["query"], "weights": adapt["support"]},
+        "embed": {"images": pictures(2)},
+    }[signature]
+    for name, shape in changes.items():
+        inputs[name] = np.zeros([per_class.dim if size == "D" else size for size in shape], inputs[name].dtype)
+    with pytest.raises(REFUSED, match=message if path == "c++" or "must" in message else "."):
+        per_class.call(path, signature, inputs)
+
+
+def test_a_joint_model_takes_weights_of_its_classes_only(joint, path):
+    inputs = {"query": np.ones((1, 2, joint.dim), "float32"), "weights": np.ones((1, 4, joint.dim), "float32")}
+    with pytest.raises(REFUSED, match=r"classify_weights.*\[1,4," if path == "c++" else "."):
+        joint.call(path, "classify", inputs)

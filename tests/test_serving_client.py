@@ -1,0 +1,420 @@
+"""export.serving_client against the double, and against TF Serving's own server where that is installed."""
+
+import contextlib
+import csv
+import http.server
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+
+import exported
+import numpy as np
+import pytest
+import serving_double
+from conftest import CHECKOUT
+from PIL import Image
+from test_cli import check_error
+
+from export import picture_folders, predictions, serving_client
+from export.models import KerasModel
+from export.serving_rest import LONGEST_ERROR, RestServer, error_text
+from train import cli
+
+SERVER = "tensorflow_model_server"
+NO_SERVER = f"{SERVER} is not installed: see tensorflow.org/tfx/serving/setup, or run docker's tensorflow/serving"
+NO_GRPC = "no tensorflow-serving-api: pip install 'sib_tf[serve]'"
+CLASSES = ["grün, hell", "日本", "a b"]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A SavedModel `sib/1`, labelled pictures `support` and unlabelled ones `query`, two of them broken."""
+    home = tmp_path_factory.mktemp("home")
+    run = exported.load_run(exported.write_run(home))
+    exported.write_saved_model(run, home / "saved" / "1")
+    images = exported.pictures(3)
+    for number, (image, name) in enumerate(zip(images, CLASSES, strict=True)):
+        for shot in range(2):
+            save(home / "support" / name / f"{shot}.png", image, seed=shot)
+        for query in range(3):
+            save(home / "query" / f"ä {number}" / f"b,{query}.png", image, seed=10 + query)
+    save(home / "query" / "größer.png", exported.pictures(1, seed=9)[0].repeat(3, 0).repeat(2, 1), seed=3)
+    (home / "query" / "kaputt.png").write_bytes(b"no picture")
+    (home / "support" / "a b" / "broken.jpg").write_bytes(b"")
+    return home
+
+
+@pytest.fixture(scope="module")
+def model(home):
+    return serving_double.ServedModel("sib", home / "saved" / "1")
+
+
+@pytest.fixture(scope="module")
+def rest(model):
+    with serving_double.rest(model) as address:
+        yield address
+
+
+@pytest.fixture(scope="module", params=["double rest", "double grpc", "server rest", "server grpc"])
+def server(request, home, model):
+    """Flags that lead to a server."""
+    kind, protocol = request.param.split()
+    if protocol == "grpc":
+        pytest.importorskip("tensorflow_serving", reason=NO_GRPC)
+    with double(model, protocol) if kind == "double" else real(home / "saved", protocol) as address:
+        yield {"server": address, "protocol": protocol}
+
+
+@pytest.fixture(autouse=True)
+def no_proxy(monkeypatch):
+    monkeypatch.setenv("no_proxy", "127.0.0.1,localhost")
+
+
+def double(model, protocol: str):
+    return (serving_double.rest if protocol == "rest" else serving_double.grpc)(model)
+
+
+@contextlib.contextmanager
+def real(folder: Path, protocol: str):
+    """TF Serving's own server on free ports."""
+    if shutil.which(SERVER) is None:
+        pytest.skip(NO_SERVER)
+    ports = {"rest": free_port(), "grpc": free_port()}
+    command = [SERVER, f"--port={ports['grpc']}", f"--rest_api_port={ports['rest']}", "--model_name=sib"]
+    process = subprocess.Popen([*command, f"--model_base_path={folder}"], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(f"http://127.0.0.1:{ports['rest']}/v1/models/sib")
+        yield f"http://127.0.0.1:{ports['rest']}" if protocol == "rest" else f"127.0.0.1:{ports['grpc']}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def wait_for(url: str) -> None:
+    for _ in range(120):
+        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as answer:
+            if b"AVAILABLE" in answer.read():
+                return
+        time.sleep(0.5)
+    pytest.fail(f"{url} does not come up")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+def save(path: Path, image: np.ndarray, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.RandomState(seed).randint(-30, 31, image.shape)
+    Image.fromarray((image + noise).clip(0, 255).astype(np.uint8)).save(path)
+
+
+def call(home: Path, **flags) -> int:
+    flags = {"support": home / "support", "query": home / "query", **flags}
+    arguments = [f"--{name}={value}" for name, value in flags.items() if value is not None]
+    return cli.run(serving_client.main, serving_client.FLAGS, serving_client.__doc__, ["client", *arguments])
+
+
+@contextlib.contextmanager
+def canned(status: int, body: bytes, delay: float = 0.0, whole: bool = True):
+    """A server with one answer for everything."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            time.sleep(delay)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body) + (0 if whole else 5)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_predictions_are_those_of_the_keras_model(capsys, home, server):
+    assert call(home, **server, output="out.csv") == 0
+    streams = capsys.readouterr()
+    run = exported.load_run(home)
+    support, query = picture_folders.read_support(home / "support", 32), picture_folders.read_query(home / "query", 32)
+    expected = predictions.predict(KerasModel(run), support, query, home / "query")
+    with Path("out.csv").open(encoding="utf-8", newline="") as file:
+        header, *rows = csv.reader(file)
+    assert header == ["file", "class", "confidence"]
+    assert [row[0] for row in rows] == expected.files
+    assert [row[1] for row in rows] == [answer.class_name for answer in expected.answers()]
+    assert {row[1] for row in rows} <= set(CLASSES) and len(rows) == 10
+    np.testing.assert_allclose([float(row[2]) for row in rows], expected.probabilities.max(1), rtol=0, atol=1e-4)
+    lines = streams.out.splitlines()
+    assert lines[0].split() == ["file", "class", "confidence"] and len(lines) == 11
+    assert all(line.startswith(row[0]) and row[1] in line for line, row in zip(lines[1:], rows, strict=True))
+    assert "Skipped 2 pictures:" in streams.err
+    assert "broken.jpg" in streams.err and "kaputt.png" in streams.err
+
+
+def test_padding_changes_nothing(capsys, home, server):
+    assert call(home, **server) == 0
+    expected = capsys.readouterr().out
+    assert call(home, **server, support=f"{home}/support/<class>/*", support_rows=25, query_rows=75) == 0
+    assert capsys.readouterr().out == expected
+
+
+def test_what_the_server_says_is_passed_on(capsys, home, server):
+    code = call(home, **server, model="cats")
+    check_error(capsys, code, r"model 'cats' is not served by .*cats.*; name one that is, with --model\.")
+
+
+def test_an_episode_that_the_model_refuses(capsys, home, tmp_path):
+    """A joint model of five classes gets three: the assertion's text comes from the graph."""
+    run = exported.load_run(exported.write_run(tmp_path, "joint"))
+    joint = serving_double.ServedModel("sib", exported.write_saved_model(run, tmp_path / "saved" / "1"))
+    with serving_double.rest(joint) as address:
+        assert call(home, server=address) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"error: server {address} refused the request with status 400: assertion failed: ")
+    assert "every episode must have a support row of each of 5 classes" in last
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"server": None}, "flag --server"),
+        ({"server": "localhost:8501"}, "server must be an address such as http://localhost:8501; got 'localhost:8501'"),
+        ({"server": "ftp://host"}, "server must be an address such as"),
+        ({"server": "http://"}, "server must be an address such as"),
+        ({"server": "http://host:port"}, "server must be an address such as"),
+        ({"protocol": "smtp"}, "flag --protocol=smtp"),
+        ({"timeout": 0}, "flag --timeout"),
+        ({"output": "out.txt"}, r"output must end in \.csv; got out\.txt\."),
+        ({"support": "none"}, "support none cannot be opened"),
+        ({"query": "none"}, "Folder none cannot be opened"),
+        ({"support_rows": 5}, r"support_rows must be at least the 6 pictures of support; got 5\."),
+        ({"query_rows": 5}, r"query_rows must be at least the 10 pictures of query; got 5\."),
+    ],
+)
+def test_flags_that_cannot_be_used(capsys, home, rest, flags, message):
+    code = call(home, **{"server": rest, **flags})
+    captured = capsys.readouterr()
+    assert (code, captured.out) == (2, "")
+    assert captured.err.splitlines()[-1].startswith("error: ")
+    assert re.search(message, captured.err.splitlines()[-1]), captured.err
+
+
+def test_too_few_pictures(capsys, home, rest, tmp_path):
+    (tmp_path / "one").mkdir()
+    save(tmp_path / "support" / "a" / "1.png", exported.pictures(1)[0], 0)
+    check_error(capsys, call(home, server=rest, support=tmp_path / "support"), "support .* at least two class folders")
+    (tmp_path / "support" / "b").mkdir()
+    check_error(capsys, call(home, server=rest, support=tmp_path / "support"), "Class folder .*b of support must have")
+    check_error(capsys, call(home, server=rest, query=tmp_path / "one"), "query .* must have at least one picture")
+
+
+def test_no_server(capsys, home):
+    address = f"http://127.0.0.1:{free_port()}"
+    check_error(
+        capsys, call(home, server=address), f"server {address} cannot be reached .Connection refused.; start it"
+    )
+
+
+def test_no_grpc_server(capsys, home):
+    pytest.importorskip("tensorflow_serving", reason=NO_GRPC)
+    address = f"127.0.0.1:{free_port()}"
+    check_error(capsys, call(home, server=address, protocol="grpc"), f"server {address} cannot be reached ")
+
+
+def test_grpc_addresses(capsys, home):
+    pytest.importorskip("tensorflow_serving", reason=NO_GRPC)
+    message = "server must be host:port for gRPC, such as localhost:8500; got "
+    for address in ("http://localhost:8500", "localhost", "host:port"):
+        check_error(capsys, call(home, server=address, protocol="grpc"), message)
+
+
+def test_without_the_grpc_package(capsys, home, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorflow_serving.apis", None)
+    monkeypatch.delitem(sys.modules, "export.serving_grpc", raising=False)
+    code = call(home, server="localhost:8500", protocol="grpc")
+    check_error(capsys, code, r"protocol grpc needs the package tensorflow-serving-api .*pip install 'sib_tf\[serve\]'")
+
+
+def test_a_server_that_takes_too_long(capsys, home):
+    with canned(200, b"{}", delay=2) as address:
+        check_error(capsys, call(home, server=address, timeout=0.2), r"server .* gave no answer in 0\.2 s; allow more")
+
+
+def test_a_grpc_server_that_takes_too_long(capsys, home):
+    pytest.importorskip("tensorflow_serving", reason=NO_GRPC)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        code = call(home, server=address, protocol="grpc", timeout=0.5)
+        check_error(capsys, code, rf"server {address} (gave no answer in 0\.5 s|cannot be reached)")
+
+
+METADATA = {name: {"tensor_shape": {}} for name in ("support_images", "query_images")}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "message"),
+    [
+        (200, b"<html>hello</html>", "server .* gave no model server's answer: it is not JSON"),
+        (200, b"[]", "server .* gave no model server's answer: its metadata have no signature serving_default"),
+        (200, b'{"metadata": {}}', "server .* gave no model server's answer: its metadata"),
+        (502, b"<h1>Bad gateway</h1>", "server .* refused the request with status 502: <h1>Bad gateway</h1>"),
+        (503, b'{"error": "overloaded,\\nwait"}', "server .* refused the request with status 503: overloaded, wait"),
+        (400, b'{ "error": "\\303\\244" }', r"server .* refused the request with status 400: .*303"),
+        (404, b"", "model 'sib' is not served by"),
+        (
+            200,
+            json.dumps({"metadata": {"signature_def": {"signature_def": {"serving_default": {"inputs": METADATA}}}}}),
+            r"model 'sib' must take the inputs of a SavedModel of export\.saved_model",
+        ),
+    ],
+)
+def test_answers_that_are_no_model_servers(capsys, home, status, body, message):
+    with canned(status, body if isinstance(body, bytes) else body.encode()) as address:
+        check_error(capsys, call(home, server=address), message)
+
+
+def test_an_answer_that_breaks_off(capsys, home):
+    with canned(200, b"{", whole=False) as address:
+        check_error(capsys, call(home, server=address), "server .* broke off in the middle")
+
+
+def test_a_port_that_speaks_something_else(capsys, home):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        threading.Thread(target=lambda: other.accept()[0].sendall(b"220 mail.example ESMTP\r\n"), daemon=True).start()
+        address = f"http://127.0.0.1:{other.getsockname()[1]}"
+        check_error(capsys, call(home, server=address), f"server {address} does not speak HTTP; name its REST port")
+
+
+def test_long_errors_are_cut():
+    assert error_text(b'{"error": "' + b"x" * 5000 + b'"}') == "x" * LONGEST_ERROR + " ..."
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"predicted_class": None}, "lacks a class or a confidence"),
+        ({"predicted_class": [[0.5, 1.0]]}, "lacks a class or a confidence"),
+        ({"predicted_class": [[0]], "confidence": [[0.5]]}, "lacks a class or a confidence"),
+        ({"predicted_class": [[0, 3]]}, "classes beyond the 3 given"),
+        ({"predicted_class": [[0, -1]]}, "classes beyond the 3 given"),
+        ({"confidence": [[0.5, float("nan")]]}, "confidences beyond 0 to 1"),
+        ({"confidence": [[0.5, 7.0]]}, "confidences beyond 0 to 1"),
+    ],
+)
+def test_answers_that_cannot_be_true(changes, message):
+    answer = {"predicted_class": [[0, 2]], "confidence": [[0.5, 0.9]], **changes}
+    outputs = {name: np.array(value) for name, value in answer.items() if value is not None}
+    with pytest.raises(cli.InputError, match=message):
+        serving_client.checked(outputs, way=3, queries=2)
+
+
+def test_the_table_is_aligned():
+    text = serving_client.table([("a.png", "日本", "0.5000"), ("naïve\nfile.png", "e\u0301te", "1.0000")])
+    header, first, second = text.split("\n")
+    assert second == "naïve\\nfile.png  e\u0301te    1.0000"
+    assert first == "a.png            日本   0.5000"
+    assert header == "file             class  confidence"
+
+
+def test_rest_needs_no_tensorflow(home, rest):
+    """A process that cannot import it; standard output that can only show ASCII."""
+    program = (
+        "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
+        "from export import serving_client as c; from train import cli\n"
+        "sys.exit(cli.run(c.main, c.FLAGS, c.__doc__))"
+    )
+    arguments = [f"--server={rest}", f"--support={home / 'support'}", f"--query={home / 'query'}"]
+    environment = {"PYTHONPATH": str(CHECKOUT), "PYTHONIOENCODING": "ascii", "no_proxy": "*", "PATH": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"\\xe4 0/b,0.png" in done.stdout
+
+
+# What the double answers is what TF Serving's documentation says; the client reads no more of it.
+
+
+def ask(address: str, body) -> tuple[int, dict]:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    try:
+        with urllib.request.urlopen(f"{address}/v1/models/sib:predict", data) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+@pytest.fixture(params=["double", "server"])
+def rest_address(request, home, model):
+    with double(model, "rest") if request.param == "double" else real(home / "saved", "rest") as address:
+        yield address
+
+
+@pytest.fixture
+def columns(home) -> dict:
+    images = exported.pictures(9)
+    labels = np.arange(5).astype(np.int64)
+    inputs = serving_client.episode(images[:5], labels, images[5:])
+    return {name: value.tolist() for name, value in inputs.items()}
+
+
+def test_columns_and_rows(rest_address, columns):
+    status, in_columns = ask(rest_address, {"signature_name": "serving_default", "inputs": columns})
+    assert status == 200 and set(in_columns["outputs"]) == {"probabilities", "predicted_class", "confidence"}
+    row = {name: value[0] for name, value in columns.items()}
+    status, in_rows = ask(rest_address, {"instances": [row, row]})
+    assert status == 200 and len(in_rows["predictions"]) == 2
+    for name, value in in_columns["outputs"].items():
+        np.testing.assert_allclose(in_rows["predictions"][1][name], value[0], rtol=0, atol=1e-5)
+
+
+def test_a_single_output_goes_without_its_name(rest_address, columns):
+    images = columns["query_images"][0]
+    status, answer = ask(rest_address, {"signature_name": "embed", "instances": images})
+    assert status == 200 and np.shape(answer["predictions"]) == (4, 16)
+    status, named = ask(rest_address, {"signature_name": "embed", "inputs": {"images": images}})
+    assert status == 200
+    np.testing.assert_allclose(named["outputs"], answer["predictions"], rtol=0, atol=1e-6)
+
+
+def test_bad_requests(rest_address, columns):
+    labels = {"support_labels": [[0, 1, 2, 3, 10**9]]}
+    for body, message in (
+        (b"{", ""),
+        ({"inputs": columns, "instances": []}, ""),
+        ({"signature_name": "none", "inputs": columns}, "none"),
+        ({"inputs": {name: columns[name] for name in list(columns)[1:]}}, "does not match signature"),
+        ({"inputs": {**columns, **labels}}, "support_labels must be in"),
+        ({"inputs": {**columns, "query_mask": [[1, 1, 1, 1]]}}, "not of expected type"),
+    ):
+        status, answer = ask(rest_address, body)
+        assert status == 400 and message in answer["error"], answer
+
+
+def test_status_and_wrong_paths(rest_address):
+    with urllib.request.urlopen(f"{rest_address}/v1/models/sib") as answer:
+        (version,) = json.load(answer)["model_version_status"]
+    assert (version["version"], version["state"]) == ("1", "AVAILABLE")
+    for path, code in (("none", 404), ("none/metadata", 404), ("sib:guess", 400), ("sib:predict", 400)):
+        with pytest.raises(urllib.error.HTTPError) as error:
+            urllib.request.urlopen(f"{rest_address}/v1/models/{path}")
+        assert error.value.code == code and json.load(error.value)["error"]
+
+
+def test_metadata(rest_address):
+    shapes = RestServer(rest_address, "sib", timeout=10).input_shapes()
+    assert shapes["support_images"] == (-1, -1, 32, 32, 3) and shapes["query_mask"] == (-1, -1)
+    assert serving_client.picture_size(shapes, "sib") == 32
