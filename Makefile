@@ -7,10 +7,19 @@ FLAGS := train/flagfiles/demo
 TRAINED = --model_dir=$(RUN)/sib --backbone_dir=$(RUN)/backbone --cache_dir=$(RUN)/data
 EXPORTS := saved_model/1 float32.tflite float16.tflite int8.tflite
 
-.PHONY: help install demo test lint format clean
+NPM ?= npm
+# The comparison: where a run's features and tuned constants lie, and the SIB models to compare (name=FOLDER,...).
+RESULTS_RUN ?= runs/cifar_fs
+MODELS ?= joint=$(RESULTS_RUN)/joint,per_class=$(RESULTS_RUN)/per_class
+PORT ?= 8000
+WEB := export/web
+
+.PHONY: help install demo web results test lint format clean
 
 help:
 	@echo "make demo    train, measure and export on the embedded data set, offline; report in $(RUN)"
+	@echo "make web     serve the page that learns in the browser, at http://127.0.0.1:$(PORT)/ (PORT=...)"
+	@echo "make results compare transductive methods on $(RESULTS_RUN) and write RESULTS.md; QUICK=1 for a part, in minutes"
 	@echo "make test    run the whole test suite"
 	@echo "make lint    check style; make format mends it"
 	@echo "make clean   remove what demo and tests made, and $(VENV)"
@@ -37,6 +46,31 @@ demo: install
 	$(BIN)/python -m export.verify $(TRAINED) --flagfile=$(FLAGS)/verify $(patsubst %,--exported=$(RUN)/exports/%,$(EXPORTS)) --output=$(RUN)/exports/verification.json --report=$(RUN)/report.md
 	$(BIN)/python -m export.benchmark_litert --flagfile=$(FLAGS)/benchmark_litert $(patsubst %,--tflite=$(RUN)/exports/%,$(filter %.tflite,$(EXPORTS))) --output=$(RUN)/exports/latency.json --report=$(RUN)/report.md
 	@echo; sed -n 3p $(RUN)/report.md; echo "Report: $(RUN)/report.md   Exported files: $(RUN)/exports"
+
+# Python serves .wasm as application/wasm, which browsers insist on.
+web: $(WEB)/node_modules/.package-lock.json $(RUN)/exports/float32.tflite
+	cp $(RUN)/exports/float32.tflite $(WEB)/model.tflite
+	@echo "The page: http://127.0.0.1:$(PORT)/   (Ctrl-C stops it)"
+	@$(PYTHON) -m http.server --bind 127.0.0.1 --directory $(WEB) $(PORT)
+
+$(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json
+	@command -v $(NPM) >/dev/null || { echo "make web needs npm (Node.js 20 or later): apt-get install npm, or https://nodejs.org" >&2; exit 1; }
+	$(NPM) ci --prefix $(WEB) --no-audit --no-fund
+	@touch $@
+
+$(RUN)/exports/float32.tflite:
+	$(MAKE) demo
+
+# With QUICK=1 into files of their own: a part of the settings on fewer episodes, with tuned constants if there are any.
+TUNED := $(RESULTS_RUN)/sweeps/tuned.json
+SWEEPS := $(RESULTS_RUN)/sweeps$(if $(QUICK),_quick)
+
+results: install $(if $(QUICK),,$(TUNED))
+	$(BIN)/python -m benchmarks.sweeps --features_dir=$(RESULTS_RUN)/features --models=$(MODELS) --output_dir=$(SWEEPS) $(addprefix --tuned=,$(if $(QUICK),$(wildcard $(TUNED)),$(TUNED))) $(if $(QUICK),--quick)
+	$(BIN)/python -m benchmarks.results --sweeps_dir=$(SWEEPS) $(if $(QUICK),--output=$(SWEEPS)/RESULTS.md --figures_dir=$(SWEEPS)/figures)
+
+$(TUNED):
+	$(BIN)/python -m benchmarks.tune_peers --features_dir=$(RESULTS_RUN)/features --output=$@
 
 test: install
 	$(BIN)/python -m pytest

@@ -1,0 +1,74 @@
+// Pictures as the model takes them: decode, lay on white, crop to the middle square, scale.
+
+import { fitSquare } from './resample.js';
+
+// Pillow's limit, so that the page and the Python runner take the same files.
+const MOST_PIXELS = 89_478_485;
+
+/**
+ * Decodes a picture file; EXIF orientation counts, colour profiles do not, transparent parts show white.
+ *
+ * @param {Blob} file in any format that the browser reads.
+ * @param {number} size side of the result in pixels.
+ * @return {Promise<Uint8Array>} [size, size, 3], RGB.
+ * @throws {Error} it cannot be read; the message names the file and says why.
+ */
+export async function readPicture(file, size) {
+  const name = file.name ?? 'The picture';
+  let bitmap;
+  try {
+    bitmap = await createImageBitmap(file, {
+      colorSpaceConversion: 'none',
+      premultiplyAlpha: 'none',
+      imageOrientation: 'from-image',
+    });
+  } catch {
+    throw new Error(`${name} cannot be read as a picture; it is broken, or in a format this browser does not know.`);
+  }
+  try {
+    if (bitmap.width * bitmap.height > MOST_PIXELS) {
+      throw new Error(`${name} has more than ${MOST_PIXELS.toLocaleString('en')} pixels; make it smaller.`);
+    }
+    return fitPicture(bitmap, bitmap.width, bitmap.height, size);
+  } finally {
+    bitmap.close();
+  }
+}
+
+/**
+ * Takes the pixels of anything that a canvas can draw.
+ *
+ * @param {CanvasImageSource} source a bitmap, canvas or video.
+ * @param {number} width of `source` in its own pixels.
+ * @param {number} height likewise.
+ * @param {number} size side of the result.
+ * @return {Uint8Array} [size, size, 3], RGB.
+ */
+export function fitPicture(source, width, height, size) {
+  const canvas = document.createElement('canvas');
+  const context = canvas.getContext('2d', { willReadFrequently: true });
+  const read = (left, top, across, down) => {
+    [canvas.width, canvas.height] = [across, down];
+    context.fillStyle = 'white';
+    context.fillRect(0, 0, across, down);
+    context.drawImage(source, left, top, across, down, 0, 0, across, down);
+    return context.getImageData(0, 0, across, down).data;
+  };
+  return fitSquare(read, width, height, size);
+}
+
+/** Shows pixels [size, size, 3] on a canvas of that many pixels. */
+export function showPixels(canvas, pixels, size) {
+  [canvas.width, canvas.height] = [size, size];
+  const rgba = new Uint8ClampedArray(size * size * 4).fill(255);
+  for (let i = 0; i < size * size; i++) rgba.set(pixels.subarray(i * 3, i * 3 + 3), i * 4);
+  canvas.getContext('2d').putImageData(new ImageData(rgba, size, size), 0, 0);
+}
+
+/** Whether the browser gives back the pixels that were drawn; some add noise against being recognised. */
+export function canvasIsFaithful() {
+  const pixels = Uint8Array.from({ length: 16 * 16 * 3 }, (_, i) => (i * 89) % 256);
+  const canvas = document.createElement('canvas');
+  showPixels(canvas, pixels, 16);
+  return fitPicture(canvas, 16, 16, 16).every((value, i) => value === pixels[i]);
+}

@@ -1,0 +1,552 @@
+"""The web page in real headless Chromium, with real clicks, strokes, keys and files: against the Python runner, and
+with whatever it is given."""
+
+import json
+import os
+import shutil
+import subprocess
+import zipfile
+
+import numpy as np
+import PIL
+import pytest
+from conftest import CHECKOUT
+from exported import load_run, write_run, write_tflite
+from PIL import Image
+from web_visitor import PAGE, Visitor, launcher, require_chromium, served
+
+from export.litert_runner import METADATA, LiteRTClassifier
+from sib_tf.datasets.pictures import fit_picture
+
+pytestmark = pytest.mark.slow
+WAY, MAX_SUPPORT, MAX_QUERY = 4, 7, 9
+CROSS = [[(0.2, 0.2), (0.8, 0.8)], [(0.8, 0.2), (0.2, 0.8)]]
+BAR = [[(0.5, 0.1), (0.5, 0.9)]]
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    return require_chromium()
+
+
+@pytest.fixture(scope="session")
+def launch(chromium):
+    with launcher(chromium) as launch:
+        yield launch
+
+
+@pytest.fixture(scope="session")
+def browser(launch):
+    return launch()
+
+
+@pytest.fixture(scope="session")
+def model(chromium, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("web_run")
+    return write_tflite(load_run(write_run(folder)), folder / "model.tflite", WAY, MAX_SUPPORT, MAX_QUERY)
+
+
+@pytest.fixture(scope="session")
+def joint_model(chromium, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("web_joint")
+    return write_tflite(load_run(write_run(folder, "joint")), folder / "joint.tflite", None, 10, 12)
+
+
+@pytest.fixture
+def visit(browser):
+    """Opens the page with a model beside it; checks at the end that its scripts had no errors and asked for nothing
+    but the page's own files."""
+    open_now = []
+
+    def open_page(model, browser=browser, **context):
+        server = served(model)
+        url = server.__enter__()
+        visitor = Visitor(browser.new_context(**context).new_page(), url)
+        open_now.append((visitor, server, url))
+        return visitor
+
+    yield open_page
+    for visitor, server, url in open_now:
+        visitor.page.context.close()
+        server.__exit__(None, None, None)
+        assert visitor.errors == []
+        assert [address for address in visitor.requests if not address.startswith((url, "data:", "blob:"))] == []
+
+
+@pytest.fixture
+def visitor(visit, model):
+    return visit(model).wait_for_model()
+
+
+def write_pictures(folder, count: int, shape=(32, 32), seed: int = 0) -> list:
+    """Writes PNG files of `shape` [height, width], smooth with noise."""
+    random = np.random.RandomState(seed)
+    files = []
+    for i in range(count):
+        colours = Image.fromarray(random.randint(0, 256, (4, 4, 3), np.uint8)).resize(
+            shape[::-1], Image.Resampling.BICUBIC
+        )
+        noisy = np.asarray(colours, np.int32) + random.randint(-20, 21, (*shape, 3))
+        files.append(folder / f"{seed}_{i}.png")
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(files[-1])
+    return files
+
+
+def runner_logits(model, support, labels, query) -> np.ndarray:
+    """`[K + 1, queries, way]` of the Python runner for picture files."""
+    classifier = LiteRTClassifier(model).fit(support, labels, query)
+    features = classifier.embed(query)
+    return np.stack([classifier.model.classify(features, weights)[0] for weights in classifier.weights_by_step_])
+
+
+def teach(visitor, folder, classes: int = 2, queries: int = 4) -> dict:
+    """Gives each of `classes` classes one file, and the pile `queries`; returns the answers."""
+    for number in range(classes):
+        if number >= 2:
+            visitor.add_class(f"class {number}")
+        visitor.give_files(visitor.card(number), write_pictures(folder, 1, seed=number))
+    visitor.give_files(visitor.pile(), write_pictures(folder, queries, seed=50))
+    return visitor.wait_for_pile(queries)
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (75, 130), (301, 97), (19, 27)])
+def test_logits_are_those_of_the_python_runner(visitor, model, tmp_path, shape):
+    support, query = write_pictures(tmp_path, 4, shape, 1), write_pictures(tmp_path, 6, shape, 2)
+    visitor.give_files(visitor.card(0), support[:1])
+    visitor.give_files(visitor.card(1), support[1:3])
+    visitor.add_class("third")
+    visitor.give_files(visitor.card(2), support[3:])
+    visitor.give_files(visitor.pile(), query)
+    result = visitor.wait_for_pile(6)
+    expected = runner_logits(model, support, [0, 1, 1, 2], query)
+    assert result["classes"] == ["Class A", "Class B", "third"]
+    assert np.abs(expected[0] - expected[-1]).max() > 0.01  # The steps do something.
+    np.testing.assert_allclose(result["logits"], expected, atol=1e-4)
+
+
+def test_a_gpu_gives_the_same_logits(launch, visit, model, tmp_path):
+    visitor = visit(model, launch(gpu=True)).wait_for_model()
+    if visitor.page.locator("#accelerator-field").is_hidden():
+        pytest.skip("this Chromium offers no software WebGPU")
+    on_cpu = teach(visitor, tmp_path)
+    visitor.page.select_option("#accelerator", "webgpu")
+    visitor.page.wait_for_selector("#model-status:has-text('WebGPU')")
+    np.testing.assert_allclose(visitor.wait_for_answers()["logits"], on_cpu["logits"], atol=1e-4)
+
+
+def test_other_formats_than_png(visitor, model, tmp_path):
+    # Decoders of JPEG may differ by a grey level; transparent parts show white; EXIF turns pictures.
+    [source] = write_pictures(tmp_path, 1, (60, 80), 3)
+    picture = Image.open(source)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "turned.jpg", quality=95, exif=exif)
+    picture.save(tmp_path / "lossless.webp", lossless=True)
+    picture.convert("L").save(tmp_path / "grey.bmp")
+    alpha = np.zeros((60, 80), np.uint8)
+    alpha[:, 30:] = 255
+    picture.putalpha(Image.fromarray(alpha))
+    picture.save(tmp_path / "transparent.png")
+    query = [tmp_path / name for name in ("turned.jpg", "lossless.webp", "grey.bmp", "transparent.png")]
+    support = write_pictures(tmp_path, 2, seed=4)
+    for number in range(2):
+        visitor.give_files(visitor.card(number), support[number : number + 1])
+    visitor.give_files(visitor.pile(), query)
+    result = visitor.wait_for_pile(4)
+    np.testing.assert_allclose(result["logits"], runner_logits(model, support, [0, 1], query), atol=0.02)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 900), (33, 31), (64, 64), (300, 50), (2200, 1500)])
+def test_pixels_are_exactly_those_of_pillow(visitor, shape):
+    picture = Image.fromarray(np.random.RandomState(0).randint(0, 256, (*shape, 3), np.uint8))
+    picture.save("noise.png", compress_level=1)
+    visitor.page.route("**/noise.png", lambda route: route.fulfill(path="noise.png"))
+    found = visitor.page.evaluate(
+        """async () => {
+          const {readPicture} = await import('./picture.js');
+          const file = await (await fetch('noise.png')).blob();
+          return [[...await readPicture(file, 32)], [...await readPicture(file, 84)]];
+        }"""
+    )
+    # Before 13, Pillow filtered tall pictures along the rows first, too.
+    tolerance = 0 if int(PIL.__version__.split(".")[0]) >= 13 or shape[0] <= shape[1] else 1
+    for size, pixels in zip((32, 84), found, strict=True):
+        expected = fit_picture(picture, size).astype(int)
+        assert np.abs(np.reshape(pixels, (size, size, 3)) - expected).max() <= tolerance
+
+
+def test_strokes_make_examples(visitor, tmp_path):
+    for number, strokes in enumerate((CROSS, BAR)):
+        visitor.card(number).locator("[data-way=draw]").click()
+        assert visitor.page.is_disabled("#draw-add")
+        visitor.draw(*strokes, BAR[0])
+        visitor.page.click("#draw-undo")
+        visitor.page.click("#draw-add")
+        assert visitor.text("draw-status") == "Added. Room for 4 more."
+        visitor.page.click("#draw-close")
+        assert visitor.card(number).locator(".thumb").count() == 1
+    visitor.page.click("#pile-ways [data-way=draw]")
+    for strokes in (CROSS, BAR, CROSS):
+        visitor.draw(*strokes)
+        visitor.page.click("#draw-add")
+    visitor.page.keyboard.press("Escape")
+    result = visitor.wait_for_pile(3)
+    # The same strokes are the same pictures: they get the class whose example is the same.
+    assert np.argmax(result["logits"][0], axis=1).tolist() == [0, 1, 0]
+    np.testing.assert_array_equal(result["logits"][0][0], result["logits"][0][2])
+
+
+def test_touch_draws(visit, model):
+    visitor = visit(model, has_touch=True, viewport={"width": 390, "height": 800}).wait_for_model()
+    visitor.card(0).locator("[data-way=draw]").tap()
+    visitor.page.tap("#draw-canvas")
+    visitor.page.tap("#draw-add")
+    assert visitor.card(0).locator(".thumb").count() == 1
+
+
+def test_the_slider_changes_the_answers(visitor, tmp_path):
+    result = teach(visitor, tmp_path, classes=4, queries=9)
+    names = np.array(result["classes"])
+    by_step = names[np.argmax(result["logits"], axis=2)]
+    assert (by_step[0] != by_step[-1]).any()  # The seeds are such that steps change answers.
+    assert visitor.answers() == by_step[-1].tolist()
+    marked = visitor.page.locator("#pile > li.changed")
+    assert marked.count() == (by_step[0] != by_step[-1]).sum()
+    assert "changed; before" in marked.first.inner_text()
+    visitor.page.focus("#step")
+    for step in (2, 1, 0):
+        visitor.page.keyboard.press("ArrowLeft")
+        assert visitor.answers() == by_step[step].tolist()
+    assert marked.count() == 0
+    assert visitor.page.get_attribute("#step", "aria-valuetext") == "k = 0: prototypes, before adaptation"
+    assert "nearest examples" in visitor.text("summary")
+    shown = visitor.page.locator("#pile .percent").all_inner_texts()
+    assert shown == [f"{round(max(row) * 100)} %" for row in result["probabilities"][0]]
+
+
+def test_classes_without_examples_are_left_out(visitor, tmp_path):
+    visitor.add_class("idle")
+    result = teach(visitor, tmp_path)
+    assert result["classes"] == ["Class A", "Class B"]
+    assert np.shape(result["logits"]) == (4, 4, 2)
+    np.testing.assert_allclose(np.sum(result["probabilities"], axis=-1), 1, atol=1e-5)
+    assert "left out: idle" in visitor.text("summary")
+
+
+def test_answers_follow_what_is_removed_and_renamed(visitor, model, tmp_path):
+    teach(visitor, tmp_path, classes=3)
+    visitor.card(0).locator(".name").fill("renamed")
+    assert visitor.wait_for_answers()["classes"][0] == "renamed"
+    visitor.page.locator("#pile > li").first.locator(".remove").click()
+    visitor.card(1).locator(".class-head .remove").click()
+    result = visitor.wait_for_answers()
+    support = [tmp_path / "0_0.png", tmp_path / "2_0.png"]
+    query = [tmp_path / f"50_{i}.png" for i in range(1, 4)]
+    np.testing.assert_allclose(result["logits"], runner_logits(model, support, [0, 1], query), atol=1e-4)
+    visitor.card(0).locator(".thumb .remove").click()
+    assert visitor.wait_for_answers() is None
+    assert visitor.text("summary") == "Give examples of 1 more class."
+    assert visitor.page.locator("#stepper").is_hidden()
+
+
+def test_limits_are_said(visitor, tmp_path):
+    assert visitor.text("summary") == "Give examples of 2 more classes."
+    visitor.give_files(visitor.card(0), write_pictures(tmp_path, 6, seed=1))
+    assert visitor.notice() == "Class A is full: a class takes at most 5 examples. Left out: 1_5.png."
+    visitor.give_files(visitor.card(1), write_pictures(tmp_path, 3, seed=2))
+    visitor.page.wait_for_selector("text=this model takes at most 7 of all classes together. Left out: 2_2.png.")
+    visitor.give_files(visitor.pile(), write_pictures(tmp_path, 11, seed=3))
+    visitor.page.wait_for_selector("text=at most 9 unlabelled pictures. Left out: 3_9.png, 3_10.png.")
+    assert visitor.wait_for_pile(9)["pictures"] == 9
+    visitor.page.click("#notice-close")
+    visitor.page.click("#pile-ways [data-way=draw]")
+    assert "The pile is full" in visitor.notice()
+    for _ in range(WAY - 2):
+        visitor.page.click("#add-class")
+    assert visitor.page.is_disabled("#add-class")
+    assert visitor.text("classes-hint") == "This model takes at most 4 classes."
+
+
+def test_a_joint_model_takes_exactly_its_way(visit, joint_model, tmp_path):
+    visitor = visit(joint_model).wait_for_model()
+    assert "exactly 5 classes" in visitor.text("model-status")
+    assert visitor.text("summary") == "Give examples of 5 more classes (this joint model takes exactly 5)."
+    result = teach(visitor, tmp_path, classes=5)
+    support = [tmp_path / f"{i}_0.png" for i in range(5)]
+    query = [tmp_path / f"50_{i}.png" for i in range(4)]
+    np.testing.assert_allclose(result["logits"], runner_logits(joint_model, support, range(5), query), atol=1e-4)
+
+
+def test_broken_pictures_are_named_and_the_others_taken(visitor, tmp_path):
+    [good] = write_pictures(tmp_path, 1)
+    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "cut.png").write_bytes(good.read_bytes()[:60])
+    (tmp_path / "empty.jpg").touch()
+    visitor.give_files(visitor.pile(), [tmp_path / "text.png", good, tmp_path / "cut.png", tmp_path / "empty.jpg"])
+    visitor.wait_for_pile(1)
+    lines = visitor.notice().splitlines()
+    assert [line.split()[0] for line in lines] == ["text.png", "cut.png", "empty.jpg"]
+    assert all("cannot be read as a picture" in line for line in lines)
+    assert visitor.pile_size() == 1
+
+
+def damaged(model, folder, kind: str):
+    """Writes a model file with one fault."""
+    data, path = bytearray(model.read_bytes()), folder / f"{kind}.tflite"
+    if kind == "cut":
+        data = data[: len(data) // 2]
+    elif kind == "page":
+        data = b"<!doctype html><title>Not found</title>" * 20
+    elif kind == "empty":
+        data = b""
+    elif kind == "weights":
+        data[len(data) // 3] ^= 0xFF
+    elif kind in ("format", "dynamic", "structure"):
+        with zipfile.ZipFile(model) as archive:
+            size = archive.infolist()[0].header_offset
+            text = json.loads(archive.read(METADATA))
+        text |= {"format": {"format": 99}, "dynamic": {"max_query": None}, "structure": {"model_sha256": None}}[kind]
+        data = bytes(data[:size]) if kind != "structure" else bytes(data[:8]) + b"\xff" * (size - 8)
+        path.write_bytes(data)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(METADATA, json.dumps(text))
+        return path
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("cut", "holds no sib_tf.json"),
+        ("page", "not a .tflite file"),
+        ("empty", "not a .tflite file"),
+        ("weights", "checksum differs"),
+        ("structure", "damaged"),
+        ("format", "format 99; this page reads 1"),
+        ("dynamic", "--shapes=static"),
+    ],
+)
+def test_a_model_that_cannot_be_used_is_named_and_another_taken(visit, model, tmp_path, kind, reason):
+    visitor = visit(damaged(model, tmp_path, kind))
+    assert visitor.notice().startswith("model.tflite cannot be used. ")
+    assert reason in visitor.notice()
+    assert visitor.text("model-status") == "No model is loaded."
+    visitor.page.set_input_files("#model-file", model)
+    visitor.wait_for_model()
+    assert visitor.page.locator("#notice").is_hidden()
+    assert teach(visitor, tmp_path)["pictures"] == 4
+
+
+def test_a_missing_model_is_named(visit, tmp_path):
+    visitor = visit(tmp_path / "missing.tflite")
+    assert "the server answers 404" in visitor.notice()
+    assert "make web" in visitor.notice()
+
+
+def test_another_model_adapts_to_the_same_pictures(visitor, model, tmp_path):
+    teach(visitor, tmp_path)
+    (tmp_path / "broken.tflite").write_bytes(b"nothing")
+    visitor.page.set_input_files("#model-file", tmp_path / "broken.tflite")
+    assert "goes on with the model that it had" in visitor.notice()
+    other = write_tflite(load_run(write_run(tmp_path / "run", num_steps=2)), tmp_path / "other.tflite", 4, 7, 9)
+    visitor.page.set_input_files("#model-file", other)
+    visitor.page.wait_for_selector("#model-status:has-text('K = 2')")
+    # Another number of steps: the page starts anew and says so.
+    assert "the page was cleared" in visitor.notice()
+    result = teach(visitor, tmp_path)
+    support, query = [tmp_path / "0_0.png", tmp_path / "1_0.png"], [tmp_path / f"50_{i}.png" for i in range(4)]
+    np.testing.assert_allclose(result["logits"], runner_logits(other, support, [0, 1], query), atol=1e-4)
+
+
+def test_a_change_while_it_learns_makes_another_round(visitor, model, tmp_path):
+    with visitor.page.expect_file_chooser() as chooser:
+        visitor.page.click("#choose-model")
+    visitor.page.evaluate("document.querySelector('#example').click()")
+    chooser.value.set_files(model)  # The model is replaced, the pictures stay.
+    visitor.page.locator("#pile > li").first.locator(".remove").click()
+    visitor.page.locator("#pile > li").first.locator(".remove").click()
+    visitor.page.wait_for_selector("#model-status:has-text('model.tflite: conv4')")
+    result = visitor.wait_for_answers()
+    assert result["pictures"] == len(visitor.answers()) == 6
+    assert np.isfinite(result["logits"]).all()
+    assert visitor.page.inner_text("#notice-list") == ""
+
+
+def drop(visitor, selector: str, *files) -> None:
+    """Drops files on an element, as the file manager does."""
+    given = [{"name": file.name, "data": list(file.read_bytes())} for file in files]
+    transfer = visitor.page.evaluate_handle(
+        """(files) => {
+          const transfer = new DataTransfer();
+          for (const {name, data} of files) transfer.items.add(new File([Uint8Array.from(data)], name));
+          return transfer;
+        }""",
+        given,
+    )
+    visitor.page.dispatch_event(selector, "drop", {"dataTransfer": transfer})
+
+
+def test_files_are_dropped(visitor, model, tmp_path):
+    drop(visitor, "#classes > li:nth-child(1)", *write_pictures(tmp_path, 2, seed=1))
+    visitor.page.wait_for_selector("#classes > li:nth-child(1) .thumb:nth-child(2)")
+    drop(visitor, "#pile-panel", *write_pictures(tmp_path, 3, seed=2))
+    visitor.wait_for_pile(3)
+    drop(visitor, "body", *write_pictures(tmp_path, 1))
+    assert visitor.notice() == "Drop pictures on a class or on the unlabelled ones."
+    drop(visitor, "body", model)
+    visitor.page.wait_for_selector("#model-status:has-text('model.tflite: conv4')")
+    assert visitor.card(0).locator(".thumb").count() == 2
+
+
+def test_keys_alone_are_enough(visitor):
+    def tab_to(selector: str) -> None:
+        for _ in range(60):
+            visitor.page.keyboard.press("Tab")
+            if visitor.page.evaluate("(selector) => document.activeElement.matches(selector)", selector):
+                return
+        pytest.fail(f"{selector} cannot be reached with Tab")
+
+    def draw(arrow: str) -> None:
+        press = visitor.page.keyboard.press
+        press("Enter")
+        press(" ")
+        for _ in range(6):
+            press(arrow)
+        assert visitor.text("draw-status").startswith("Pen down, ")
+        press("Enter")
+        press("Escape")
+
+    tab_to("#classes > li:nth-child(1) [data-way=draw]")
+    draw("ArrowRight")
+    # The window gives the focus back to the button that opened it.
+    assert visitor.page.evaluate("document.activeElement.ariaLabel") == "Draw an example of Class A"
+    tab_to("#classes > li:nth-child(2) [data-way=draw]")
+    draw("ArrowUp")
+    tab_to("#pile-ways [data-way=draw]")
+    draw("ArrowRight")
+    result = visitor.wait_for_pile(1)
+    assert np.argmax(result["logits"][0][0]) == 0
+    tab_to("#step")
+    visitor.page.keyboard.press("Home")
+    assert visitor.text("step-value") == "k = 0: prototypes, before adaptation"
+    tab_to("#pile .remove")
+    visitor.page.keyboard.press("Enter")
+    assert visitor.pile_size() == 0
+    # Where the focused picture was there is nothing left; the focus does not fall off the page.
+    assert visitor.page.evaluate("document.activeElement !== document.body")
+
+
+def test_everything_has_a_name_for_screen_readers(visitor, tmp_path):
+    teach(visitor, tmp_path)
+    nameless = visitor.page.evaluate(
+        """() => [...document.querySelectorAll('button, input, select, canvas, video, ul, ol')]
+          .filter((e) => !e.closest('dialog:not([open])') && e.checkVisibility())
+          .filter((e) => !e.matches('#classes, #notice-list'))
+          .filter((e) => !(e.ariaLabel || e.innerText?.trim() || e.labels?.length))
+          .map((e) => e.outerHTML)"""
+    )
+    assert nameless == []
+    names = visitor.page.evaluate("[...document.querySelectorAll('button')].map((b) => b.ariaLabel ?? b.innerText)")
+    visible = [name for name in names if name]
+    assert {"Draw an example of Class A", "Remove unlabelled picture 4", "+ Add a class"} <= set(visible)
+    assert visitor.page.get_attribute("#summary", "role") == "status"
+
+
+def test_the_camera_takes_a_picture(visitor):
+    visitor.page.click("#pile-ways [data-way=camera]")
+    visitor.page.click("#camera-take:not(:disabled)")
+    assert visitor.text("camera-status") == "Added. Room for 8 more."
+    visitor.page.click("#camera-close")
+    assert visitor.pile_size() == 1
+    # Its light goes out; closing is told to the page a moment later.
+    visitor.page.wait_for_timeout(200)
+    assert visitor.page.evaluate("document.querySelector('#camera-video').srcObject") is None
+    # The test picture is not black: a frame was there.
+    pixels = visitor.page.evaluate(
+        "[...document.querySelector('#pile canvas').getContext('2d').getImageData(0, 0, 32, 32).data]"
+    )
+    assert np.std(np.reshape(pixels, (-1, 4))[:, :3]) > 5
+
+
+def test_without_a_camera_the_page_says_why(visit, model, browser):
+    visitor = visit(model).wait_for_model()
+    visitor.page.add_init_script("delete Navigator.prototype.mediaDevices")
+    visitor.page.reload()
+    visitor.wait_for_model()
+    assert visitor.page.locator("[data-way=camera]").first.is_hidden()
+    assert visitor.text("camera-note") == "No camera: the browser allows it only on https or localhost."
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280, 1920])
+def test_nothing_overflows(visit, model, width):
+    visitor = visit(model, viewport={"width": width, "height": 800}).wait_for_model()
+    visitor.page.click("#example")
+    visitor.wait_for_answers()
+    visitor.card(0).locator(".name").fill("a name as long as people give to classes")
+    visitor.page.click("#classes [data-way=draw] >> nth=0")
+    inner = visitor.page.evaluate("document.documentElement.scrollWidth")
+    assert inner <= width
+    boxes = visitor.page.evaluate(
+        "[...document.querySelectorAll('main *, dialog[open] *')].map((e) => e.getBoundingClientRect().right)"
+    )
+    assert max(boxes) <= width
+
+
+def test_the_example_fills_the_page(visitor):
+    visitor.page.click("#example")
+    result = visitor.wait_for_answers()
+    assert len(result["classes"]) == WAY
+    assert result["pictures"] == 8  # Two of each class: the file takes nine.
+    assert "of 8 are right" in visitor.text("summary")
+    assert "Adapted in" in visitor.text("timing")
+    visitor.page.once("dialog", lambda dialog: dialog.dismiss())
+    visitor.page.click("#reset")
+    assert visitor.pile_size() == 8
+    visitor.page.once("dialog", lambda dialog: dialog.accept())
+    visitor.page.click("#reset")
+    assert visitor.pile_size() == 0
+
+
+def test_the_policy_lets_nothing_out(visitor):
+    refused = visitor.page.evaluate(
+        """async () => {
+          const tries = [
+            fetch('https://example.org/'),
+            new Promise((done, failed) => {
+              Object.assign(new Image(), {onload: done, onerror: failed, src: 'https://example.org/x.png'});
+            }),
+            import('https://example.org/x.js'),
+          ];
+          return (await Promise.allSettled(tries)).map(({status}) => status);
+        }"""
+    )
+    assert refused == ["rejected"] * 3
+    assert len(visitor.errors) >= 3  # Chromium says that the policy refused them.
+    visitor.errors.clear()
+    # Attempts are events, too.
+    visitor.requests.clear()
+
+
+def test_packages_are_pinned_and_from_the_public_registry():
+    lock = json.loads((PAGE / "package-lock.json").read_text())
+    package = json.loads((PAGE / "package.json").read_text())
+    assert all(version[0].isdigit() for version in package["dependencies"].values())
+    packages = [entry for name, entry in lock["packages"].items() if name]
+    assert all(entry["integrity"].startswith("sha512-") for entry in packages)
+    # Without an address npm asks the registry that it is set to, and checks what comes by the hash.
+    addresses = [entry["resolved"] for entry in packages if "resolved" in entry]
+    assert all(address.startswith("https://registry.npmjs.org/") for address in addresses)
+
+
+def test_make_web_names_npm_where_it_is_missing(tmp_path):
+    shutil.copy(PAGE / "package-lock.json", tmp_path)
+    overrides = ["NPM=npm-that-is-not-there", f"WEB={tmp_path}", f"RUN={tmp_path}"]
+    result = subprocess.run(
+        ["make", "-j1", "-C", str(CHECKOUT), "web", *overrides],
+        env={name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL")},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert result.returncode != 0
+    assert result.stderr.splitlines()[0].startswith("make web needs npm")
+    assert list(tmp_path.iterdir()) == [tmp_path / "package-lock.json"]

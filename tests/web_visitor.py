@@ -1,0 +1,177 @@
+"""The web page in a real browser: a server for it, headless Chromium, and what a visitor does."""
+
+import functools
+import http.server
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import CHECKOUT
+
+PAGE = CHECKOUT / "export" / "web"
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+]
+_NO_GPU = ["--disable-gpu"]
+# WebGPU computed on the CPU: slow, but the same operations.
+_SOFTWARE_GPU = [
+    "--enable-unsafe-webgpu",
+    "--use-webgpu-adapter=swiftshader",
+    "--use-vulkan=swiftshader",
+    "--enable-features=Vulkan",
+]
+
+
+def require_chromium() -> str:
+    """Returns the path of Chromium; skips, or fails under SIB_REQUIRE_CHROMIUM=1, where something is missing."""
+    chromium = os.environ.get("SIB_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    missing = []
+    if not chromium:
+        missing.append("Chromium (apt-get install chromium, or SIB_CHROMIUM=/path)")
+    if not (PAGE / "node_modules" / "@litertjs" / "core").is_dir():
+        missing.append("the page's packages (npm ci --prefix export/web)")
+    try:
+        import playwright.sync_api  # noqa: F401
+    except ImportError:
+        missing.append("playwright (pip install -e '.[web]')")
+    if missing:
+        explain = pytest.fail if os.environ.get("SIB_REQUIRE_CHROMIUM") == "1" else pytest.skip
+        explain(f"the web page's tests need {' and '.join(missing)}")
+    return chromium
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    """The page as any static server gives it, with a model that lies elsewhere."""
+
+    def __init__(self, *args, model: Path, **kwargs):
+        self._model = model
+        super().__init__(*args, directory=str(PAGE), **kwargs)
+
+    def translate_path(self, path: str) -> str:
+        return str(self._model) if path.split("?")[0] == "/model.tflite" else super().translate_path(path)
+
+    def log_message(self, *args) -> None:
+        pass
+
+
+@contextmanager
+def served(model: Path) -> Iterator[str]:
+    """Serves the page with `model` beside it; yields the address."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, model=model))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def launcher(chromium: str) -> Iterator[Callable]:
+    """Yields a function that starts a headless browser, with a camera that shows a test picture; closes them all."""
+    from playwright.sync_api import sync_playwright
+
+    browsers = []
+    with sync_playwright() as playwright:
+
+        def launch(gpu: bool = False):
+            arguments = _ARGUMENTS + (_SOFTWARE_GPU if gpu else _NO_GPU)
+            browsers.append(playwright.chromium.launch(executable_path=chromium, args=arguments))
+            return browsers[-1]
+
+        try:
+            yield launch
+        finally:
+            for browser in browsers:
+                browser.close()
+
+
+class Visitor:
+    """One visit to the page.
+
+    Attributes:
+        page: Playwright's.
+        requests: every address asked for.
+        errors: uncaught errors of the page's scripts, and resources that it was not allowed.
+    """
+
+    def __init__(self, page, url: str):
+        self.page, self.requests, self.errors = page, [], []
+        page.set_default_timeout(30_000)
+        page.on("request", lambda request: self.requests.append(request.url))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", self._note)
+        page.goto(url)
+
+    def _note(self, message) -> None:
+        if "Content Security Policy" in message.text:
+            self.errors.append(message.text)
+
+    def text(self, element_id: str) -> str:
+        return self.page.inner_text(f"#{element_id}")
+
+    def wait_for_model(self) -> "Visitor":
+        self.page.wait_for_selector("#main:not([inert])")
+        return self
+
+    def wait_for_answers(self) -> dict:
+        """Waits until the model is done; returns what `window.sib.result` says."""
+        self.page.wait_for_selector("#results[aria-busy=false]")
+        return self.page.evaluate("window.sib.result")
+
+    def card(self, number: int):
+        """The card of class `number`, from 0."""
+        return self.page.locator("#classes > li").nth(number)
+
+    def add_class(self, name: str) -> None:
+        self.page.click("#add-class")
+        self.page.keyboard.type(name)
+
+    def give_files(self, owner, files) -> None:
+        """Gives files to a card or to the pile by its Files button."""
+        with self.page.expect_file_chooser() as chooser:
+            owner.locator("[data-way=files]").click()
+        chooser.value.set_files([str(file) for file in files])
+
+    def pile(self):
+        return self.page.locator("#pile-panel")
+
+    def pile_size(self) -> int:
+        return self.page.locator("#pile > li").count()
+
+    def wait_for_pile(self, count: int) -> dict:
+        self.page.wait_for_selector(f"#pile > li:nth-child({count})")
+        return self.wait_for_answers()
+
+    def answers(self) -> list[str]:
+        """The class shown for every picture of the pile."""
+        return self.page.locator("#pile .label").all_inner_texts()
+
+    def notice(self) -> str:
+        self.page.wait_for_selector("#notice:not([hidden])")
+        return self.page.inner_text("#notice-list")
+
+    def draw(self, *strokes: list[tuple[float, float]]) -> None:
+        """Draws with the mouse in the open window; points in [0, 1]."""
+        box = self.page.locator("#draw-canvas").bounding_box()
+        mouse = self.page.mouse
+        for stroke in strokes:
+            points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in stroke]
+            mouse.move(*points[0])
+            mouse.down()
+            for point in points[1:]:
+                mouse.move(*point, steps=4)
+            mouse.up()
