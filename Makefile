@@ -37,6 +37,7 @@ demo: install
 	$(BIN)/python -m train.pretrain --flagfile=$(FLAGS)/pretrain --cache_dir=$(RUN)/data --output_dir=$(RUN)/backbone
 	$(BIN)/python -m train.extract_features --flagfile=$(FLAGS)/extract_features --cache_dir=$(RUN)/data --backbone_dir=$(RUN)/backbone --output_dir=$(RUN)/features
 	$(BIN)/python -m train.meta_train --flagfile=$(FLAGS)/meta_train --features_dir=$(RUN)/features --output_dir=$(RUN)/sib
+	$(BIN)/python -m train.calibrate --features_dir=$(RUN)/features --model_dir=$(RUN)/sib
 	$(BIN)/python -m train.evaluate --flagfile=$(FLAGS)/evaluate --features_dir=$(RUN)/features --backbone_dir=$(RUN)/backbone --model_dir=$(RUN)/sib --output=$(RUN)/metrics.json --report=$(RUN)
 	rm -rf $(RUN)/exports
 	$(BIN)/python -m export.saved_model $(TRAINED) --metrics=$(RUN)/metrics.json --output_dir=$(RUN)/exports/saved_model

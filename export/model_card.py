@@ -23,7 +23,7 @@ with Synthetic Gradients*, ICLR 2020).
 
 - Transductive: a picture's class depends on the unlabelled pictures that come with it. One alone gains little.
 - Every picture is given to one of the classes named: there is no "none of these".
-- Probabilities are not calibrated.
+- {calibration}
 - Measured on the data named above; pictures of another kind, or of another resolution, may do much worse.
 
 ## Signatures
@@ -53,6 +53,10 @@ _SIGNATURES = """| signature | input | output |
 [episodes, queries, way], `predicted_class`, `confidence` |"""
 
 
+_CALIBRATED = """Probabilities are calibrated on validation classes of the data named above, by a temperature for each
+  episode that `adapt` works out and carries to `classify` as the length of the weights, 1 / T."""
+
+
 def text(description: dict, metrics: list[dict]) -> str:
     """Returns the card as Markdown.
 
@@ -71,5 +75,6 @@ def text(description: dict, metrics: list[dict]) -> str:
         fingerprint=description["backbone"]["weights"][:16],
         way=f"exactly {way}" if way else "any number",
         accuracy=measured or "Not measured: export with `--metrics=metrics.json` of `train.evaluate`.",
+        calibration=_CALIBRATED if description["calibrated"] else "Probabilities are not calibrated.",
         signatures=_SIGNATURES.format(s=description["image_size"], d=description["feature_dim"]),
     )

@@ -69,10 +69,8 @@ class KerasModel:
     def __init__(self, run):
         import tensorflow as tf
 
-        from export.signatures import Signatures
-
         self.description = run.description()
-        signatures = Signatures(run.backbone, run.sib)
+        signatures = run.signatures()
         self._embed = tf.function(signatures.embed, reduce_retracing=True)
         self._adapt = tf.function(signatures.adapt, reduce_retracing=True)
         self._classify = tf.function(signatures.classify, reduce_retracing=True)

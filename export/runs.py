@@ -7,7 +7,9 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from sib_tf import atomic, backbones, checkpoints, meta_testing
+from export.signatures import Signatures
+from sib_tf import atomic, backbones, calibration, checkpoints, meta_testing
+from sib_tf.calibration import Calibration
 from sib_tf.config import BackboneConfig
 from sib_tf.errors import InputError
 from sib_tf.features import centre_crop, weights_fingerprint
@@ -26,6 +28,7 @@ class Run:
         sib: stage 2, the best on validation.
         record: `config.json` of the meta-training.
         dataset: name of the data set that it was trained on; None where the record does not say (imported models).
+        calibration: of the SIB model; None where there is none.
     """
 
     backbone: keras.Model
@@ -33,6 +36,11 @@ class Run:
     sib: SIB
     record: dict
     dataset: str | None
+    calibration: Calibration | None = None
+
+    def signatures(self) -> Signatures:
+        """Returns what an exported file of this run computes."""
+        return Signatures(self.backbone, self.sib, self.calibration)
 
     def description(self) -> dict:
         """JSON values that runners and model cards read: pictures, steps, limits, origin."""
@@ -54,6 +62,7 @@ class Run:
                 "weights": weights_fingerprint(self.backbone),
             },
             "trained_on": self.dataset,
+            "calibrated": self.calibration is not None,
             "labels": "none built in: classes are numbered by the episode that is adapted to",
         }
 
@@ -74,7 +83,8 @@ def load(model_dir: str | os.PathLike, backbone_dir: str | os.PathLike) -> Run:
             f"{backbone_dir}; name the folder of its own backbone."
         )
     trained_on = atomic.read_json(Path(backbone_dir) / checkpoints.CONFIG, "Configuration").get("dataset")
-    return Run(backbone, config, sib, record, trained_on.get("name") if isinstance(trained_on, dict) else None)
+    dataset = trained_on.get("name") if isinstance(trained_on, dict) else None
+    return Run(backbone, config, sib, record, dataset, calibration.load(model_dir, weights_fingerprint(sib)))
 
 
 def calibration_pictures(images: np.ndarray, count: int, size: int, seed: int = 0) -> np.ndarray:

@@ -11,7 +11,6 @@ import numpy as np
 from export import model_card, runs, verification
 from export.models import KerasModel, SavedModel
 from export.serving import ServingSignatures
-from export.signatures import Signatures
 from sib_tf import atomic
 from sib_tf.config import EpisodeSpec
 from sib_tf.datasets import MetaDataset, Split
@@ -77,7 +76,7 @@ def export(
     _check_metrics(metrics, run, description["backbone"]["weights"])
     reference = verification.Reference(KerasModel(run), data.test, spec, episodes)
     with atomic.new_folder(folder) as partial:
-        ServingSignatures(Signatures(run.backbone, run.sib)).archive().write_out(partial, verbose=False)
+        ServingSignatures(run.signatures()).archive().write_out(partial, verbose=False)
         atomic.write_json(partial / CONFIG, description)
         atomic.write_text(partial / CARD, model_card.text(description, metrics))
         # On one line: indented, its pixels would take eight times the space.

@@ -8,7 +8,6 @@ from pathlib import Path
 from export import conversion, runs, verification
 from export.litert_runner import METADATA, LiteRTModel
 from export.models import KerasModel
-from export.signatures import Signatures
 from sib_tf import atomic
 from sib_tf.config import EpisodeSpec
 from sib_tf.datasets import MetaDataset
@@ -42,7 +41,7 @@ def export(
     Raises:
         InputError: the file differs from the model; nothing is written.
     """
-    model = conversion.convert(Signatures(run.backbone, run.sib), **limits)
+    model = conversion.convert(run.signatures(), **limits)
     if precision == "float16":
         model = conversion.to_float16(model)
     elif precision == "int8":

@@ -21,6 +21,7 @@ SCHEDULES = ("paper", "cosine", "one_cycle")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 
 Range = tuple[int, int]
+ALPHA = "above 0 and finite, or a range low-high of such"
 
 
 def as_range(name: str, value: int | Sequence[int]) -> Range:
@@ -40,6 +41,12 @@ def range_text(pair: Range) -> str:
     """Returns a range as flags and reports write it: "5", or "5-20"."""
     low, high = pair
     return str(low) if low == high else f"{low}-{high}"
+
+
+def alpha_text(pair: tuple[float, float]) -> str:
+    """Returns a range of concentrations as flags and reports write it: "2", or "0.1-5"."""
+    low, high = pair
+    return f"{low:g}" if low == high else f"{low:g}-{high:g}"
 
 
 def require(name: str, value, holds: bool, expected: str) -> None:
@@ -104,23 +111,41 @@ class EpisodeSpec(Record):
         query_distribution: "balanced": exactly `query` of every class; "dirichlet": class proportions of the
             way * query unlabelled pictures are drawn from a symmetric Dirichlet distribution for every episode
             (Veilleux et al., NeurIPS 2021), so that a class may have none.
-        dirichlet_alpha: concentration of that distribution, > 0; small is imbalanced. 2.0 is Veilleux et al.'s.
+        dirichlet_alpha: concentration of that distribution, > 0; small is imbalanced. 2.0 is Veilleux et al.'s. A range
+            (low, high) is drawn from for every episode, uniformly in the logarithm.
         balanced_fraction: probability that an episode is balanced all the same, in [0, 1]; for "dirichlet" only.
+        total_query: unlabelled pictures in all, >= 1, instead of classes * query. What is left of an even division goes
+            to classes drawn at random, one picture each.
+        query_classes: classes of an episode that its unlabelled pictures come from, drawn at random, in [1, way]; the
+            others have support only. None: all of them. The number of pictures stays the same.
     """
 
     way: Range = (5, 5)
     shot: Range = (1, 1)
     query: Range = (15, 15)
     query_distribution: str = "balanced"
-    dirichlet_alpha: float = 2.0
+    dirichlet_alpha: float | tuple[float, float] = 2.0
     balanced_fraction: float = 0.0
+    total_query: int | None = None
+    query_classes: int | None = None
 
     def __post_init__(self):
         for name in ("way", "shot", "query"):
             object.__setattr__(self, name, as_range(name, getattr(self, name)))
         require_choice("query_distribution", self.query_distribution, QUERY_DISTRIBUTIONS)
-        require_positive("dirichlet_alpha", self.dirichlet_alpha)
+        low, high = self.alpha_range
+        require("dirichlet_alpha", alpha_text((low, high)), 0 < low <= high < math.inf, ALPHA)
         require("balanced_fraction", self.balanced_fraction, 0 <= self.balanced_fraction <= 1, "in [0, 1]")
+        total, classes, way = self.total_query, self.query_classes, self.way[0]
+        for name, value, most in (("total_query", total, math.inf), ("query_classes", classes, way)):
+            expected = "a whole number of at least 1" + (f" and at most the smallest way, {way}" if most == way else "")
+            require(name, value, value is None or (isinstance(value, int) and 1 <= value <= most), expected)
+
+    @property
+    def alpha_range(self) -> tuple[float, float]:
+        """(low, high) of `dirichlet_alpha`; the same number twice where it is one."""
+        alpha = self.dirichlet_alpha
+        return alpha if isinstance(alpha, tuple) else (alpha, alpha)
 
     @property
     def max_support(self) -> int:
@@ -130,7 +155,14 @@ class EpisodeSpec(Record):
     @property
     def max_query(self) -> int:
         """Rows of the padded query set."""
-        return self.way[1] * self.query[1]
+        return self.total_query or self.way[1] * self.query[1]
+
+    @property
+    def max_query_per_class(self) -> int:
+        """The most queries of one class where they are balanced."""
+        if self.total_query:
+            return -(-self.total_query // (self.query_classes or self.way[0]))
+        return self.query[1] if self.query_classes is None else -(-self.max_query // self.query_classes)
 
     def fixed_way(self) -> int:
         """Returns the way, if all episodes have the same.
@@ -145,11 +177,15 @@ class EpisodeSpec(Record):
     def describe(self) -> str:
         """Returns the specification in a few words, as reports print it."""
         way, shot, query = map(range_text, (self.way, self.shot, self.query))
-        text = f"{way}-way {shot}-shot, {query} queries a class"
+        text = f"{way}-way {shot}-shot, "
+        text += f"queries: {self.total_query}" if self.total_query else f"{query} queries a class"
         if self.query_distribution == "dirichlet":
-            text += f" on average, Dirichlet({self.dirichlet_alpha:g})"
+            text += "" if self.total_query else " on average"
+            text += f", Dirichlet({alpha_text(self.alpha_range)})"
             if self.balanced_fraction:
                 text += f", {100 * self.balanced_fraction:g} % balanced"
+        if self.query_classes:
+            text += f", all from {self.query_classes} of the classes"
         return text
 
 

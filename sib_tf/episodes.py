@@ -83,12 +83,13 @@ class EpisodeSampler:
         labels = np.asarray(labels)
         order = np.argsort(labels, kind="stable")
         _, starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)
-        needed = spec.shot[1] + spec.query[1]
+        shot, query = spec.shot[1], spec.max_query_per_class
+        needed = shot + query
         enough = sizes >= needed
         if enough.sum() < spec.way[1]:
             raise InputError(
-                f"way={spec.way[1]}, shot={spec.shot[1]}, query={spec.query[1]} need {spec.way[1]} classes of at least "
-                f"{spec.shot[1]} + {spec.query[1]} = {needed} pictures; there are {enough.sum()} such classes among "
+                f"way={spec.way[1]}, shot={shot}, query={query} need {spec.way[1]} classes of at least "
+                f"{shot} + {query} = {needed} pictures; there are {enough.sum()} such classes among "
                 f"{len(sizes)}, the largest of {sizes.max(initial=0)} pictures. Ask for less, or add pictures."
             )
         starts, self._sizes = starts[enough], sizes[enough]
@@ -124,10 +125,12 @@ class EpisodeSampler:
         slot = np.arange(spec.way[1])
         in_episode = slot < way[:, None]  # [episodes, way]
         classes = _draw(random, np.broadcast_to(len(self._sizes), (_BLOCK,)), len(self._sizes), spec.way[1])
-        room = np.where(in_episode, self._sizes[classes] - shot[:, None], 0)
-        counts = np.where(in_episode, query[:, None], 0)
+        counts, queried = np.where(in_episode, query[:, None], 0), in_episode
+        if spec.total_query or spec.query_classes:
+            counts, queried = self._even_counts(random, counts, in_episode)
         if spec.query_distribution == "dirichlet":
-            counts = self._dirichlet_counts(random, counts, in_episode, room)
+            room = np.where(queried, self._sizes[classes] - shot[:, None], 0)
+            counts = self._dirichlet_counts(random, counts, queried, room)
         depth = spec.shot[1] + counts.max()
         columns = _draw(random, self._sizes[classes], self._sizes.max(), depth)
         rows = self._members[classes[:, :, None], columns]  # [episodes, way, depth], distinct within a class
@@ -143,10 +146,22 @@ class EpisodeSampler:
         query = _compact(random.random_sample(rows.shape), is_query, spec.max_query, rows, labels)
         return EpisodeRows(*support, *query)
 
+    def _even_counts(self, random, balanced, in_episode):
+        """Spreads the queries over `query_classes` classes as evenly as they go: counts, and which classes they are."""
+        # Classes without a place in the episode come last.
+        rank = np.argsort(np.argsort(np.where(in_episode, random.random_sample(in_episode.shape), 2.0)))
+        total = self.spec.total_query or balanced.sum(axis=1, keepdims=True)
+        classes = self.spec.query_classes or in_episode.sum(axis=1, keepdims=True)
+        queried = rank < classes
+        return np.where(queried, total // classes + (rank < total % classes), 0), queried
+
     def _dirichlet_counts(self, random, balanced, in_episode, room):
         """Class counts with proportions from a Dirichlet distribution and the same totals as `balanced`."""
         # A Dirichlet vector is a vector of gamma variates over its sum. Tiny alphas underflow: kept above zero.
-        gamma = np.maximum(random.standard_gamma(self.spec.dirichlet_alpha, in_episode.shape), 1e-300) * in_episode
+        low, high = self.spec.alpha_range
+        # Nothing is drawn for a single alpha: episodes of a seed stay what they are.
+        alpha = low if low == high else low * (high / low) ** random.random_sample((len(balanced), 1))
+        gamma = np.maximum(random.standard_gamma(alpha, in_episode.shape), 1e-300) * in_episode
         share = gamma / gamma.sum(axis=1, keepdims=True) * balanced.sum(axis=1, keepdims=True)
         counts = np.minimum(np.floor(share).astype(int), room)
         # Largest remainder first, as long as the class has pictures left.

@@ -40,7 +40,7 @@ class Evaluator:
 
     def __init__(self, rows: EpisodeRows):
         self.rows = rows
-        self.way = int(max(rows.support_labels.max(), rows.query_labels.max())) + 1
+        self.way = _way(rows)
         self._compiled: dict[int, tuple[SIB, tf.types.experimental.PolymorphicFunction]] = {}
 
     def __call__(self, model: SIB, table) -> Evaluation:
@@ -49,15 +49,7 @@ class Evaluator:
         Raises:
             InputError: the model's D or way is not that of the table and the episodes.
         """
-        if model.config.feature_dim != table.shape[1]:
-            raise InputError(
-                f"The model was built for features of length {model.config.feature_dim}; these have "
-                f"{table.shape[1]}. Evaluate it on features of the backbone that it was meta-trained with."
-            )
-        if model.config.gradient_network == "joint" and self.way != model.config.way:
-            raise InputError(
-                f"way must be {model.config.way}, which this joint model was built for; the episodes have {self.way}."
-            )
+        check_fit(model, table.shape[1], self.rows)
         measure, table = self._measure(model), tf.convert_to_tensor(table)
         measure(table, self.rows.part(0, _BATCH))  # Compiles.
         start = time.perf_counter()
@@ -101,6 +93,46 @@ def _measure_batch(model: SIB, way: int, table, rows: EpisodeRows):
         tf.reduce_sum(loss * counts, axis=1),
         tf.reduce_sum(counts, axis=1),
     )
+
+
+def check_fit(model: SIB, feature_dim: int, rows: EpisodeRows) -> None:
+    """Raises an InputError if the model was built for another D than that of the features, or another way."""
+    way = _way(rows)
+    if model.config.feature_dim != feature_dim:
+        raise InputError(
+            f"The model was built for features of length {model.config.feature_dim}; these have {feature_dim}. "
+            "Evaluate it on features of the backbone that it was meta-trained with."
+        )
+    if model.config.gradient_network == "joint" and way != model.config.way:
+        raise InputError(
+            f"way must be {model.config.way}, which this joint model was built for; the episodes have {way}."
+        )
+
+
+def _way(rows: EpisodeRows) -> int:
+    return int(max(rows.support_labels.max(), rows.query_labels.max())) + 1
+
+
+def episode_logits(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
+    """Returns logits `[K + 1, episodes, queries, way]` of the queries under theta^0 .. theta^K.
+
+    Args:
+        model: takes the way of the episodes.
+        rows: the episodes.
+        table: `[pictures, D]` float32 features of their split.
+    """
+    way, table = _way(rows), tf.convert_to_tensor(table)
+
+    @tf.function(jit_compile=True, reduce_retracing=True)
+    def run(part: EpisodeRows):
+        episode = part.gather(table)
+        path, class_mask = model.adapt(
+            episode.support, episode.support_labels, episode.query, episode.support_mask, episode.query_mask, way
+        )
+        return tf.stack([model.classify(theta, episode.query, class_mask) for theta in path])
+
+    parts = [run(rows.part(first, first + _BATCH)).numpy() for first in range(0, len(rows.support), _BATCH)]
+    return np.concatenate(parts, axis=1)
 
 
 def prototypes(feature_dim: int, way: int) -> SIB:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sib_tf import atomic, checkpoints, evaluation, report
+from sib_tf import atomic, calibration, checkpoints, evaluation, report
 from sib_tf.config import EpisodeSpec
-from sib_tf.episodes import EpisodeSampler, fingerprint
+from sib_tf.episodes import EpisodeRows, EpisodeSampler, fingerprint
 from sib_tf.errors import InputError
-from sib_tf.features import FeatureCache
+from sib_tf.features import FeatureCache, weights_fingerprint
 from sib_tf.sib import SIB
 
 
@@ -47,6 +47,8 @@ class MetaTest:
         folder = Path(folder)
         figures = {"Accuracy after every step, and paired differences": "accuracy.png"}
         report.accuracy_figure(self.metrics, self.accuracy, self.baseline, folder / "accuracy.png")
+        report.reliability_figure(self.metrics["confidence"], folder / "reliability.png")
+        figures["Reliability: how often answers of a given confidence are right"] = "reliability.png"
         pretraining = report.read_history(Path(backbone_dir) / "history.csv") if backbone_dir else []
         meta_training = report.read_history(Path(model_dir) / "history.csv")
         if pretraining or meta_training:
@@ -82,13 +84,14 @@ def meta_test(
     other = None if compare_to is None else _load_comparison(Path(compare_to))
     cache = FeatureCache.open(features_dir)
     model, record = load_model(model_dir)
-    _check_backbone(record, cache, model_dir)
+    check_backbone(record, cache, model_dir)
     if model.config.gradient_network == "joint":
         spec.fixed_way()
     rows = EpisodeSampler(cache.labels(split), spec, seed).sample(episodes)
     evaluator, table = evaluation.Evaluator(rows), cache.table(split)
     found = evaluator(model, table)
     baseline = evaluator(evaluation.prototypes(cache.feature_dim, spec.way[1]), table)
+    fitted = calibration.load(model_dir, weights_fingerprint(model))
     metrics = {
         **evaluation.summary(found, baseline),
         "episodes": episodes,
@@ -96,6 +99,7 @@ def meta_test(
         "split": split,
         "episode_spec": spec.describe(),
         "episode_hash": fingerprint(rows),
+        "confidence": _confidence(model, rows, table, fitted),
         "model": dataclasses.asdict(model.config),
         "dataset": cache.manifest["dataset"],
         "backbone": cache.manifest["backbone"],
@@ -120,7 +124,8 @@ def load_model(model_dir: str | os.PathLike) -> tuple[SIB, dict]:
     return checkpoints.load_model(folder / checkpoints.BEST, SIB), record
 
 
-def _check_backbone(record: dict, cache: FeatureCache, model_dir: str | os.PathLike) -> None:
+def check_backbone(record: dict, cache: FeatureCache, model_dir: str | os.PathLike) -> None:
+    """Raises an InputError if the model of `record` (from `load_model`) was trained on another backbone's features."""
     features = record.get("features")
     trained_with = features.get("backbone") if isinstance(features, dict) else None
     if trained_with is not None and trained_with != cache.manifest["backbone"]:
@@ -128,6 +133,17 @@ def _check_backbone(record: dict, cache: FeatureCache, model_dir: str | os.PathL
             f"The model in {model_dir} was meta-trained on features of another backbone than those in {cache.folder}; "
             "extract features with that backbone."
         )
+
+
+def _confidence(model: SIB, rows: EpisodeRows, table, fitted: calibration.Calibration | None) -> dict:
+    """Quality of the probabilities under theta^K, as they are and, where there is a calibration, calibrated."""
+    logits = evaluation.episode_logits(model, rows, table)[-1]
+    result = {}
+    for name, use in (("uncalibrated", None), ("calibrated", fitted)):
+        if name == "uncalibrated" or use is not None:
+            probability = calibration.probabilities(logits, rows.query_mask, use, model.config.num_steps)
+            result[name] = calibration.quality(probability, rows.query_labels, rows.query_mask)
+    return result
 
 
 def _load_comparison(path: Path) -> tuple[dict, np.ndarray]:

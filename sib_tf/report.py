@@ -45,6 +45,25 @@ def accuracy_figure(metrics: dict, accuracy: np.ndarray, baseline: np.ndarray, p
     _save(figure, path)
 
 
+def reliability_figure(confidence: dict, path: str | os.PathLike) -> None:
+    """Draws accuracy against confidence; the area of a point is the share of the queries.
+
+    Args:
+        confidence: of `metrics.json`: `calibration.quality` by name.
+        path: where the PNG goes.
+    """
+    figure, axis = plt.subplots(figsize=(4.4, 3.8), layout="constrained")
+    axis.plot([0, 100], [0, 100], color="black", lw=0.8)
+    for (name, quality), color in zip(confidence.items(), (_BASELINE, _ADAPTED), strict=False):
+        mean, right, share = 100 * np.array(quality["bins"]).T
+        label = f"{name}: error {100 * quality['ece']:.1f} %"
+        axis.plot(mean, right, "-", color=color, lw=1)
+        axis.scatter(mean, right, s=8 + 6 * share, color=color, alpha=0.7, label=label)
+    axis.set(xlabel="confidence in %", ylabel="right answers in %", title="Reliability", xlim=(0, 101), ylim=(0, 101))
+    axis.legend(frameon=False, loc="upper left")
+    _save(figure, path)
+
+
 def training_figure(pretraining: list[dict], meta_training: list[dict], path: str | os.PathLike) -> None:
     """Draws the curves of both stages from their histories (rows of `history.csv`; either may be empty)."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
@@ -85,6 +104,7 @@ def write(folder: str | os.PathLike, metrics: dict, figures: dict[str, str]) -> 
         f"hash `{metrics['episode_hash'][:16]}`.",
         f"Model: {metrics['model']['gradient_network']}, K = {metrics['model']['num_steps']}, "
         f"eta = {metrics['model']['inner_learning_rate']:g}.",
+        _calibration_line(metrics["confidence"]),
         f"Time: {metrics['seconds']:.1f} s on {metrics['hardware']}.",
         "",
     ]
@@ -102,6 +122,11 @@ def _bin_edges(values: np.ndarray) -> np.ndarray:
     places = round((possible[-1] - possible[0]) / spacing) + 1
     width = -(-places // 40)
     return possible[0] + spacing * (width * np.arange(-(-places // width) + 1) - 0.5)
+
+
+def _calibration_line(confidence: dict) -> str:
+    errors = ", ".join(f"{100 * quality['ece']:.2f} % {name}" for name, quality in confidence.items())
+    return f"Expected calibration error: {errors}."
 
 
 def set_section(path: str | os.PathLike, title: str, text: str) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 from export import conversion, runs
 from export.litert_runner import METADATA
 from export.serving import ServingSignatures
-from export.signatures import Signatures
 from sib_tf import atomic, backbones, checkpoints
 from sib_tf.config import BackboneConfig, SIBConfig
 from sib_tf.features import weights_fingerprint
@@ -71,7 +70,7 @@ def pictures(count: int, seed: int = 0) -> np.ndarray:
 def write_tflite(run: runs.Run, path: Path, way=None, max_support=None, max_query=None) -> Path:
     """Writes a float32 .tflite file, with fixed sizes if they are given, without the comparison of `export.tflite`."""
     limits = {"way": way or run.description()["way"], "max_support": max_support, "max_query": max_query}
-    model = conversion.convert(Signatures(run.backbone, run.sib), **limits)
+    model = conversion.convert(run.signatures(), **limits)
     path.write_bytes(model)
     digest = hashlib.sha256(model).hexdigest()
     description = {**run.description(), **limits, "precision": "float32", "model_sha256": digest}
@@ -81,7 +80,7 @@ def write_tflite(run: runs.Run, path: Path, way=None, max_support=None, max_quer
 
 def write_saved_model(run: runs.Run, folder: Path) -> Path:
     """Writes a SavedModel and its description, without the comparison of `export.saved_model`."""
-    ServingSignatures(Signatures(run.backbone, run.sib)).archive().write_out(folder, verbose=False)
+    ServingSignatures(run.signatures()).archive().write_out(folder, verbose=False)
     description = {**run.description(), "max_support": None, "max_query": None, "precision": "float32"}
     atomic.write_json(folder / "config.json", description)
     return folder

@@ -17,9 +17,19 @@ from PIL import Image
 
 from export import benchmark_litert, saved_model, serving_client, tflite, verify
 from sib_tf.datasets import folder
-from train import cli, dataset_flags, evaluate, extract_features, import_checkpoint, meta_train, predict, pretrain
+from train import (
+    calibrate,
+    cli,
+    dataset_flags,
+    evaluate,
+    extract_features,
+    import_checkpoint,
+    meta_train,
+    predict,
+    pretrain,
+)
 
-STAGES = (pretrain, extract_features, meta_train, evaluate, import_checkpoint, predict)
+STAGES = (pretrain, extract_features, meta_train, calibrate, evaluate, import_checkpoint, predict)
 EXPORTS = (saved_model, tflite, verify, benchmark_litert, serving_client)
 MODULES = STAGES + EXPORTS
 NAMES = [module.__name__ for module in MODULES]
@@ -34,6 +44,7 @@ REQUIRED = {
         "output_dir": "out",
     },
     meta_train: {"features_dir": "features", "output_dir": "out", "steps": "2"},
+    calibrate: {"features_dir": "features", "model_dir": "sib", "episodes": "10"},
     evaluate: {"features_dir": "features", "model_dir": "sib", "output": "out.json", "episodes": "4"},
     import_checkpoint: {"dataset": "cifar_fs", "checkpoint": "file.pth", "output_dir": "out"},
     predict: {"model": "model.tflite", "support": "pictures", "query": "pictures", "output": "out.csv"},
@@ -179,7 +190,9 @@ def test_values_of_one_run_do_not_reach_the_next(capsys):
         (meta_train, {"momentum": "1"}, r"momentum must be in \[0, 1\); got 1\.0\."),
         (meta_train, {"optimizer": "lion"}, r"flag --optimizer=lion: value should be one of <sgd\|adam\|adamw>"),
         (meta_train, {"balanced_fraction": "2"}, r"balanced_fraction must be in \[0, 1\]; got 2\.0\."),
-        (meta_train, {"dirichlet_alpha": "0"}, r"dirichlet_alpha must be above 0 and finite; got 0\.0\."),
+        (meta_train, {"dirichlet_alpha": "0"}, r"dirichlet_alpha must be above 0 and finite, or .*; got 0\."),
+        (meta_train, {"dirichlet_alpha": "few"}, r"dirichlet_alpha must be above 0 .*; got 'few'\."),
+        (meta_train, {"dirichlet_alpha": "5-1"}, r"dirichlet_alpha must be above 0 .*; got 5-1\."),
         (evaluate, {"query_distribution": "zipf"}, "flag --query_distribution=zipf: value should be one of"),
         (evaluate, {"episodes": "1"}, "flag --episodes=1: 1 is not integer >= 2"),
         (evaluate, {"seed": "-1"}, r"flag --seed=-1: -1 is not a non-negative integer"),

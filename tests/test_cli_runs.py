@@ -10,7 +10,7 @@ from PIL import Image
 from test_readme import COMMANDS
 
 from export import benchmark_litert, saved_model, tflite, verify
-from train import cli, evaluate, extract_features, meta_train, pretrain
+from train import calibrate, cli, evaluate, extract_features, meta_train, pretrain
 
 CLASSES = {"train": 5, "val": 5, "test": 5}
 FIGURES = {"accuracy", "ci95", "baseline_accuracy", "difference", "difference_ci95"}
@@ -76,6 +76,8 @@ def test_from_pictures_to_exported_files(capsys, tmp_path):
     assert run(capsys, meta_train, **third) == out
     assert written("run/sib") == files
 
+    assert run(capsys, calibrate, episodes=20).startswith("Calibrated run/sib on 20 validation episodes")
+
     out = run(capsys, evaluate, episodes=20, report="run/report", backbone_dir="run/backbone")
     metrics = json.loads(Path("run/metrics.json").read_text())
     assert set(metrics) >= FIGURES | {"episodes", "seed", "episode_hash"}
@@ -90,7 +92,8 @@ def test_from_pictures_to_exported_files(capsys, tmp_path):
     assert metrics["difference_ci95"] == pytest.approx(1.96 * difference.std(ddof=1) / np.sqrt(20), abs=1e-9)
     page = Path("run/report/report.md").read_text()
     assert metrics["summary"] in page
-    for name in ("accuracy.png", "training.png"):
+    assert set(metrics["confidence"]) == {"uncalibrated", "calibrated"}
+    for name in ("accuracy.png", "reliability.png", "training.png"):
         assert f"({name})" in page
         Image.open(Path("run/report") / name).verify()
 
@@ -103,7 +106,9 @@ def test_from_pictures_to_exported_files(capsys, tmp_path):
     data = {**pictures, "data_dir": "pictures", "episodes": 5}
     out = run(capsys, saved_model, **data)
     assert out.endswith("run/saved/1: SavedModel, model card, example request.\n")
-    assert metrics["summary"] in Path("run/saved/1/MODEL_CARD.md").read_text()
+    card = Path("run/saved/1/MODEL_CARD.md").read_text()
+    assert metrics["summary"] in card
+    assert "Probabilities are calibrated on validation classes" in card
     out = run(capsys, tflite, **data)
     assert "| model.tflite | int8 |" in out
     assert out.endswith("int8, static shapes.\n")

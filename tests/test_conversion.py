@@ -23,7 +23,7 @@ FLOAT32, FLOAT16, INT8, INT32 = (getattr(schema.TensorType, name) for name in ("
 @pytest.fixture(scope="module")
 def signatures(tmp_path_factory):
     run = exported.load_run(exported.write_run(tmp_path_factory.mktemp("run")))
-    return Signatures(run.backbone, run.sib)
+    return run.signatures()
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +213,7 @@ def test_wide_resnet(precision):
 @pytest.mark.parametrize(("network", "steps"), [("joint", 3), ("per_class", 0)])
 def test_joint_models_and_zero_steps_convert(tmp_path, network, steps):
     run = exported.load_run(exported.write_run(tmp_path, network, steps))
-    signatures = Signatures(run.backbone, run.sib)
+    signatures = run.signatures()
     model = conversion.convert(signatures, WAY, SUPPORT, QUERIES)
     support, labels, query = episode(signatures)
     found = runner(model, "adapt")(

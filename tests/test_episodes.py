@@ -80,6 +80,21 @@ def test_dirichlet_shares_have_the_distribution_s_variance():
         np.testing.assert_allclose(shares.var(), 0.2 * 0.8 / (5 * alpha + 1), rtol=0.08)
 
 
+def test_a_range_of_alpha_is_drawn_from_uniformly_in_the_logarithm():
+    labels = np.repeat(np.arange(10), 400)
+    spec = EpisodeSpec(query_distribution="dirichlet", dirichlet_alpha=(0.5, 8.0), query=60)
+    rows = EpisodeSampler(labels, spec, seed=4).sample(4000)
+    shares = np.stack([(rows.query_labels == c).mean(axis=1) for c in range(5)], axis=1)
+    alphas = 0.5 * 16 ** np.linspace(0, 1, 10001)
+    np.testing.assert_allclose(shares.var(), (0.16 / (5 * alphas + 1)).mean(), rtol=0.05)
+    assert spec.describe().endswith("Dirichlet(0.5-8)")
+    one = EpisodeSpec(query_distribution="dirichlet", dirichlet_alpha=(2.0, 2.0))
+    same = EpisodeSpec(query_distribution="dirichlet")
+    assert fingerprint(EpisodeSampler(labels, one, 1).sample(70)) == fingerprint(
+        EpisodeSampler(labels, same, 1).sample(70)
+    )
+
+
 def test_dirichlet_gives_what_classes_lack_to_the_others():
     """Classes of 12 pictures, 11 of them free: totals hold although shares ask for more."""
     labels = np.repeat(np.arange(5), 12)

@@ -26,6 +26,10 @@ METRICS = {
     "episode_hash": "0123456789abcdef0123",
     "dataset": {"name": "tiny"},
     "model": {"gradient_network": "joint", "num_steps": 1, "inner_learning_rate": 1e-3},
+    "confidence": {
+        "uncalibrated": {"ece": 0.1234, "nll": 1.0, "bins": [[0.3, 0.2, 0.5], [0.9, 0.7, 0.5]]},
+        "calibrated": {"ece": 0.0123, "nll": 0.9, "bins": [[0.3, 0.3, 1.0]]},
+    },
     "hardware": "2 cores",
     "seconds": 1.25,
     "summary": "In short.",
@@ -105,3 +109,15 @@ def test_bins_of_the_histogram_all_hold_equally_many_possible_differences():
     counts = np.histogram(possible[(possible > edges[0]) & (possible < edges[-1])], edges)[0]
     assert counts.min() == counts.max()
     assert len(report._bin_edges(np.zeros(3))) == 2
+
+
+def test_the_reliability_figure_is_drawn_with_and_without_a_calibration(tmp_path):
+    both = METRICS["confidence"]
+    for confidence in (both, {"uncalibrated": both["uncalibrated"]}):
+        report.reliability_figure(confidence, tmp_path / "reliability.png")
+        assert is_figure(tmp_path / "reliability.png")
+
+
+def test_the_page_says_how_well_probabilities_are_calibrated(tmp_path):
+    page = report.write(tmp_path, METRICS, {}).read_text()
+    assert "Expected calibration error: 12.34 % uncalibrated, 1.23 % calibrated." in page

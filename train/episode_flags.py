@@ -1,8 +1,10 @@
 """The flags that say what an episode looks like, shared by meta-training and evaluation."""
 
+import re
+
 from absl import flags
 
-from sib_tf.config import QUERY_DISTRIBUTIONS, EpisodeSpec
+from sib_tf.config import ALPHA, QUERY_DISTRIBUTIONS, EpisodeSpec
 from train import cli
 
 
@@ -20,10 +22,10 @@ def define(values: flags.FlagValues) -> None:
         "How an episode's unlabelled pictures are spread over its classes.",
         flag_values=values,
     )
-    flags.DEFINE_float(
+    flags.DEFINE_string(
         "dirichlet_alpha",
-        2.0,
-        "Concentration of the Dirichlet distribution; small is imbalanced.",
+        "2",
+        "Concentration of the Dirichlet distribution, a number or a range such as 0.1-5; small is imbalanced.",
         flag_values=values,
     )
 
@@ -31,5 +33,20 @@ def define(values: flags.FlagValues) -> None:
 def spec(values: flags.FlagValues, **fields) -> EpisodeSpec:
     """Returns the specification that the flags give; `fields` go over them."""
     given = {name: cli.number_range(name, values[name].value) for name in ("way", "shot", "query")}
-    given |= {name: values[name].value for name in ("query_distribution", "dirichlet_alpha")}
+    given["query_distribution"] = values.query_distribution
+    given["dirichlet_alpha"] = alpha_range("dirichlet_alpha", values.dirichlet_alpha)
     return EpisodeSpec(**{**given, **fields})
+
+
+def alpha_range(name: str, text: str) -> float | tuple[float, float]:
+    """Parses "2" into 2.0 and "0.1-5" into (0.1, 5.0).
+
+    Raises:
+        InputError: neither; names the flag.
+    """
+    match = re.fullmatch(r"([0-9.]+(?:e-?[0-9]+)?)(?:-([0-9.]+(?:e-?[0-9]+)?))?", text.strip())
+    try:
+        low, high = (match[1], match[2]) if match else (text, None)
+        return float(low) if high is None else (float(low), float(high))
+    except ValueError as error:
+        raise cli.InputError(f"{name} must be {ALPHA}; got {text!r}.") from error

@@ -1,0 +1,133 @@
+"""Probabilities that mean what they say: a temperature for every episode, fitted on validation episodes.
+
+One temperature for all episodes does not carry over to new classes: where these are easier or harder than the
+validation classes, it leaves the probabilities too low or too high. How confident the model is of an episode's queries
+says how easy they are, without labels: the temperature is exp(offset + slope * (confidence - 0.7)), confidence being
+the mean over the queries of the largest probability. Guo et al. (ICML 2017) is the case slope = 0.
+"""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+from scipy import optimize, special
+
+from sib_tf.config import Record
+from sib_tf.errors import InputError
+
+FILE = "calibration.json"
+_CENTRE = 0.7
+_BINS = 15
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration(Record):
+    """Temperatures of a model after every step k.
+
+    Attributes:
+        offset, slope: K + 1 numbers each.
+        model: fingerprint of the weights that they were fitted for.
+    """
+
+    offset: tuple[float, ...]
+    slope: tuple[float, ...]
+    model: str
+
+    def temperature(self, logits, step: int, query_mask=None):
+        """Returns `[episodes]`, what an episode's logits are divided by.
+
+        Args:
+            logits: `[episodes, queries, way]` float32 under theta^step.
+            step: k.
+            query_mask: `[episodes, queries]`, or None: all count.
+        """
+        confidence = ops.max(ops.softmax(logits, axis=-1), axis=-1)
+        rows = ops.ones_like(confidence) if query_mask is None else ops.cast(query_mask, confidence.dtype)
+        count = ops.sum(rows, axis=1)
+        # Without queries there is nothing to tell how easy they are.
+        mean = ops.where(count > 0, ops.sum(confidence * rows, axis=1) / ops.maximum(count, 1.0), _CENTRE)
+        return ops.exp(self.offset[step] + self.slope[step] * (mean - _CENTRE))
+
+
+def load(model_dir: str | os.PathLike, weights: str) -> Calibration | None:
+    """Loads the calibration of a model's folder; None where there is none.
+
+    Args:
+        model_dir: a meta-training's folder.
+        weights: fingerprint of the model's weights.
+
+    Raises:
+        InputError: it is damaged, or of other weights.
+    """
+    path = Path(model_dir) / FILE
+    if not path.exists():
+        return None
+    calibration = Calibration.load(path)
+    if calibration.model != weights:
+        raise InputError(f"{path} was fitted for other weights; fit it again with train.calibrate, or remove it.")
+    return calibration
+
+
+def fit(logits: np.ndarray, labels: np.ndarray, mask: np.ndarray, weights: str) -> Calibration:
+    """Fits the temperatures by the mean negative log-likelihood of the queries.
+
+    Args:
+        logits: `[K + 1, episodes, queries, way]` of validation episodes.
+        labels: `[episodes, queries]` integers.
+        mask: `[episodes, queries]` bool.
+        weights: fingerprint of the model's weights.
+    """
+    found = [_fit_step(step, labels, mask) for step in logits.astype(np.float64)]
+    offset, slope = (tuple(map(float, column)) for column in zip(*found, strict=True))
+    return Calibration(offset, slope, weights)
+
+
+def probabilities(logits: np.ndarray, mask: np.ndarray, calibration: Calibration | None, step: int) -> np.ndarray:
+    """Probabilities `[episodes, queries, way]` of logits under theta^step, calibrated or, with None, as they are."""
+    if calibration is not None:
+        temperature = keras.ops.convert_to_numpy(calibration.temperature(logits, step, mask))
+        logits = logits / temperature[:, None, None]
+    return special.softmax(logits, axis=-1)
+
+
+def quality(probability: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> dict:
+    """How well probabilities mean what they say; JSON values.
+
+    Args:
+        probability: `[episodes, queries, way]`.
+        labels, mask: as in `fit`.
+
+    Returns:
+        ece: expected calibration error, in [0, 1]: the mean over 15 equal bins of confidence, weighted by their sizes,
+            of the distance between mean confidence and accuracy (Naeini et al., AAAI 2015).
+        nll: mean negative log-likelihood, nats.
+        bins: for each bin that is not empty [mean confidence, accuracy, share of the queries].
+    """
+    confidence, right = probability.max(-1)[mask], (probability.argmax(-1) == labels)[mask]
+    of_truth = np.take_along_axis(probability, labels[..., None], -1)[..., 0][mask]
+    index = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    bins = [
+        [float(confidence[index == i].mean()), float(right[index == i].mean()), float((index == i).mean())]
+        for i in range(_BINS)
+        if (index == i).any()
+    ]
+    return {
+        "ece": float(sum(abs(c - a) * share for c, a, share in bins)),
+        "nll": float(-np.log(np.maximum(of_truth, 1e-12)).mean()),
+        "bins": bins,
+    }
+
+
+def _fit_step(logits: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    confidence = special.softmax(logits, axis=-1).max(-1)
+    mean = (confidence * mask).sum(1) / mask.sum(1) - _CENTRE
+
+    def loss(parameters):
+        scaled = logits / np.exp(parameters[0] + parameters[1] * mean)[:, None, None]
+        log_p = special.log_softmax(scaled, axis=-1)
+        return -np.take_along_axis(log_p, labels[..., None], -1)[..., 0][mask].mean()
+
+    return optimize.minimize(loss, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-8}).x

@@ -1,0 +1,43 @@
+"""Makes a SIB model's probabilities mean what they say: fits temperatures on validation episodes.
+
+    python -m train.calibrate --features_dir=RUN/features --model_dir=RUN/sib --way=5 --shot=1
+
+Writes calibration.json into the model's folder, where evaluate and the exporters find it. Half of the episodes are
+balanced, half have Dirichlet query sets.
+"""
+
+import sys
+
+from absl import flags
+
+from sib_tf.config import EpisodeSpec
+from train import cli
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", flag_values=FLAGS)
+flags.DEFINE_string("model_dir", None, "Folder of a meta-training.", flag_values=FLAGS)
+flags.mark_flags_as_required(["features_dir", "model_dir"], flag_values=FLAGS)
+flags.DEFINE_string("way", "5", "Classes per episode: a number, or a range such as 5-20.", flag_values=FLAGS)
+flags.DEFINE_string("shot", "1", "Labelled pictures per class: a number or a range.", flag_values=FLAGS)
+flags.DEFINE_string("query", "15", "Unlabelled pictures per class: a number or a range.", flag_values=FLAGS)
+flags.DEFINE_integer("episodes", 1000, "Validation episodes.", 10, flag_values=FLAGS)
+flags.DEFINE_integer("seed", 0, "Seed of the episodes.", 0, flag_values=FLAGS)
+
+
+def main() -> None:
+    sizes = {name: cli.number_range(name, FLAGS[name].value) for name in ("way", "shot", "query")}
+    spec = EpisodeSpec(**sizes, query_distribution="dirichlet", balanced_fraction=0.5)
+    cli.load_tensorflow()
+    from sib_tf import calibrating
+
+    before, after = calibrating.calibrate(FLAGS.features_dir, FLAGS.model_dir, spec, FLAGS.episodes, FLAGS.seed)
+    ece, nll = ([quality[name] for quality in (before, after)] for name in ("ece", "nll"))
+    print(
+        f"Calibrated {FLAGS.model_dir} on {FLAGS.episodes} validation episodes ({spec.describe()}): expected "
+        f"calibration error {100 * ece[0]:.2f} -> {100 * ece[1]:.2f} %, negative log-likelihood {nll[0]:.3f} -> "
+        f"{nll[1]:.3f}."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, FLAGS, __doc__))
