@@ -73,6 +73,7 @@ class LiteRTModel:
         try:
             with quiet():
                 self._interpreter = Interpreter(str(path), num_threads=num_threads)
+                self._interpreter.allocate_tensors()
                 runners = {name: self._interpreter.get_signature_runner(name) for name in SIGNATURES}
         except (ValueError, RuntimeError) as error:
             raise InputError(f"{path} is damaged ({str(error)[:120]}); export it again.") from error

@@ -272,6 +272,7 @@ class SIBConfig(Record):
         gradient_network: "joint" (the paper's) or "per_class" (shared over classes).
         hidden_units: width of the two hidden layers; None: 8 * way for joint (released code), 32 for per_class.
         step_reduction: "sum" over the queries (released code) or "mean".
+        separate_steps: whether every step has a synthetic gradient network of its own, or all the same (released code).
     """
 
     feature_dim: int = 256
@@ -281,6 +282,7 @@ class SIBConfig(Record):
     gradient_network: str = "joint"
     hidden_units: int | None = None
     step_reduction: str = "sum"
+    separate_steps: bool = False
 
     def __post_init__(self):
         require("feature_dim", self.feature_dim, self.feature_dim >= 1, "at least 1")

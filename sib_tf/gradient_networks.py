@@ -8,6 +8,11 @@ from keras import ops
 
 from sib_tf.layers import EpisodeNormalization
 
+# Of the second output of the per-class network, so that at the start both outputs pull about as hard.
+_PULL = 0.2
+# Added to a class's share of the queries: a class without any moves little, and by a finite number.
+_LEAST_SHARE = 0.02
+
 
 def _torch_dense(units: int, inputs: int, name: str) -> keras.layers.Dense:
     """A Dense layer initialised as PyTorch's Linear: kernel and bias uniform in +-1/sqrt(inputs)."""
@@ -29,6 +34,7 @@ class JointGradientNetwork(keras.layers.Layer):
 
     Call arguments:
         logits: `[episodes, queries, way]` float32.
+        support_counts: ignored; for the other network.
         query_mask: `[episodes, queries]` bool or None.
         class_mask: must be None or all True: every episode has the same classes.
 
@@ -46,10 +52,10 @@ class JointGradientNetwork(keras.layers.Layer):
         self.norm2 = EpisodeNormalization(name="norm2")
         self.dense3 = _torch_dense(way, units, "dense3")
 
-    def build(self, logits_shape, query_mask_shape=None, class_mask_shape=None):
+    def build(self, logits_shape, support_counts_shape=None, query_mask_shape=None, class_mask_shape=None):
         _build_chain(self, self.way)
 
-    def call(self, logits, query_mask=None, class_mask=None):
+    def call(self, logits, support_counts=None, query_mask=None, class_mask=None):
         x = self.norm1(ops.relu(self.dense1(logits)), query_mask)
         x = self.norm2(ops.relu(self.dense2(x)), query_mask)
         return self.dense3(x)
@@ -63,14 +69,17 @@ class PerClassGradientNetwork(keras.layers.Layer):
     """One small network shared by all classes: equivariant to their order, for any way. Ours, not the paper's.
 
     For every query i and class c it reads p_ic, log p_ic, the entropy of p_i, the logit less its mean over classes, the
-    log of the class's mean probability over the queries, and p_ic over that mean. Its output is centred over the
-    classes, as a true cross-entropy gradient is.
+    log of the class's mean probability over the queries, p_ic over that mean, and the log of the number of the class's
+    labelled pictures. It has two outputs, a_ic and b_ic, and returns a_ic - mean_c a_ic + b_ic * p_ic / share_c, where
+    share_c is the mean of p_ic over the queries. The first is centred over the classes, as a true loss gradient
+    is; the second moves a class that few queries belong to as far as one that many do.
 
     Args:
         hidden_units: width of the two hidden layers; None: 32.
 
     Call arguments:
         logits: `[episodes, queries, way]` float32.
+        support_counts: `[episodes, way]` float32, labelled pictures of every class.
         query_mask: `[episodes, queries]` bool or None.
         class_mask: `[episodes, way]` bool or None; False for padded classes, whose gradients are 0.
 
@@ -78,7 +87,7 @@ class PerClassGradientNetwork(keras.layers.Layer):
         Synthetic gradients `[episodes, queries, way]` float32.
     """
 
-    _INPUTS = 6
+    _INPUTS = 7
 
     def __init__(self, hidden_units: int | None = None, **kwargs):
         super().__init__(**kwargs)
@@ -88,20 +97,23 @@ class PerClassGradientNetwork(keras.layers.Layer):
         self.norm1 = EpisodeNormalization(name="norm1")
         self.dense2 = _torch_dense(units, units, "dense2")
         self.norm2 = EpisodeNormalization(name="norm2")
-        self.dense3 = _torch_dense(1, units, "dense3")
+        self.dense3 = _torch_dense(2, units, "dense3")
 
-    def build(self, logits_shape, query_mask_shape=None, class_mask_shape=None):
+    def build(self, logits_shape, support_counts_shape=None, query_mask_shape=None, class_mask_shape=None):
         _build_chain(self, self._INPUTS)
 
-    def call(self, logits, query_mask=None, class_mask=None):
+    def call(self, logits, support_counts, query_mask=None, class_mask=None):
         rows = ops.ones_like(logits[..., :1]) if query_mask is None else ops.cast(query_mask, logits.dtype)[..., None]
         classes = ops.ones_like(logits[:, :1]) if class_mask is None else ops.cast(class_mask, logits.dtype)[:, None]
         mask = rows * classes  # [episodes, queries, way]
-        x = _class_inputs(logits, rows, classes)
+        x = _class_inputs(logits, support_counts, rows, classes)
+        p = x[..., 0] * rows
         x = self.norm1(ops.relu(self.dense1(x)), mask)
         x = self.norm2(ops.relu(self.dense2(x)), mask)
-        gradients = self.dense3(x)[..., 0]
-        return (gradients - _mean(gradients, classes)) * mask
+        x = self.dense3(x)
+        centred = (x[..., 0] - _mean(x[..., 0], classes)) * mask
+        share = ops.sum(p, axis=1, keepdims=True) / ops.maximum(ops.sum(rows, axis=1, keepdims=True), 1.0)
+        return centred + _PULL * x[..., 1] * p * classes / (share + _LEAST_SHARE)
 
     def get_config(self):
         return {**super().get_config(), "hidden_units": self.hidden_units}
@@ -114,20 +126,23 @@ def _build_chain(network, inputs: int) -> None:
         layer.build((None, None, units))
 
 
-def _class_inputs(logits, rows, classes):
-    """The six numbers per query and class: `[episodes, queries, way, 6]`."""
+def _class_inputs(logits, support_counts, rows, classes):
+    """The seven numbers per query and class: `[episodes, queries, way, 7]`."""
     log_p = ops.log_softmax(logits + (classes - 1.0) * 1e9, axis=-1)
     # Padded classes get finite numbers that count for nothing.
     log_p = ops.maximum(log_p, -50.0)
     p = ops.exp(log_p) * classes
-    entropy = -ops.sum(p * log_p, axis=-1, keepdims=True) * ops.ones_like(p)
+    everywhere = ops.ones_like(p)
+    entropy = -ops.sum(p * log_p, axis=-1, keepdims=True) * everywhere
     centred = logits - _mean(logits, classes)
-    marginal = ops.sum(p * rows, axis=1, keepdims=True) / ops.maximum(ops.sum(rows, axis=1, keepdims=True), 1.0)
+    queries = ops.sum(rows, axis=1, keepdims=True)
+    marginal = ops.sum(p * rows, axis=1, keepdims=True) / ops.maximum(queries, 1.0)
     marginal = ops.maximum(marginal, 1e-20)
-    log_marginal = ops.log(marginal) * ops.ones_like(p)
+    log_marginal = ops.log(marginal) * everywhere
     # Of unmasked rows the ratio is at most their number; of masked ones its square could be infinite, and NaN for all.
     ratio = p * rows / marginal
-    return ops.stack([p, log_p, entropy, centred, log_marginal, ratio], axis=-1)
+    log_shots = ops.log(ops.maximum(support_counts, 1.0))[:, None] * everywhere
+    return ops.stack([p, log_p, entropy, centred, log_marginal, ratio, log_shots], axis=-1)
 
 
 def _mean(values, classes):

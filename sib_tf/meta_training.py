@@ -24,6 +24,18 @@ from sib_tf.sib import SIB
 VALIDATION_SEED = 1
 
 
+class DivergenceError(InputError):
+    """A loss that is not finite: the settings are too wild.
+
+    Attributes:
+        step: the outer step of that loss, counted from 1.
+    """
+
+    def __init__(self, message: str, step: int):
+        super().__init__(message)
+        self.step = step
+
+
 def meta_train(
     cache: FeatureCache, model_config: SIBConfig, config: MetaTrainConfig, output_dir: str | os.PathLike
 ) -> float:
@@ -36,8 +48,8 @@ def meta_train(
         The best validation accuracy, in [0, 1].
 
     Raises:
-        InputError: the folder holds another run, the split is too small for the episodes, or a loss is not finite:
-            the message names the step, and the state before it is kept.
+        InputError: the folder holds another run, or the split is too small for the episodes.
+        DivergenceError: a loss is not finite; the message names the step, and the state before it is kept.
     """
     output_dir = Path(output_dir)
     train, validation = cache.table("train"), cache.table("validation")
@@ -159,8 +171,10 @@ class _Run:
             while (step := int(self.step.numpy())) < config.steps:
                 target = min(step - step % config.validate_every + config.validate_every, config.steps)
                 losses = self._advance(batches, step, target, progress)
-                accuracy = self._validate(target)
-                self._log({"step": target, "loss": losses.mean(), "validation_accuracy": accuracy})
+                accuracy, half = self._validate(target)
+                row = {"step": target, "loss": losses.mean(), "validation_accuracy": accuracy, "validation_ci95": half}
+                self._log(row)
+                self.state.save()  # Last: a run broken off before takes these steps again, and logs them again.
                 tf.summary.scalar("loss", losses.mean(), target)
                 tf.summary.scalar("validation_accuracy", accuracy, target)
                 progress.set_postfix(
@@ -184,25 +198,25 @@ class _Run:
             losses.append(self.trainer.steps(batches.take(count)).numpy())
             if not np.isfinite(losses[-1]).all():
                 wrong = step + int(np.argmin(np.isfinite(losses[-1]))) + 1
-                raise InputError(
+                raise DivergenceError(
                     f"The loss became {losses[-1][wrong - step - 1]} at step {wrong}; lower learning_rate or "
                     f"inner_learning_rate. The state of step {int(self.step.numpy())} and the best model are kept in "
-                    f"{self.output_dir}."
+                    f"{self.output_dir}.",
+                    wrong,
                 )
             step += count
             progress.update(count)
         return np.concatenate(losses)
 
-    def _validate(self, step: int) -> float:
+    def _validate(self, step: int) -> tuple[float, float]:
         model = self.trainer.model
-        accuracy, _ = mean_and_ci95(self.evaluator(model, self.validation).accuracy[-1])
+        accuracy, half = mean_and_ci95(self.evaluator(model, self.validation).accuracy[-1])
         if accuracy > self.best:
             checkpoints.save_model(model, self.output_dir / checkpoints.BEST)
             self.best_so_far.assign(accuracy)
         self.step.assign(step)
         checkpoints.save_model(model, self.output_dir / checkpoints.LAST)
-        self.state.save()
-        return accuracy
+        return accuracy, half
 
 
 class _Batches:

@@ -119,7 +119,7 @@ def head(state: State, num_steps: int, inner_learning_rate: float, channels: int
     model.initialization.feature_scale.assign(scale)
     for variable, name in ((model.logit_scale, "scale_cls"), (model.logit_bias, "bias")):
         variable.assign(_checked(_get(state, name), (1,), name)[0])
-    network = model.gradient_network
+    network = model.gradient_networks[0]
     for ours, theirs in (
         (network.dense1, "dni.layer1.0"),
         (network.norm1, "dni.layer1.2"),

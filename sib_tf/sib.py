@@ -64,12 +64,10 @@ class SIB(keras.Model):
         super().__init__(**kwargs)
         self.config = config if isinstance(config, SIBConfig) else SIBConfig.from_dict(config, "config")
         self.initialization = InitializationNetwork(name="initialization")
-        if self.config.gradient_network == "joint":
-            self.gradient_network = JointGradientNetwork(
-                self.config.way, self.config.hidden_units, name="gradient_network"
-            )
-        else:
-            self.gradient_network = PerClassGradientNetwork(self.config.hidden_units, name="gradient_network")
+        count = self.config.num_steps if self.config.separate_steps else 1
+        self.gradient_networks = [
+            self._network(f"gradient_network{i}" if i else "gradient_network") for i in range(count)
+        ]
 
     def build(self, input_shape=None):
         if self.built:
@@ -78,7 +76,8 @@ class SIB(keras.Model):
         self.logit_scale = self.add_weight(name="logit_scale", shape=(), initializer=keras.initializers.Constant(10.0))
         self.logit_bias = self.add_weight(name="logit_bias", shape=(), initializer="zeros")
         self.initialization.build((None, None, dim))
-        self.gradient_network.build((None, None, way))
+        for network in self.gradient_networks:
+            network.build((None, None, way))
         self.built = True
 
     def call(self, support, support_labels, query, support_mask=None, query_mask=None, way=None):
@@ -97,23 +96,27 @@ class SIB(keras.Model):
         query_units = unit(query)
         theta = self.initialization(support, membership)
         path = [theta]
-        for _ in range(self.config.num_steps):
-            theta = self.step(theta, query_units, query_mask, class_mask)
+        counts = ops.sum(membership, axis=1)
+        for k in range(self.config.num_steps):
+            theta = self.step(theta, query_units, counts, query_mask, class_mask, k)
             path.append(theta)
         return path, class_mask
 
-    def step(self, theta, query_units, query_mask=None, class_mask=None):
+    def step(self, theta, query_units, support_counts, query_mask=None, class_mask=None, k=0):
         """One synthetic-gradient step: theta^k -> theta^(k+1), a pure function.
 
         Args:
             theta: `[episodes, way, D]` float32.
             query_units: `[episodes, queries, D]` float32, unit length.
+            support_counts: `[episodes, way]` float32, labelled pictures of every class.
             query_mask, class_mask: as elsewhere.
+            k: number of the step; makes a difference with `separate_steps` only.
 
         Returns:
             `[episodes, way, D]` float32.
         """
-        gradients = self.gradient_network(self._logits(theta, query_units), query_mask, class_mask)
+        network = self.gradient_networks[k if self.config.separate_steps else 0]
+        gradients = network(self._logits(theta, query_units), support_counts, query_mask, class_mask)
         if query_mask is not None:
             gradients = gradients * ops.cast(query_mask, gradients.dtype)[..., None]
         rate = self.config.inner_learning_rate
@@ -130,6 +133,11 @@ class SIB(keras.Model):
 
     def get_config(self):
         return {**super().get_config(), "config": dataclasses.asdict(self.config)}
+
+    def _network(self, name: str):
+        if self.config.gradient_network == "joint":
+            return JointGradientNetwork(self.config.way, self.config.hidden_units, name=name)
+        return PerClassGradientNetwork(self.config.hidden_units, name=name)
 
     def _logits(self, theta, query_units):
         """scale * (<query, theta> / (|query| |theta|) + bias); the bias cancels in the softmax but xi sees it."""

@@ -37,7 +37,7 @@ def write_run(folder: Path, gradient_network: str = "per_class", num_steps: int 
         feature_dim=backbones.feature_dim(BACKBONE),
         way=5 if gradient_network == "joint" else None,
         num_steps=num_steps,
-        inner_learning_rate=1e-2,
+        inner_learning_rate=4e-3,
         gradient_network=gradient_network,
     )
     sib = SIB(config)

@@ -38,44 +38,56 @@ def test_per_class_inputs_by_hand():
     ones = np.ones((1, 2, 1), "f"), np.ones((1, 1, 2), "f")
     entropy = -(0.8 * np.log(0.8) + 0.2 * np.log(0.2))
     half = np.log(4) / 2
+    shots = np.log([1, 5])
     expected = [
         [
-            [0.8, np.log(0.8), entropy, half, np.log(0.65), 0.8 / 0.65],
-            [0.2, np.log(0.2), entropy, -half, np.log(0.35), 0.2 / 0.35],
+            [0.8, np.log(0.8), entropy, half, np.log(0.65), 0.8 / 0.65, shots[0]],
+            [0.2, np.log(0.2), entropy, -half, np.log(0.35), 0.2 / 0.35, shots[1]],
         ],
         [
-            [0.5, np.log(0.5), np.log(2), 0, np.log(0.65), 0.5 / 0.65],
-            [0.5, np.log(0.5), np.log(2), 0, np.log(0.35), 0.5 / 0.35],
+            [0.5, np.log(0.5), np.log(2), 0, np.log(0.65), 0.5 / 0.65, shots[0]],
+            [0.5, np.log(0.5), np.log(2), 0, np.log(0.35), 0.5 / 0.35, shots[1]],
         ],
     ]
-    np.testing.assert_allclose(_class_inputs(logits, *ones)[0], expected, atol=1e-5)
+    np.testing.assert_allclose(_class_inputs(logits, np.float32([[1, 5]]), *ones)[0], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("way", [1, 2, 7])
-def test_per_class_gradients_sum_to_zero_over_the_classes(way):
-    logits = np.random.RandomState(1).normal(size=(3, 9, way)).astype("f")
-    gradients = np.asarray(PerClassGradientNetwork()(logits))
-    assert gradients.shape == logits.shape
-    np.testing.assert_allclose(gradients.sum(axis=-1), 0, atol=1e-5)
+def test_the_two_outputs_of_per_class_by_hand():
+    """The last layer gives (a, b) = (5, 1) everywhere: a is centred away, and 0.2 * p / share is left.
+
+    p = (0.8, 0.2), (0.5, 0.5) of two queries: shares 0.65 + 0.02 and 0.35 + 0.02.
+    """
+    network, counts = PerClassGradientNetwork(), np.ones((1, 2), "f")
+    logits = np.float32([[[np.log(4), 0], [0, 0]]])
+    network(logits, counts)
+    network.dense3.kernel.assign(np.zeros(network.dense3.kernel.shape))
+    network.dense3.bias.assign([5, 1])
+    expected = 0.2 * np.array([[[0.8, 0.2], [0.5, 0.5]]]) / [0.67, 0.37]
+    np.testing.assert_allclose(network(logits, counts), expected, atol=1e-6)
+    masked = network(np.concatenate([logits, logits + 7], 1), counts, np.arange(4)[None] < 2)
+    np.testing.assert_allclose(masked[:, :2], expected, atol=1e-6)
+    assert not np.asarray(masked[:, 2:]).any()
 
 
 def test_per_class_follows_the_order_of_classes():
     network = PerClassGradientNetwork()
     logits = np.random.RandomState(2).normal(size=(2, 9, 5)).astype("f")
-    order = [4, 2, 0, 1, 3]
-    np.testing.assert_allclose(network(logits[..., order]), np.asarray(network(logits))[..., order], atol=1e-5)
+    counts, order = np.float32([[1, 2, 3, 4, 5], [1, 1, 1, 2, 2]]), [4, 2, 0, 1, 3]
+    expected = np.asarray(network(logits, counts))[..., order]
+    np.testing.assert_allclose(network(logits[..., order], counts[:, order]), expected, atol=1e-5)
 
 
 def test_extreme_logits_stay_finite():
     logits = np.float32([[[1e4, -1e4, 0], [0, 0, 0]]])
     for network in (PerClassGradientNetwork(), JointGradientNetwork(3)):
-        assert np.isfinite(network(logits)).all()
+        assert np.isfinite(network(logits, np.ones((1, 3), "f"))).all()
 
 
 @pytest.mark.parametrize("network", [JointGradientNetwork(4, 6), PerClassGradientNetwork(9)])
 def test_configuration_survives_a_round_trip(network):
     again = type(network).from_config(network.get_config())
     logits = np.random.RandomState(3).normal(size=(1, 5, 4)).astype("f")
-    network(logits), again(logits)
+    counts = np.ones((1, 4), "f")
+    network(logits, counts), again(logits, counts)
     again.set_weights(network.get_weights())
-    np.testing.assert_array_equal(again(logits), network(logits))
+    np.testing.assert_array_equal(again(logits, counts), network(logits, counts))

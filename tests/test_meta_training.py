@@ -111,7 +111,7 @@ def test_folder_holds_what_is_needed_to_do_it_again(tmp_path):
     assert SIBConfig.from_dict(record["model"]) == model_config()
     assert len(record["validation_episode_hash"]) == 64
     history = (tmp_path / "run/history.csv").read_text().splitlines()
-    assert history[0] == "step,loss,validation_accuracy"
+    assert history[0] == "step,loss,validation_accuracy,validation_ci95"
     assert [row.split(",")[0] for row in history[1:]] == ["20", "40"]
 
 
@@ -164,8 +164,10 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_state(tmp_p
         return real(self, rows)
 
     monkeypatch.setattr(meta_training.Trainer, "steps", poisoned)
-    with pytest.raises(InputError, match=r"The loss became nan at step 31; .* state of step 20 and the best model"):
+    message = r"The loss became nan at step 31; .* state of step 20 and the best model"
+    with pytest.raises(meta_training.DivergenceError, match=message) as caught:
         meta_training.meta_train(MemoryCache(), model_config(), train_config(), tmp_path / "run")
+    assert caught.value.step == 31
     assert all(np.isfinite(w).all() for w in weights_of(tmp_path / "run"))
 
 

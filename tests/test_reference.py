@@ -37,7 +37,7 @@ class Recording:
             )
         )
         self.model.build()
-        network = self.model.gradient_network
+        network = self.model.gradient_networks[0]
         self.variables = {
             "feature_scale": self.model.initialization.feature_scale,
             "logit_scale": self.model.logit_scale,
