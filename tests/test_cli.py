@@ -27,9 +27,10 @@ from train import (
     meta_train,
     predict,
     pretrain,
+    tune,
 )
 
-STAGES = (pretrain, extract_features, meta_train, calibrate, evaluate, import_checkpoint, predict)
+STAGES = (pretrain, extract_features, meta_train, calibrate, evaluate, import_checkpoint, predict, tune)
 EXPORTS = (saved_model, tflite, verify, benchmark_litert, serving_client)
 MODULES = STAGES + EXPORTS
 NAMES = [module.__name__ for module in MODULES]
@@ -45,6 +46,7 @@ REQUIRED = {
     },
     meta_train: {"features_dir": "features", "output_dir": "out", "steps": "2"},
     calibrate: {"features_dir": "features", "model_dir": "sib", "episodes": "10"},
+    tune: {"features_dir": "features", "output_dir": "out"},
     evaluate: {"features_dir": "features", "model_dir": "sib", "output": "out.json", "episodes": "4"},
     import_checkpoint: {"dataset": "cifar_fs", "checkpoint": "file.pth", "output_dir": "out"},
     predict: {"model": "model.tflite", "support": "pictures", "query": "pictures", "output": "out.csv"},

@@ -20,7 +20,16 @@ def test_command_parses(module, arguments):
 
 
 def test_all_stages_are_there():
-    train = ("pretrain", "extract_features", "meta_train", "calibrate", "evaluate", "import_checkpoint", "predict")
+    train = (
+        "pretrain",
+        "extract_features",
+        "meta_train",
+        "calibrate",
+        "evaluate",
+        "import_checkpoint",
+        "predict",
+        "tune",
+    )
     export = ("saved_model", "tflite", "verify", "benchmark_litert", "serving_client")
     wanted = {f"train.{name}" for name in train} | {f"export.{name}" for name in export}
     assert {module for module, _ in COMMANDS} == wanted

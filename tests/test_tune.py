@@ -1,0 +1,625 @@
+"""The search for settings: its ranges, what it writes, that it goes on, and that failures are told from wild values."""
+
+import csv
+import importlib.util
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import CHECKOUT
+from PIL import Image
+
+from sib_tf import parallel_search, search_space
+from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
+from sib_tf.errors import InputError
+from sib_tf.search_space import Search
+from train import cli, meta_train, meta_train_flags, tune
+
+needs_keras_tuner = pytest.mark.skipif(
+    importlib.util.find_spec("keras_tuner") is None, reason="needs the extra: pip install 'sib_tf[tune]'"
+)
+needs_scikit_learn = pytest.mark.skipif(
+    importlib.util.find_spec("sklearn") is None, reason="needs the extra: pip install 'sib_tf[tune]'"
+)
+SMALL = {
+    "features_dir": "features",
+    "output_dir": "tune",
+    "way": 3,
+    "query": 4,
+    "num_steps": 1,
+    "gradient_network": "per_class",
+    "search": "inner_learning_rate,hidden_units,learning_rate",
+    "trials": 5,
+    "trial_steps": 4,
+    "validate_every": 2,
+    "steps_per_call": 2,
+    "validation_episodes": 20,
+}
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    """No variables of keras-tuner, whatever the shell has."""
+    for name in parallel_search.VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def features(tiny_features, tmp_path):
+    (tmp_path / "features").symlink_to(tiny_features)
+
+
+@pytest.fixture
+def trainer(monkeypatch):
+    """Stands in for meta-training: accuracies are a smooth function of the values. Returns the list of its calls."""
+    from sib_tf import meta_training
+
+    calls = []
+
+    def train(cache, model, config, folder):
+        calls.append((Path(folder), model, config))
+        distance = np.log10(model.inner_learning_rate / 1e-2) ** 2 + np.log10(config.learning_rate / 1e-3) ** 2
+        accuracy = 0.7 - 0.05 * float(distance) - 0.001 * float(config.optimizer == "adam")
+        rows = [f"{step},1.0,{accuracy - lost},0.01" for step, lost in ((2, 0.01), (4, 0.0))]
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        history = "\n".join(["step,loss,validation_accuracy,validation_ci95", *rows]) + "\n"
+        (Path(folder) / "history.csv").write_text(history)
+        return accuracy
+
+    monkeypatch.setattr(meta_training, "meta_train", train)
+    return calls
+
+
+def failing(monkeypatch, number: int, error: BaseException):
+    """Makes the meta-training of trial `number` end in `error`."""
+    from sib_tf import meta_training
+
+    real = meta_training.meta_train
+
+    def train(cache, model, config, folder):
+        if int(Path(folder).name.rpartition("_")[2]) == number:
+            raise error
+        return real(cache, model, config, folder)
+
+    monkeypatch.setattr(meta_training, "meta_train", train)
+
+
+def arguments(**changes) -> list[str]:
+    flags = {**SMALL, **changes}
+    return [f"--{name}={value}" for name, value in flags.items() if value is not None]
+
+
+def run(*more: str, **changes) -> int:
+    return cli.run(tune.main, tune.FLAGS, tune.__doc__, ["tune", *arguments(**changes), *more])
+
+
+def last_line(capsys) -> str:
+    """The line on standard error behind the progress bar, which must be the only one."""
+    text = capsys.readouterr().err.rsplit("\r", 1)[-1]
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("tune:")]
+    assert len(lines) == 1, text
+    return lines[0]
+
+
+def table(folder: str = "tune") -> list[dict]:
+    with (Path(folder) / "trials.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def without_time(rows: list[dict]) -> list[dict]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def settings_of(flagfile: str, *more: str) -> tuple[SIBConfig, MetaTrainConfig]:
+    meta_train.FLAGS.unparse_flags()
+    meta_train.FLAGS(["meta_train", f"--flagfile={flagfile}", "--features_dir=x", "--output_dir=y", *more])
+    return meta_train_flags.settings(meta_train.FLAGS)
+
+
+# Ranges and flags: nothing here needs keras-tuner or TensorFlow.
+
+
+def test_usual_ranges_are_allowed_values():
+    training = MetaTrainConfig(episodes=EpisodeSpec(query_distribution="dirichlet"))
+    space = search_space.space(search_space.FIELDS)
+    assert [field.name for field in Search(SIBConfig(), training, space).space] == list(search_space.FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("text", "choices", "low", "high"),
+    [
+        ("inner_learning_rate=1e-3:0.5", (), 1e-3, 0.5),
+        ("inner_learning_rate=0.1,0.2", (0.1, 0.2), 1e-4, 1e-1),
+        ("num_steps=0:3", (), 0, 3),
+        ("num_steps=1, 3, 7", (1, 3, 7), 1, 5),
+        ("hidden_units=8:512", (), 8, 512),
+        ("optimizer=adam,sgd", ("adam", "sgd"), 0, 0),
+    ],
+)
+def test_ranges_are_parsed(text, choices, low, high):
+    (field,) = search_space.space([text.partition("=")[0]], [text])
+    assert (field.choices, field.low, field.high) == (choices, low, high)
+    assert all(type(value) is field.kind for value in (*field.choices, *field.ends()))
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "nearest"),
+    [
+        ("inner_learning_rate=1e-3:1e-1", 0.012341, 0.01234),
+        ("inner_learning_rate=1e-3:1e-1", 5.0, 0.1),
+        ("inner_learning_rate=1e-3:1e-1", 0.0, 1e-3),
+        ("inner_learning_rate=0.33333333:1", 0.1, 0.33333333),
+        ("inner_learning_rate=0.1,0.2", 0.19, 0.2),
+        ("hidden_units=16,32,64", 40, 32),
+        ("num_steps=1:5", 9, 5),
+        ("optimizer=adam,sgd", "sgd", "sgd"),
+        ("optimizer=adam,sgd", "adamw", "adam"),
+    ],
+)
+def test_a_value_is_moved_into_its_range(text, value, nearest):
+    (field,) = search_space.space([text.partition("=")[0]], [text])
+    assert field.decode(field.encode(value)) == nearest
+    if field.kind is float and not field.choices:  # What comes back through keras-tuner's 32-bit messages.
+        assert field.decode(float(np.float32(field.encode(value)))) == nearest
+
+
+def test_the_first_trial_has_the_given_values():
+    training = MetaTrainConfig(
+        episodes=EpisodeSpec(query_distribution="dirichlet", dirichlet_alpha=(1.0, 4.0)), weight_decay=0.0
+    )
+    search = Search(SIBConfig(way=5), training, search_space.space(search_space.FIELDS))
+    assert search.decode(search.first()) == {
+        "inner_learning_rate": 1e-3,
+        "num_steps": 3,
+        "hidden_units": 32,  # 8 * way = 40 is nearest to it.
+        "optimizer": "sgd",
+        "learning_rate": 1e-3,
+        "weight_decay": 1e-6,
+        "balanced_fraction": 0.0,
+        "dirichlet_alpha": 2.0,
+    }
+    space = search_space.space(["optimizer", "weight_decay"], ["optimizer=adam,adamw"])
+    assert Search(SIBConfig(), training, space).first() == {"optimizer": "adam"}
+
+
+def test_values_go_to_the_model_and_the_training_but_not_to_validation():
+    training = MetaTrainConfig(
+        episodes=EpisodeSpec(query_distribution="dirichlet"), validation=EpisodeSpec(query_distribution="dirichlet")
+    )
+    search = Search(SIBConfig(), training, search_space.space(search_space.FIELDS))
+    values = {"num_steps": 2, "hidden_units": 16, "learning_rate": 0.5, "dirichlet_alpha": 7.0, "optimizer": "adam"}
+    model, changed = search.configs(values)
+    assert (model.num_steps, model.hidden_units) == (2, 16)
+    assert (changed.learning_rate, changed.optimizer, changed.episodes.dirichlet_alpha) == (0.5, "adam", 7.0)
+    assert changed.validation == training.validation
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"search": "colour"}, r"search must be different names out of inner_learning_rate, .*; got 'colour'\."),
+        ({"search": ""}, r"search must be different names .*; got ''\."),
+        ({"search": "num_steps,num_steps"}, r"search must be different names .*; got 'num_steps,num_steps'\."),
+        ({"range": "num_steps=1:3"}, r"range must be NAME=LOW:HIGH or NAME=A,B,C with .*; got 'num_steps=1:3'\."),
+        ({"range": "learning_rate"}, r"range must be NAME=LOW:HIGH or NAME=A,B,C .*; got 'learning_rate'\."),
+        ({"range": "learning_rate=1:0.1"}, r"range of learning_rate must be LOW:HIGH .* below HIGH; got 1:0\.1\."),
+        (
+            {"range": "learning_rate=0:1"},
+            r"range of learning_rate must be .* LOW above 0 \(the scale is log.*; got 0:1\.",
+        ),
+        ({"range": "learning_rate=nan:1"}, r"range of learning_rate must be LOW:HIGH .*; got nan:1\."),
+        ({"range": "learning_rate=1:inf"}, r"range: learning_rate must be above 0 and finite; got inf\."),
+        ({"range": "learning_rate=0.1"}, r"range of learning_rate must be two or more different values; got 0\.1\."),
+        ({"range": "learning_rate=1,1"}, r"range of learning_rate must be two or more different values; got 1,1\."),
+        ({"range": "learning_rate=low:high"}, r"range of learning_rate: 'low' is not a number\."),
+        ({"range": "hidden_units=1.5:8"}, r"range of hidden_units: '1\.5' is not a whole number\."),
+        ({"range": "hidden_units=0:8"}, r"range: hidden_units must be at least 1; got 0\."),
+        ({"search": "num_steps", "range": "num_steps=1:200"}, r"range: num_steps must be in \[0, 100\] .*; got 200\."),
+        ({"search": "optimizer", "range": "optimizer=sgd,lion"}, r"range: optimizer must be one of .*; got 'lion'\."),
+        ({"search": "optimizer", "range": "optimizer=a:b"}, r"range of optimizer must be two or more .*; got a:b\."),
+        (
+            {"search": "dirichlet_alpha"},
+            r"search names dirichlet_alpha, which counts with query_distribution=dirichlet",
+        ),
+        ({"search": "weight_decay", "optimizer": "adam"}, r"search names weight_decay, which optimizer=adam has not;"),
+        ({"trials": 0}, "flag --trials=0: 0 is not a positive integer"),
+        ({"trial_steps": 0}, "flag --trial_steps=0: 0 is not a positive integer"),
+        ({"tuner": "hyperband"}, r"flag --tuner=hyperband: value should be one of <random\|bayesian>"),
+        ({"num_steps": -1}, r"num_steps must be in \[0, 100\]"),
+        ({"validation_balanced_fraction": 2}, "flag --validation_balanced_fraction=2"),
+        ({"validation_dirichlet_alpha": "few"}, r"validation_dirichlet_alpha must be above 0 .*; got 'few'\."),
+        ({"features_dir": None}, "flag --features_dir=None: Flag --features_dir must have a value"),
+        ({"output_dir": None}, "flag --output_dir=None: Flag --output_dir must have a value"),
+        ({"colour": "red"}, "Unknown command line flag 'colour'"),
+    ],
+)
+def test_wrong_values_are_named_before_anything_is_read(capsys, tmp_path, changes, message):
+    assert run(**changes) == 2
+    assert re.match(f"error: {message}", last_line(capsys))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (("chief", "127.0.0.1", ""), r"KERASTUNER_TUNER_ID, .* belong together; KERASTUNER_ORACLE_PORT not set\."),
+        (("worker0", "", ""), r".* belong together; KERASTUNER_ORACLE_IP and KERASTUNER_ORACLE_PORT not set\."),
+        (("chief", "127.0.0.1", "http"), r"KERASTUNER_ORACLE_PORT must be a number in \[1, 65535\]; got 'http'\."),
+        (("chief", "127.0.0.1", "70000"), r"KERASTUNER_ORACLE_PORT must be a number in \[1, 65535\]; got '70000'\."),
+    ],
+)
+def test_wrong_variables_are_named(capsys, monkeypatch, values, message):
+    for name, value in zip(parallel_search.VARIABLES, values, strict=True):
+        monkeypatch.setenv(name, value)
+    assert run() == 2
+    assert re.match(f"error: {message}", last_line(capsys))
+
+
+def test_the_part_of_a_process_is_keras_tuners(monkeypatch):
+    assert parallel_search.role() == "alone"
+    for name, value in zip(parallel_search.VARIABLES, ("my-chief", "10.0.0.1", "8123"), strict=True):
+        monkeypatch.setenv(name, value)
+    assert (parallel_search.role(), parallel_search.address()) == ("chief", "10.0.0.1:8123")
+    monkeypatch.setenv(parallel_search.TUNER_ID, "worker0")
+    assert parallel_search.role() == "worker"
+
+
+@pytest.mark.parametrize(
+    ("missing", "tuner", "package"), [("keras_tuner", "random", "keras-tuner"), ("sklearn", "bayesian", "scikit-learn")]
+)
+def test_a_missing_extra_is_one_line(capsys, monkeypatch, missing, tuner, package):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else found("sys"))
+    assert run(tuner=tuner) == 2
+    assert last_line(capsys) == f"error: A {tuner} search needs {package}: pip install 'sib_tf[tune]'."
+
+
+def test_help_and_wrong_flags_load_neither_tensorflow_nor_keras_tuner():
+    program = """
+import sys
+from train import cli, tune
+for flag, code in (("--help", 0), ("--search=colour", 2)):
+    argv = ["tune", "--features_dir=x", "--output_dir=y", flag]
+    assert cli.run(tune.main, tune.FLAGS, tune.__doc__, argv) == code
+assert not {"tensorflow", "keras", "keras_tuner", "matplotlib", "grpc"} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "--trial_steps" in done.stdout
+
+
+# Searches with meta-training stood in for.
+
+
+@needs_keras_tuner
+def test_a_search_writes_table_page_and_the_best_as_flags(capsys, features, trainer):
+    assert run("--range=hidden_units=8,24", "--range=learning_rate=1e-4:1e-2", momentum=0.8, seed=7, steps=50) == 0
+    streams = capsys.readouterr()
+    out, bar = streams.out.splitlines(), streams.err
+    rows = table()
+    assert [row["trial"] for row in rows] == list("01234")
+    assert {row["state"] for row in rows} == {"completed"}
+    # The given values, moved into their ranges: 32 hidden units are nearest to 24.
+    assert [rows[0][n] for n in ("inner_learning_rate", "hidden_units", "learning_rate")] == ["0.001", "24", "0.001"]
+    for row, (folder, model, config) in zip(rows, trainer, strict=True):
+        assert folder == Path(f"tune/trials/trial_{row['trial']}")
+        assert row["hidden_units"] in ("8", "24")
+        assert (model.hidden_units, model.inner_learning_rate) == (
+            int(row["hidden_units"]),
+            float(row["inner_learning_rate"]),
+        )
+        assert config.learning_rate == float(row["learning_rate"])
+        assert 1e-4 <= config.learning_rate <= 1e-2
+        assert (config.steps, config.momentum, config.seed, model.num_steps) == (4, 0.8, 7, 1)
+        assert (row["ci95"], row["step"], row["cause"]) == ("0.01", "4", "")
+    best = max(rows, key=lambda row: float(row["accuracy"]))
+    percent = f"{100 * float(best['accuracy']):.2f} +-1.00 %"
+    summary = (
+        f"Best of 5 trials (random): {percent} on 20 validation episodes at step 4 of 4; trial {best['trial']}, seed 7."
+    )
+    assert out == [summary, "Flags:  tune/best.flags", "Report: tune/report.md"]
+    # One bar, with the best so far, and nothing else.
+    assert "5/5 [" in bar and f"best={percent.split()[0]}%" in bar
+    assert all(line.startswith("tune: ") for line in re.split(r"[\r\n]+", bar.strip()))
+    head = Path("tune/best.flags").read_text().splitlines()[:3]
+    assert head == [
+        f"# {summary}",
+        "# Command:  python -m train.meta_train --flagfile=tune/best.flags --features_dir=features",
+        "#           --output_dir=sib",
+    ]
+    _, model, config = trainer[int(best["trial"])]
+    assert settings_of("tune/best.flags")[1].steps == 50
+    assert settings_of("tune/best.flags", "--steps=4") == (
+        SIBConfig(**{**vars(model), "feature_dim": 256}),
+        config,
+    )
+    page = Path("tune/report.md").read_text()
+    assert summary in page
+    assert "| learning_rate | 0.0001:0.01 (log) |" in page
+    accuracies = [float(x) for x in re.findall(r"^\| \d+ \| ([\d.]+) \+-", page, re.MULTILINE)]
+    assert accuracies == sorted((round(100 * float(row["accuracy"]), 2) for row in rows), reverse=True)
+    Image.open("tune/trials.png").verify()
+    assert not list(Path("tune").rglob(".partial-*"))
+
+
+@needs_keras_tuner
+def test_the_seed_decides_the_values(features, trainer):
+    assert run(output_dir="a") == run(output_dir="b") == run(output_dir="c", seed=1) == 0
+    a, b, c = map(table, "abc")
+    assert without_time(a) == without_time(b)
+    assert without_time(a[1:]) != without_time(c[1:])
+
+
+@needs_keras_tuner
+@pytest.mark.parametrize("number", [0, 2])
+def test_a_search_that_was_broken_off_goes_on_to_the_same_trials(capsys, monkeypatch, features, trainer, number):
+    assert run(output_dir="whole") == 0
+    with monkeypatch.context() as patch:
+        failing(patch, number, KeyboardInterrupt())
+        assert run() == 130
+    assert len(list(Path("tune").rglob("result.json"))) == number
+    done = len(trainer)
+    assert run() == 0
+    assert len(trainer) == done + 5 - number
+    assert without_time(table()) == without_time(table("whole"))
+    first, page = Path("tune/trials.csv").read_text(), Path("tune/report.md").read_text()
+    assert run() == 0  # A finished search is left as it is.
+    assert len(trainer) == done + 5 - number
+    assert (Path("tune/trials.csv").read_text(), Path("tune/report.md").read_text()) == (first, page)
+    assert run(trials=12) == 0  # More trials are added.
+    assert [row["trial"] for row in table()] == [str(i) for i in range(12)]
+    assert without_time(table())[:5] == without_time(table("whole"))
+
+
+@needs_keras_tuner
+def test_a_trial_that_was_begun_but_not_noted_is_run(monkeypatch, features, trainer):
+    """As a process leaves it that ended between writing the trial and writing the oracle's state."""
+    assert run(output_dir="whole", trials=3) == 0
+    failing_context = pytest.MonkeyPatch()
+    failing(failing_context, 1, KeyboardInterrupt())
+    assert run(trials=3) == 130
+    failing_context.undo()
+    path = Path("tune/trials/oracle.json")
+    state = json.loads(path.read_text())
+    assert state["ongoing_trials"] == {"tuner0": "1"}
+    path.write_text(json.dumps({**state, "ongoing_trials": {}}))
+    assert run(trials=3) == 0
+    assert without_time(table()) == without_time(table("whole"))
+
+
+@needs_keras_tuner
+def test_another_search_in_the_same_folder_is_refused(capsys, features, trainer):
+    assert run(trials=1) == 0
+    capsys.readouterr()
+    for changes, name in (
+        ({"momentum": 0.5}, r"meta_training\.momentum: 0\.9 there, 0\.5 asked"),
+        ({"range": "learning_rate=1e-3:1e-2"}, r"search\.learning_rate: 0\.0001:0\.03 \(log\) there, 0\.001:0\.01"),
+        ({"trial_steps": 8}, r"meta_training\.steps: 4 there, 8 asked"),
+    ):
+        assert run(trials=1, **changes) == 2
+        assert re.match(rf"error: tune holds a run with other settings \({name}", last_line(capsys))
+
+
+@needs_keras_tuner
+@pytest.mark.parametrize("error", [RuntimeError("out of\nluck"), OSError(28, "No space left on device")])
+def test_a_trial_that_fails_ends_the_search_and_is_taken_up_again(capsys, monkeypatch, features, trainer, error):
+    assert run(output_dir="whole") == 0
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        failing(patch, 2, error)
+        assert run() == 2
+    values = table("whole")[2]
+    given = ", ".join(f"{name}={values[name]}" for name in SMALL["search"].split(","))
+    reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    assert last_line(capsys) == (
+        f"error: Trial 2 ({given}) failed: {reason}; the traceback is in tune/trials/trial_2/error.txt. The same "
+        "command takes the trial up again."
+    )
+    assert "Traceback" in Path("tune/trials/trial_2/error.txt").read_text()
+    assert [row["state"] for row in table()] == ["completed", "completed", "failed"]
+    assert table()[2]["cause"] == reason
+    assert run() == 0
+    assert without_time(table()) == without_time(table("whole"))
+
+
+@needs_keras_tuner
+def test_a_trial_that_diverges_is_recorded_and_the_search_goes_on(capsys, monkeypatch, features, trainer):
+    from sib_tf.meta_training import DivergenceError
+
+    wild = DivergenceError("The loss became nan at step 31; lower learning_rate.", 31)
+    failing(monkeypatch, 1, wild)
+    assert run() == 0
+    rows = table()
+    assert [row["state"] for row in rows] == ["completed", "diverged", "completed", "completed", "completed"]
+    assert (rows[1]["accuracy"], rows[1]["step"]) == ("", "31")
+    assert rows[1]["cause"] == "The loss became nan at step 31."
+    assert all(rows[1][name] for name in SMALL["search"].split(","))
+    page = Path("tune/report.md").read_text()
+    assert re.search(r"^\| 1 \| diverged \| .* \| The loss became nan at step 31\. \|$", page, re.MULTILINE)
+    calls = len(trainer)
+    assert run() == 0  # It is not tried again.
+    assert len(trainer) == calls
+
+
+@needs_keras_tuner
+def test_a_search_without_any_accuracy_says_so(capsys, monkeypatch, features):
+    from sib_tf import meta_training
+
+    def wild(*_):
+        raise meta_training.DivergenceError("The loss became inf at step 1; lower it.", 1)
+
+    monkeypatch.setattr(meta_training, "meta_train", wild)
+    assert run() == 2
+    assert re.match(r"error: All 5 trials diverged; tune/trials\.csv has their values\. Lower", last_line(capsys))
+    assert [row["state"] for row in table()] == ["diverged"] * 5
+
+
+@needs_keras_tuner
+@pytest.mark.parametrize("content", ["", "{", "{}"])
+def test_a_damaged_state_is_named(capsys, features, trainer, content):
+    assert run(trials=1) == 0
+    Path("tune/trials/oracle.json").write_text(content)
+    capsys.readouterr()
+    assert run(trials=2) == 2
+    assert re.match(r"error: tune/trials is damaged \(.+\); remove tune to start anew\.", last_line(capsys))
+
+
+@needs_keras_tuner
+def test_episodes_that_cannot_be_are_refused_before_any_trial(capsys, features, trainer):
+    assert run(way=9) == 2
+    assert re.match(r"error: way=9, shot=1, query=4 need 9 classes", last_line(capsys))
+    assert run(query=24) == 2
+    assert re.match(r"error: way=3, shot=1, query=24 need 3 classes of at least", last_line(capsys))
+    assert not trainer
+    assert not Path("tune").exists()
+
+
+@needs_keras_tuner
+def test_a_small_space_ends_the_search_early(capsys, features, trainer):
+    assert run("--range=hidden_units=8,16", search="hidden_units", trials=9) == 0
+    assert "The space holds no more than these" in capsys.readouterr().out
+    assert {row["hidden_units"] for row in table()} == {"8", "16"}
+
+
+@needs_keras_tuner
+def test_the_validation_list_does_not_move_with_what_is_searched(features, trainer):
+    changes = {
+        "search": "dirichlet_alpha,balanced_fraction",
+        "query_distribution": "dirichlet",
+        "dirichlet_alpha": "1-4",
+    }
+    assert run(**changes) == 0
+    assert {config.validation.dirichlet_alpha for _, _, config in trainer} == {(1.0, 4.0)}
+    assert len({config.episodes.dirichlet_alpha for _, _, config in trainer}) == 5
+    best = max(table(), key=lambda row: float(row["accuracy"]))
+    assert settings_of("tune/best.flags", "--steps=4")[1] == trainer[int(best["trial"])][2]
+    assert run(**changes, output_dir="other", validation_dirichlet_alpha=2, validation_balanced_fraction=0.5) == 0
+    assert (trainer[-1][2].validation.dirichlet_alpha, trainer[-1][2].validation.balanced_fraction) == (2.0, 0.5)
+    assert settings_of("other/best.flags")[1].validation == trainer[-1][2].validation
+
+
+@needs_keras_tuner
+def test_weight_decay_is_searched_where_there_is_one(features, trainer):
+    assert run(search="optimizer,weight_decay", trials=12) == 0
+    rows = table()
+    assert {row["optimizer"] for row in rows} == {"sgd", "adam", "adamw"}
+    assert all((row["weight_decay"] == "") == (row["optimizer"] == "adam") for row in rows)
+
+
+@needs_keras_tuner
+@needs_scikit_learn
+@pytest.mark.slow
+def test_a_gaussian_process_gets_nearer_to_the_best_than_chance(features, trainer):
+    """The stand-in is best at inner_learning_rate = 0.01, learning_rate = 0.001."""
+    search = {"search": "inner_learning_rate,learning_rate", "trials": 8}
+    assert run("--range=inner_learning_rate=1e-4,1e-3,1e-2,1e-1", tuner="bayesian", **search) == 0
+    accuracies = [float(row["accuracy"]) for row in table()]
+    assert np.mean(accuracies[4:]) > np.mean(accuracies[:4]) + 0.01  # The first four are drawn at random.
+    assert {row["inner_learning_rate"] for row in table()} <= {"0.0001", "0.001", "0.01", "0.1"}
+
+
+# Real trainings.
+
+
+@needs_keras_tuner
+@pytest.mark.slow
+def test_best_flags_train_the_very_same_model(capsys, features):
+    small = {"search": "inner_learning_rate,optimizer", "trials": 2}
+    assert run(**small) == 0
+    best = max(table(), key=lambda row: float(row["accuracy"]))
+    flags = ["--flagfile=tune/best.flags", "--features_dir=features", "--output_dir=sib", "--steps=4"]
+    assert cli.run(meta_train.main, meta_train.FLAGS, "", ["meta_train", *flags]) == 0
+    trial = Path(f"tune/trials/trial_{best['trial']}")
+    assert Path("sib/history.csv").read_text() == (trial / "history.csv").read_text()
+    assert json.loads(Path("sib/config.json").read_text()) == json.loads((trial / "config.json").read_text())
+
+
+@needs_keras_tuner
+@pytest.mark.slow
+def test_values_that_are_too_wild_diverge(features):
+    values = "--range=inner_learning_rate=1e-3,1e38"
+    assert run(values, search="inner_learning_rate", trials=6, step_reduction="mean") == 0
+    rows = {row["inner_learning_rate"]: row for row in table()}
+    assert rows["0.001"]["state"] == "completed"
+    assert rows["1e+38"]["state"] == "diverged"
+    assert re.fullmatch(r"The loss became (nan|inf) at step \d\.", rows["1e+38"]["cause"])
+
+
+def start(name: str, port: int, **changes) -> subprocess.Popen:
+    variables = dict(zip(parallel_search.VARIABLES, (name, "127.0.0.1", str(port)), strict=True))
+    environment = {**os.environ, **variables, "PYTHONPATH": str(CHECKOUT)}
+    command = [sys.executable, "-m", "train.tune", *arguments(**changes)]
+    return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def processes():
+    """Starts processes of a search; those that are still there at the end are ended."""
+    started = []
+
+    def start_all(*names: str, **changes) -> list[subprocess.Popen]:
+        port = free_port()
+        started.extend(start(name, port, **changes) for name in names)
+        return started
+
+    yield start_all
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@needs_keras_tuner
+@pytest.mark.slow
+def test_a_chief_and_two_workers_do_what_one_process_does(capsys, features, processes):
+    assert run(output_dir="alone", trials=3) == 0
+    summary = capsys.readouterr().out.splitlines()[0]
+    chief, *workers = processes("chief", "worker0", "worker1", trials=3)
+    ends = [process.communicate(timeout=300) for process in (*workers, chief)]
+    assert [process.returncode for process in (*workers, chief)] == [0, 0, 0], ends
+    assert ends[-1][0].splitlines()[0] == summary
+    assert [out for out, _ in ends[:2]] == [f"worker{i}: no more trials; the chief has the results.\n" for i in (0, 1)]
+    assert without_time(table()) == without_time(table("alone"))
+    assert Path("tune/report.md").is_file()
+
+
+@needs_keras_tuner
+@pytest.mark.slow
+def test_a_failure_in_a_worker_ends_the_chief_too(features, processes):
+    (Path("tune/trials/trial_1")).mkdir(parents=True)
+    Path("tune/trials/trial_1/config.json").write_text('{"model": "another"}')
+    chief, worker = processes("chief", "worker0", trials=4)
+    for process in (worker, chief):
+        _, error = process.communicate(timeout=300)
+        assert process.returncode == 2
+        assert re.search(r"error: Trial 1 \(.*\) failed: tune/trials/trial_1 holds a run with other settings", error)
+    assert [row["state"] for row in table()] == ["completed", "failed"]
+
+
+@needs_keras_tuner
+def test_a_port_that_is_taken_is_named(capsys, monkeypatch, features):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        for name, value in zip(
+            parallel_search.VARIABLES, ("chief", "127.0.0.1", str(taken.getsockname()[1])), strict=True
+        ):
+            monkeypatch.setenv(name, value)
+        assert run() == 2
+    assert re.search(r"error: The chief cannot listen at 127\.0\.0\.1:\d+ \(", capsys.readouterr().err)
+
+
+def test_errors_of_ranges_are_input_errors():
+    with pytest.raises(InputError, match="tuner must be one of random, bayesian; got 'grid'"):
+        Search(SIBConfig(), MetaTrainConfig(), search_space.space(["num_steps"]), tuner="grid")

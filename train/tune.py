@@ -1,0 +1,109 @@
+"""Searches settings of the SIB model with keras-tuner (extra `tune`).
+
+    python -m train.tune --features_dir=RUN/features --output_dir=RUN/tune --gradient_network=per_class --trials=20 \\
+        --search=inner_learning_rate,num_steps,learning_rate --range=num_steps=1:5 --trial_steps=2000
+
+Every trial is a meta-training of --trial_steps steps, measured on the same validation list. The other flags are those
+of train.meta_train: they stay as they are, and give the first trial its values of the searched fields. Writes
+best.flags for train.meta_train, trials.csv, and report.md with a figure. Stopped, the same command goes on; more
+--trials add to it.
+
+Several processes share a search, on machines that see the same folder: the same command in each, the chief's with
+
+    KERASTUNER_TUNER_ID=chief KERASTUNER_ORACLE_IP=127.0.0.1 KERASTUNER_ORACLE_PORT=8123
+
+before it, and each worker's with the same but KERASTUNER_TUNER_ID=worker0, worker1, ... The chief runs no trials. A
+worker that died goes on under its own id.
+"""
+
+import dataclasses
+import importlib.util
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from sib_tf import parallel_search, search_space
+from sib_tf.errors import InputError
+from train import cli, meta_train_flags
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", flag_values=FLAGS)
+flags.DEFINE_string("output_dir", None, "Folder of this search.", flag_values=FLAGS)
+flags.mark_flags_as_required(["features_dir", "output_dir"], flag_values=FLAGS)
+flags.DEFINE_integer("trials", 20, "Trials in all.", 1, flag_values=FLAGS)
+flags.DEFINE_integer("trial_steps", 2000, "Outer steps of a trial; --steps goes to best.flags.", 1, flag_values=FLAGS)
+flags.DEFINE_enum(
+    "tuner", "random", search_space.TUNERS, "How values are chosen; bayesian: by a Gaussian process.", flag_values=FLAGS
+)
+flags.DEFINE_list(
+    "search",
+    ["inner_learning_rate", "num_steps", "hidden_units", "optimizer", "learning_rate", "weight_decay"],
+    "Fields to search. Ranges: " + "; ".join(f"{f.name} {f.describe()}" for f in search_space.FIELDS.values()) + ".",
+    flag_values=FLAGS,
+)
+flags.DEFINE_multi_string(
+    "range", [], "Another range of a searched field: NAME=LOW:HIGH or NAME=A,B,C; once a field.", flag_values=FLAGS
+)
+meta_train_flags.define(FLAGS)
+_OWN = {"features_dir", "output_dir", "trials", "trial_steps", "tuner", "search", "range"}
+
+
+def main() -> None:
+    settings = _settings()
+    parallel_search.role()  # Its variables may be wrong.
+    _require_extra(settings.tuner)
+    cli.load_tensorflow()
+    from sib_tf import tuning, tuning_results
+    from sib_tf.features import FeatureCache
+
+    results = tuning.search(FeatureCache.open(FLAGS.features_dir), settings, FLAGS.trials, FLAGS.output_dir)
+    if results is None:
+        print(f"{parallel_search.name()}: no more trials; the chief has the results.")
+        return
+    folder = Path(FLAGS.output_dir)
+    summary, best = tuning_results.summary(results, settings), tuning_results.best_of(results)
+    tuning_results.write_flags(
+        folder / tuning_results.FLAGS, [*_fixed_flags(settings), *_searched_flags(best.values)], summary, _folders()
+    )
+    print(summary)
+    if len(results) < FLAGS.trials:
+        print(f"The space holds no more than these {len(results)} trials.")
+    print(f"Flags:  {folder / tuning_results.FLAGS}\nReport: {folder / tuning_results.PAGE}")
+
+
+def _settings() -> search_space.Search:
+    model, training = meta_train_flags.settings(FLAGS)
+    space = search_space.space(FLAGS.search, FLAGS.range)
+    training = dataclasses.replace(training, steps=FLAGS.trial_steps)
+    return search_space.Search(model, training, space, FLAGS.tuner)
+
+
+def _require_extra(tuner: str) -> None:
+    needed = {"keras_tuner": "keras-tuner", **({"sklearn": "scikit-learn"} if tuner == "bayesian" else {})}
+    for module, package in needed.items():
+        if importlib.util.find_spec(module) is None:
+            raise InputError(f"A {tuner} search needs {package}: pip install 'sib_tf[tune]'.")
+
+
+def _fixed_flags(settings: search_space.Search) -> list[str]:
+    """The flags that were given and not searched, and those that keep the validation list as it was."""
+    searched = {field.name for field in settings.space}
+    names = [name for name in FLAGS if name not in _OWN | searched and FLAGS[name].value != FLAGS[name].default]
+    lines = [FLAGS[name].serialize() for name in names]
+    for name in ("dirichlet_alpha", "balanced_fraction"):
+        if name in searched and FLAGS[f"validation_{name}"].value is None:
+            lines.append(f"--validation_{name}={FLAGS[name].value}")
+    return lines
+
+
+def _searched_flags(values: dict) -> list[str]:
+    return [f"--{name}={value}" for name, value in values.items()]
+
+
+def _folders() -> tuple[str, str]:
+    return FLAGS.features_dir, str(Path(FLAGS.output_dir).parent / "sib")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, FLAGS, __doc__))
