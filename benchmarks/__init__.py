@@ -1,0 +1,1 @@
+"""Measurements beside the package: transductive few-shot methods compared on realistic query sets."""

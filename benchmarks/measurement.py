@@ -1,0 +1,92 @@
+"""Accuracy and time of any method on a fixed list of episodes."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.peers import Peer
+from sib_tf.episodes import Episode, EpisodeRows
+from sib_tf.sib import SIB
+
+# Episodes in one compiled call; times are per episode of such a batch.
+BATCH = 50
+
+# A batch of episodes and the way -> scores `[episodes, query_rows, way]`.
+Method = Callable[[Episode, int], tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Measurement:
+    """What a method did on a list of episodes.
+
+    Attributes:
+        accuracy: `[episodes]` float64 in [0, 1], share of the queries that are right.
+        seconds_per_episode: median over batches of `BATCH` episodes, after compiling.
+    """
+
+    accuracy: np.ndarray
+    seconds_per_episode: float
+
+
+def peer_method(peer: Peer, base_mean: tf.Tensor) -> Method:
+    """A peer as a `Method`; `base_mean` `[D]` is that of the meta-training pictures."""
+    return lambda episode, way: peer(episode, way, base_mean)
+
+
+def sib_method(model: SIB) -> Method:
+    """A SIB model as a `Method`."""
+
+    def classify(episode: Episode, way: int):
+        masks = {"support_mask": episode.support_mask, "query_mask": episode.query_mask}
+        return model(episode.support, episode.support_labels, episode.query, **masks, way=way)
+
+    return classify
+
+
+def expect_many_functions() -> None:
+    """Silences TensorFlow's warning that much is compiled: here every method is, for every shape of episodes."""
+    tf.get_logger().setLevel("ERROR")
+
+
+class CompiledMethod:
+    """A method, compiled once for each shape of episodes.
+
+    Args:
+        method: what is measured.
+        way: the most classes in an episode.
+    """
+
+    def __init__(self, method: Method, way: int):
+        @tf.function(jit_compile=True)
+        def hits(table, batch):
+            episode = batch.gather(table)
+            predicted = tf.argmax(method(episode, way), axis=-1, output_type=tf.int32)
+            right = (predicted == episode.query_labels) & episode.query_mask
+            return tf.math.count_nonzero(right, axis=1)
+
+        self._hits = hits
+
+    def __call__(self, rows: EpisodeRows, table: tf.Tensor) -> Measurement:
+        """Measures on episodes `rows` of features `table` `[pictures, D]` float32."""
+        count = len(rows.support)
+        self._hits(table, _batch(rows, 0))  # Compiles.
+        found, seconds = [], []
+        for first in range(0, count, BATCH):
+            batch = _batch(rows, first)
+            start = time.perf_counter()
+            found.append(self._hits(table, batch).numpy())
+            seconds.append((time.perf_counter() - start) / len(batch.support))
+        queries = rows.query_mask.sum(axis=1)
+        return Measurement(np.concatenate(found)[:count] / queries, float(np.median(seconds)))
+
+
+def _batch(rows: EpisodeRows, first: int) -> EpisodeRows:
+    """The batch from `first` on; the last one is filled up with its own first episode, to keep the shape."""
+    batch = rows.part(first, first + BATCH)
+    missing = min(BATCH, len(rows.support)) - len(batch.support)
+    if not missing:
+        return batch
+    return EpisodeRows(*(np.concatenate([field, np.repeat(field[:1], missing, axis=0)]) for field in batch))

@@ -1,0 +1,85 @@
+"""Reads what was measured, for the page and its figures."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+from sib_tf import atomic
+from sib_tf.errors import InputError
+
+# The order of pages.
+GROUPS = ("imbalance", "total_query", "way", "missing_classes")
+PEER_NAMES = {
+    "prototypes": "nearest prototypes",
+    "simple_shot": "SimpleShot",
+    "soft_kmeans": "soft k-means",
+    "bd_cspn": "BD-CSPN",
+    "laplacian_shot": "LaplacianShot",
+    "tim_adm": "TIM-ADM",
+    "tim_gd": "TIM-GD",
+    "alpha_tim": "alpha-TIM",
+    "pt_map": "PT-MAP",
+}
+_KEYS = {"setting", "group", "value", "shot", "episode_spec", "episode_hash", "methods", "dataset", "hardware", "seed"}
+_METRICS_KEYS = {"accuracy", "ci95", "baseline_accuracy", "baseline_ci95", "difference", "difference_ci95", "dataset"}
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepRecords:
+    """The settings of one folder of `benchmarks.sweeps`, all of one data set and backbone.
+
+    Attributes:
+        dataset: its name.
+        settings: the JSON values of every setting, in the order of its group and value.
+    """
+
+    dataset: str
+    settings: list[dict]
+
+    def group(self, name: str, shot: int | None = None) -> list[dict]:
+        """The settings of a group, and of a shot if one is given."""
+        return [s for s in self.settings if s["group"] == name and shot in (None, s["shot"])]
+
+    def shots(self) -> list[int]:
+        """The shots of the imbalance group."""
+        return sorted({setting["shot"] for setting in self.group("imbalance")})
+
+
+def load_sweep(folder: str | os.PathLike) -> SweepRecords:
+    """Reads all results in `folder`; other JSON files in it are passed over.
+
+    Raises:
+        InputError: there are none, or they are of several data sets.
+    """
+    found = []
+    for path in sorted(Path(folder).glob("*.json")):
+        record = atomic.read_json(path, "Results")
+        if isinstance(record, dict) and set(record) >= _KEYS:
+            found.append(record)
+    if not found:
+        raise InputError(f"sweeps_dir {folder} holds no results; make some with benchmarks.sweeps.")
+    names = sorted({f"{record['dataset']['name']}, {record['dataset']['version']}" for record in found})
+    if len(names) > 1:
+        raise InputError(f"sweeps_dir {folder} holds results of {'; '.join(names)}; give each a folder of its own.")
+    return SweepRecords(found[0]["dataset"]["name"], sorted(found, key=_place))
+
+
+def load_metrics(path: str | os.PathLike) -> dict:
+    """Reads a `metrics.json` of train.evaluate.
+
+    Raises:
+        InputError: it is none.
+    """
+    metrics = atomic.read_json(path, "metrics")
+    if not isinstance(metrics, dict) or not set(metrics) >= _METRICS_KEYS:
+        raise InputError(f"metrics {path} is no metrics.json; write it with train.evaluate.")
+    return metrics
+
+
+def _place(record: dict) -> tuple:
+    """Balanced first, then less and less so; otherwise by number."""
+    value = record["value"]
+    by_value = value
+    if record["group"] == "imbalance":
+        by_value = float("-inf") if value == "balanced" else -value
+    return GROUPS.index(record["group"]), record["shot"], by_value

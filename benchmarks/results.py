@@ -1,0 +1,35 @@
+"""Writes RESULTS.md and its figures from the files that benchmarks.sweeps and train.evaluate wrote; never by hand.
+
+    python -m benchmarks.results --sweeps_dir=RUN/sweeps --metrics=RUN/joint.json --metrics=RUN/per_class.json
+
+--sweeps_dir may be given several times, once a data set.
+"""
+
+import sys
+
+from absl import flags
+
+from train import cli
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_multi_string("sweeps_dir", [], "Folder of benchmarks.sweeps.", flag_values=FLAGS)
+flags.DEFINE_multi_string("metrics", [], "metrics.json of train.evaluate, for the first table.", flag_values=FLAGS)
+flags.DEFINE_string("output", "RESULTS.md", "The page.", flag_values=FLAGS)
+flags.DEFINE_string("figures_dir", "docs/results", "Folder for the figures.", flag_values=FLAGS)
+
+
+def main() -> None:
+    if not FLAGS.sweeps_dir and not FLAGS.metrics:
+        raise cli.InputError("sweeps_dir or metrics must be given: there is nothing to report.")
+    from benchmarks import results_figures, results_page
+    from benchmarks.records import load_metrics, load_sweep
+
+    sweeps = [load_sweep(folder) for folder in FLAGS.sweeps_dir]
+    metrics = [load_metrics(path) for path in FLAGS.metrics]
+    figures = [results_figures.draw(sweep, FLAGS.figures_dir) for sweep in sweeps]
+    results_page.write(FLAGS.output, metrics, sweeps, figures)
+    print(f"Page: {FLAGS.output}")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, FLAGS, __doc__))

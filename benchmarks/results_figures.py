@@ -1,0 +1,76 @@
+"""Figures of the comparison: one PNG a group of settings."""
+
+import os
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")  # Figures go to files; no screen is needed.
+import matplotlib.pyplot as plt
+
+from benchmarks.records import PEER_NAMES, SweepRecords
+from sib_tf import atomic
+
+_AXES = {
+    "imbalance": "Dirichlet's alpha (imbalance grows to the right)",
+    "total_query": "unlabelled pictures in all",
+    "way": "classes (way)",
+    "missing_classes": "classes, of five, that the queries come from",
+}
+_PALETTE = plt.get_cmap("tab10").colors
+_MODELS = ("#0b6e4f", "#08415c", "#6a994e", "#3d348b", "#386641", "#1b4965")
+_MARKERS = "o^vD*P"
+
+
+def draw(sweep: SweepRecords, folder: str | os.PathLike) -> dict[str, Path]:
+    """Draws every group that has at least two settings; returns the files by group."""
+    folder, drawn = Path(folder), {}
+    for group, label in _AXES.items():
+        shots = sweep.shots() if group == "imbalance" else [None]
+        panels = [settings for shot in shots if len(settings := sweep.group(group, shot)) > 1]
+        if panels:
+            drawn[group] = folder / f"{sweep.dataset}_{group}.png"
+            _figure(panels, label, drawn[group])
+    return drawn
+
+
+def shown_label(methods: dict, name: str) -> str | None:
+    """Which of a method's entries a figure shows: tuned constants if there are any, as tables have all of them."""
+    labels = {figures["constants"]: label for label, figures in methods.items() if figures["name"] == name}
+    return next((labels[kind] for kind in ("meta-trained", "tuned", "authors") if kind in labels), None)
+
+
+def _figure(panels: list[list[dict]], label: str, path: Path) -> None:
+    figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels) + 3.2, 4.2), layout="constrained")
+    axes = [axes] if len(panels) == 1 else list(axes)
+    for axis, settings in zip(axes, panels, strict=True):
+        _panel(axis, settings)
+        axis.set(xlabel=label if len(panels) < 3 else "Dirichlet's alpha", title=f"{settings[0]['shot']} shot")
+    axes[0].set_ylabel("accuracy in %")
+    lines, names = max((axis.get_legend_handles_labels() for axis in axes), key=lambda pair: len(pair[1]))
+    figure.legend(lines, names, loc="outside right center", frameon=False, fontsize=8)
+    with atomic.new_file(path) as partial:
+        figure.savefig(partial, dpi=130, format="png")
+    plt.close(figure)
+
+
+def _panel(axis, settings: list[dict]) -> None:
+    names = list(dict.fromkeys(f["name"] for s in settings for f in s["methods"].values()))
+    models = [n for n in names if any(shown_label(s["methods"], n) == n for s in settings)]
+    for name in names:
+        own = name in models
+        color = _MODELS[models.index(name) % 6] if own else _PALETTE[(names.index(name)) % 10]
+        places = [i for i, s in enumerate(settings) if shown_label(s["methods"], name)]
+        found = [settings[i]["methods"][shown_label(settings[i]["methods"], name)] for i in places]
+        axis.errorbar(
+            places,
+            [100 * figures["accuracy"] for figures in found],
+            [100 * figures["ci95"] for figures in found],
+            fmt=f"{_MARKERS[models.index(name) % 6]}-" if own else "s--",
+            color=color,
+            lw=2 if own else 1,
+            ms=4 if own else 3,
+            label=f"SIB, {name}" if own else PEER_NAMES.get(name, name),
+        )
+    axis.set_xticks(range(len(settings)), [f"{s['value']}".removesuffix(".0") for s in settings])
+    axis.grid(alpha=0.25, lw=0.5)

@@ -1,0 +1,183 @@
+"""RESULTS.md: that its figures are those of the files, and what cannot be reported is said."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks import records, results, results_figures
+from sib_tf import atomic
+from sib_tf.errors import InputError
+from train import cli
+
+
+def entry(name: str, constants: str, accuracy: float, **config) -> dict:
+    return {
+        "name": name,
+        "constants": constants,
+        "config": config,
+        "episodes": 20,
+        "accuracy": accuracy,
+        "ci95": 0.01,
+        "difference": accuracy - 0.5,
+        "difference_ci95": 0.002,
+        "seconds_per_episode": 0.0012,
+    }
+
+
+def setting(name: str, group: str, value, shot: int = 1, **changes) -> dict:
+    """A record as benchmarks.sweeps writes it: nearest prototypes 50 %, PT-MAP 60 and 55 %, a model 58 %."""
+    model = {"folder": "joint_run", "model": {}, "episodes": {}}
+    methods = {
+        "prototypes, authors": entry("prototypes", "authors", 0.5),
+        "pt_map, authors": entry("pt_map", "authors", 0.6, step=0.2, power=0.5),
+        "pt_map, tuned": entry("pt_map", "tuned", 0.55, step=0.4, power=0.5),
+        "mine": {**entry("mine", "meta-trained", 0.58), "config": model},
+    }
+    return {
+        "setting": name,
+        "group": group,
+        "value": value,
+        "shot": shot,
+        "episode_spec": f"5-way {shot}-shot, {name}",
+        "split": "test",
+        "seed": 0,
+        "episodes": 20,
+        "slow_episodes": 10,
+        "episode_hash": "0123456789abcdef" * 4,
+        "batch_episodes": 50,
+        "dataset": {"name": "tiny", "version": "1.0.0"},
+        "backbone": {"name": "conv4", "weights": "feedbeef" * 8},
+        "hardware": "2 cores",
+        "methods": methods,
+        "against_best_peer": {
+            "mine": {"peer": "pt_map, authors", "difference": -0.02, "difference_ci95": 0.003, "episodes": 20}
+        },
+        **changes,
+    }
+
+
+METRICS = {
+    "dataset": {"name": "tiny"},
+    "episode_spec": "5-way 1-shot",
+    "model": {"gradient_network": "joint", "num_steps": 3},
+    "accuracy": 0.71234,
+    "ci95": 0.005,
+    "baseline_accuracy": 0.6,
+    "baseline_ci95": 0.004,
+    "difference": 0.11234,
+    "difference_ci95": 0.003,
+    "episodes": 2000,
+    "seed": 0,
+    "episode_hash": "abcdef0123456789",
+}
+
+
+@pytest.fixture
+def sweeps_dir():
+    """Four settings, and a file of constants that is none of them."""
+    for record in (
+        setting("dirichlet2_1shot", "imbalance", 2.0),
+        setting("dirichlet5_1shot", "imbalance", 5.0),
+        setting("balanced_1shot", "imbalance", "balanced"),
+        setting("way_20", "way", 20),
+    ):
+        atomic.write_json(Path("sweeps") / f"{record['setting']}.json", record)
+    atomic.write_json("sweeps/tuned.json", {"chosen": {}})
+    return Path("sweeps")
+
+
+def run(**values) -> int:
+    arguments = [f"--{name}={value}" for name, value in values.items()]
+    return cli.run(results.main, results.FLAGS, results.__doc__, ["benchmarks.results", *arguments])
+
+
+def test_the_page_has_the_figures_of_the_files(sweeps_dir):
+    atomic.write_json("metrics.json", METRICS)
+    assert run(sweeps_dir=sweeps_dir, metrics="metrics.json") == 0
+    page = Path("RESULTS.md").read_text()
+    assert "| tiny, 5-way 1-shot | joint, K = 3 | 60.00 +-0.40 | 71.23 +-0.50 | +11.23 +-0.30 | 2000, seed 0" in page
+    # Less and less balanced from left to right; the best of each column is bold.
+    assert "| method | balanced | Dirichlet(5) | Dirichlet(2) | ms an episode, at most |" in page
+    assert "| nearest prototypes | 50.00 +-1.00 | 50.00 +-1.00 | 50.00 +-1.00 | 1.2 |" in page
+    best = "**60.00 +-1.00**"
+    assert f"| PT-MAP, authors | {best} | {best} | {best} | 1.2 |" in page
+    assert "| SIB, mine | 58.00 +-1.00 | 58.00 +-1.00 | 58.00 +-1.00 | 1.2 |" in page
+    assert "| 5-way 1-shot, way_20 | PT-MAP, authors | -2.00 +-0.30 |" in page
+    assert "| PT-MAP | 1 | the mixture | step = 0.4 |" in page
+    assert "--models=joint_run=RUN/joint_run --episodes=20 --slow_episodes=10 --seed=0" in page
+    assert "| way_20 | 5-way 1-shot, way_20 | 20 | `0123456789abcdef` |" in page
+
+
+def test_the_page_links_to_figures_that_are_there(sweeps_dir):
+    assert run(sweeps_dir=sweeps_dir, output="pages/RESULTS.md", figures_dir="docs/results") == 0
+    links = re.findall(r"!\[.*?\]\((.*?)\)", Path("pages/RESULTS.md").read_text())
+    # One setting of a group is no curve.
+    assert links == ["../docs/results/tiny_imbalance.png"]
+    assert (Path("pages") / links[0]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_page_is_the_same_every_time(sweeps_dir):
+    assert run(sweeps_dir=sweeps_dir) == 0
+    first = Path("RESULTS.md").read_bytes()
+    assert run(sweeps_dir=sweeps_dir) == 0
+    assert Path("RESULTS.md").read_bytes() == first
+
+
+def test_figures_show_tuned_constants_where_there_are_any():
+    methods = setting("way_5", "way", 5)["methods"]
+    assert results_figures.shown_label(methods, "pt_map") == "pt_map, tuned"
+    assert results_figures.shown_label(methods, "prototypes") == "prototypes, authors"
+    assert results_figures.shown_label(methods, "mine") == "mine"
+    assert results_figures.shown_label(methods, "other") is None
+
+
+def test_every_peer_has_a_name_for_the_page():
+    from benchmarks.peers import PEERS
+
+    assert set(records.PEER_NAMES) == set(PEERS)
+
+
+def test_a_method_may_be_missing_from_a_setting(sweeps_dir):
+    """A joint model has one way."""
+    record = setting("way_2", "way", 2)
+    del record["methods"]["mine"]
+    atomic.write_json(sweeps_dir / "way_2.json", {**record, "against_best_peer": {}})
+    assert run(sweeps_dir=sweeps_dir) == 0
+    assert "| SIB, mine |  | 58.00 +-1.00 | 1.2 |" in Path("RESULTS.md").read_text()
+
+
+def test_settings_are_in_order(sweeps_dir):
+    atomic.write_json(sweeps_dir / "way_5.json", setting("way_5", "way", 5))
+    atomic.write_json(sweeps_dir / "balanced_5shot.json", setting("balanced_5shot", "imbalance", "balanced", 5))
+    found = records.load_sweep(sweeps_dir)
+    names = [s["setting"] for s in found.settings]
+    one_shot = ["balanced_1shot", "dirichlet5_1shot", "dirichlet2_1shot"]
+    assert names == [*one_shot, "balanced_5shot", "way_5", "way_20"]
+    assert found.shots() == [1, 5]
+
+
+def test_results_of_two_data_sets_need_two_folders(sweeps_dir):
+    other = setting("way_2", "way", 2, dataset={"name": "other", "version": "2.0.0"})
+    atomic.write_json(sweeps_dir / "way_2.json", other)
+    with pytest.raises(InputError, match=r"holds results of other, 2.0.0; tiny, 1.0.0; give each a folder"):
+        records.load_sweep(sweeps_dir)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "sweeps_dir or metrics must be given"),
+        ({"sweeps_dir": "nothing"}, "sweeps_dir nothing holds no results"),
+        ({"metrics": "nothing.json"}, "metrics nothing.json cannot be read"),
+        ({"metrics": "other.json"}, "metrics other.json is no metrics.json"),
+    ],
+)
+def test_what_cannot_be_reported_is_said_in_one_line(values, message, capsys):
+    Path("other.json").write_text(json.dumps({"accuracy": 1}))
+    assert run(**values) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.match(f"error: {message}", error), error
+    assert not Path("RESULTS.md").exists()

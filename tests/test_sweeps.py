@@ -1,0 +1,323 @@
+"""The comparison: its episodes, its measurements against the evaluator, and that a sweep goes on where it stopped."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from benchmarks import entrants, grids, measurement, settings, sweeping, sweeps, tune_peers, tuning
+from benchmarks.peers import PEERS, authors
+from benchmarks.settings import Setting
+from sib_tf import atomic, checkpoints, evaluation
+from sib_tf.config import EpisodeSpec, SIBConfig
+from sib_tf.episodes import EpisodeSampler
+from sib_tf.errors import InputError
+from sib_tf.features import FeatureCache
+from sib_tf.sib import SIB
+from train import cli
+
+LABELS = np.repeat(np.arange(12), 40)
+# The tiny test split has 6 classes of 24 pictures.
+SPEC = EpisodeSpec(way=5, query=3)
+SETTING = Setting("small", "imbalance", "balanced", SPEC)
+
+
+def counts(rows, way: int) -> np.ndarray:
+    """Queries of every class: `[episodes, way]`."""
+    return np.stack([((rows.query_labels == c) & rows.query_mask).sum(axis=1) for c in range(way)], axis=1)
+
+
+@pytest.mark.parametrize("total", [1, 5, 7, 75, 190])
+def test_total_query_is_spread_as_evenly_as_it_goes(total):
+    spec = EpisodeSpec(total_query=total)
+    found = counts(EpisodeSampler(LABELS, spec, seed=0).sample(100), 5)
+    assert spec.max_query == total
+    assert (found.sum(axis=1) == total).all()
+    assert (found.max(axis=1) - found.min(axis=1) <= 1).all()
+
+
+def test_what_is_left_of_an_even_division_goes_to_classes_at_random():
+    found = counts(EpisodeSampler(LABELS, EpisodeSpec(total_query=7), seed=1).sample(2000), 5)
+    # Each class has one more in 2 of 5 episodes; the standard deviation of the share is 1.1 points.
+    np.testing.assert_allclose((found == 2).mean(axis=0), 0.4, atol=0.05)
+
+
+@pytest.mark.parametrize("distribution", ["balanced", "dirichlet"])
+def test_queries_come_from_some_of_the_classes(distribution):
+    spec = EpisodeSpec(query=6, query_classes=2, query_distribution=distribution)
+    rows = EpisodeSampler(LABELS, spec, seed=2).sample(2000)
+    found = counts(rows, 5)
+    assert (found.sum(axis=1) == 30).all()
+    if distribution == "balanced":
+        assert ((found == 15).sum(axis=1) == 2).all()
+        np.testing.assert_allclose((found > 0).mean(axis=0), 0.4, atol=0.05)
+    assert ((found > 0).sum(axis=1) <= 2).all()
+    assert (rows.support_mask.sum(axis=1) == 5).all()
+
+
+def test_no_picture_is_twice_where_few_classes_give_all_queries():
+    rows = EpisodeSampler(LABELS, EpisodeSpec(query=6, query_classes=1, way=(3, 5)), seed=3).sample(100)
+    for i in range(100):
+        pictures = np.concatenate([rows.support[i][rows.support_mask[i]], rows.query[i][rows.query_mask[i]]])
+        assert len(set(pictures)) == len(pictures)
+        assert len(set(LABELS[rows.query[i][rows.query_mask[i]]])) == 1
+
+
+def test_specifications_say_what_they_are():
+    assert EpisodeSpec(total_query=7).describe() == "5-way 1-shot, queries: 7"
+    spec = EpisodeSpec(query_classes=2, total_query=8, query_distribution="dirichlet")
+    assert spec.describe() == "5-way 1-shot, queries: 8, Dirichlet(2), all from 2 of the classes"
+    assert EpisodeSpec.from_dict(json.loads(json.dumps(dataclasses.asdict(spec)))) == spec
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"total_query": 0}, "total_query must be a whole number of at least 1; got 0"),
+        ({"total_query": 2.5}, "total_query must be a whole number of at least 1; got 2.5"),
+        ({"query_classes": 4, "way": (3, 6)}, "query_classes must be .* at most the smallest way, 3; got 4"),
+    ],
+)
+def test_wrong_specifications_are_refused(fields, message):
+    with pytest.raises(InputError, match=message):
+        EpisodeSpec(**fields)
+
+
+def test_too_few_pictures_for_one_class_of_queries():
+    with pytest.raises(InputError, match=r"need 5 classes of at least 1 \+ 75 = 76 pictures"):
+        EpisodeSampler(LABELS, EpisodeSpec(query_classes=1), seed=0)
+
+
+def test_settings_have_names_of_their_own_and_the_quick_ones_are_among_them():
+    names = [setting.name for setting in settings.all_settings()]
+    assert len(set(names)) == len(names) == 29
+    assert {setting.name for setting in settings.quick_settings()} <= set(names)
+    assert [s.name for s in settings.named(["way_2"], settings.quick_settings())] == ["way_2"]
+    with pytest.raises(InputError, match="settings must be among balanced_1shot, .*; got way_3"):
+        settings.named(["way_2", "way_3"], [])
+
+
+def test_measurement_agrees_with_the_evaluator():
+    """60 episodes, so that the last batch is filled up."""
+    random = np.random.RandomState(0)
+    table = tf.constant(random.uniform(0, 1, (len(LABELS), 8)) + (LABELS[:, None] % 4 == np.arange(8)), tf.float32)
+    rows = EpisodeSampler(LABELS, SPEC, seed=4).sample(60)
+    model = SIB(SIBConfig(feature_dim=8, way=None, gradient_network="per_class", inner_learning_rate=1e-2))
+    model.build()
+    expected = evaluation.Evaluator(rows)(model, table).accuracy[-1]
+    found = measurement.CompiledMethod(measurement.sib_method(model), 5)(rows, table)
+    np.testing.assert_allclose(found.accuracy, expected, atol=1e-7)
+    assert 0 < found.seconds_per_episode < 1
+
+
+@pytest.fixture(scope="module")
+def cache(tiny_features):
+    return FeatureCache.open(tiny_features)
+
+
+@pytest.fixture(scope="module")
+def base_mean(cache):
+    return tuning.base_mean_of(cache)
+
+
+@pytest.fixture(scope="module")
+def model_dirs(cache, tmp_path_factory):
+    """A joint and a per_class model, untrained, as meta-trainings leave them."""
+    root = tmp_path_factory.mktemp("models")
+    for name, way in (("joint", 5), ("per_class", None)):
+        model = SIB(SIBConfig(feature_dim=16, way=way, gradient_network=name))
+        model.build()
+        checkpoints.save_model(model, root / name / checkpoints.BEST)
+        record = {
+            "model": dataclasses.asdict(model.config),
+            "features": cache.identity,
+            "meta_training": {"episodes": {}},
+        }
+        atomic.write_json(root / name / checkpoints.CONFIG, record)
+    return root
+
+
+def sweep_of(cache, folder, **changes) -> sweeping.Sweep:
+    return sweeping.Sweep(**{"cache": cache, "folder": folder, "episodes": 8, "slow_episodes": 4, "seed": 0, **changes})
+
+
+def test_base_mean_is_that_of_the_training_pictures(cache, base_mean):
+    np.testing.assert_allclose(base_mean, np.asarray(cache.table("train")).mean(axis=0), rtol=1e-5)
+
+
+def test_a_sweep_measures_once_and_goes_on(cache, base_mean, tmp_path):
+    sweep, measured = sweep_of(cache, tmp_path), []
+    names = ["prototypes", "soft_kmeans", "pt_map"]
+    record = sweep.run(SETTING, entrants.peer_entrants(names[:2], None, SETTING, base_mean), measured.append)
+    assert measured == ["prototypes, authors", "soft_kmeans, authors"]
+    record = sweep.run(SETTING, entrants.peer_entrants(names, None, SETTING, base_mean), measured.append)
+    assert measured[2:] == ["pt_map, authors"]
+    written = json.loads((tmp_path / "small.json").read_text())
+    assert written["methods"] == record["methods"]
+    assert list(written["methods"]) == [f"{name}, authors" for name in names]
+    with np.load(tmp_path / "small.npz") as arrays:
+        for label, figures in written["methods"].items():
+            difference = arrays[label] - arrays["prototypes, authors"]
+            assert figures["accuracy"] == pytest.approx(arrays[label].mean())
+            assert figures["difference"] == pytest.approx(difference.mean())
+            assert figures["difference_ci95"] == pytest.approx(1.96 * difference.std(ddof=1) / np.sqrt(8))
+    # Other constants, and other episodes, are other measurements.
+    changed = [dataclasses.replace(entrants.peer_entrants(["pt_map"], None, SETTING, base_mean)[0], config={"step": 1})]
+    sweep.run(SETTING, changed, measured.append)
+    assert measured[3:] == ["pt_map, authors"]
+    sweep_of(cache, tmp_path, seed=1).run(
+        SETTING, entrants.peer_entrants(["prototypes"], None, SETTING, base_mean), measured.append
+    )
+    assert measured[4:] == ["prototypes, authors"]
+
+
+def test_slow_methods_take_the_first_episodes_of_the_list(cache, base_mean, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        entrants, "authors", lambda name, shot: PEERS[name](**({"iterations": 2} if "tim" in name else {}))
+    )
+    found = entrants.peer_entrants(["prototypes", "tim_gd"], None, SETTING, base_mean)
+    record = sweep_of(cache, tmp_path).run(SETTING, found, print)
+    assert [figures["episodes"] for figures in record["methods"].values()] == [8, 4]
+    with np.load(tmp_path / "small.npz") as arrays:
+        difference = arrays["tim_gd, authors"] - arrays["prototypes, authors"][:4]
+    assert record["methods"]["tim_gd, authors"]["difference"] == pytest.approx(difference.mean())
+
+
+def test_models_join_where_their_way_fits_and_are_paired_with_the_best_peer(cache, base_mean, model_dirs, tmp_path):
+    models = entrants.load_models([f"a={model_dirs / 'joint'}", f"b={model_dirs / 'per_class'}"], cache)
+    other = dataclasses.replace(SETTING, spec=EpisodeSpec(way=3))
+    assert [[m.name for m in models if m.fits(s)] for s in (SETTING, other)] == [["a", "b"], ["b"]]
+    peers = entrants.peer_entrants(["prototypes", "simple_shot"], None, SETTING, base_mean)
+    record = sweep_of(cache, tmp_path).run(SETTING, peers + [m.entrant() for m in models], print)
+    assert set(record["methods"]) == {"prototypes, authors", "simple_shot, authors", "a", "b"}
+    written = json.loads((tmp_path / "small.json").read_text())["against_best_peer"]
+    best = max(("prototypes, authors", "simple_shot, authors"), key=lambda x: record["methods"][x]["accuracy"])
+    assert {against["peer"] for against in written.values()} == {best}
+    expected = record["methods"]["a"]["accuracy"] - record["methods"][best]["accuracy"]
+    assert written["a"]["difference"] == pytest.approx(expected)
+    # Nothing in the file says where on this machine the models lie.
+    assert str(model_dirs) not in (tmp_path / "small.json").read_text()
+
+
+def test_tuning_looks_at_validation_classes_only(cache, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        FeatureCache, "labels", lambda self, split, own=FeatureCache.labels: seen.append(split) or own(self, split)
+    )
+    monkeypatch.setattr(tuning, "DISTRIBUTIONS", {"mixture": {"query": 3}, "balanced": {"query": 2}})
+    monkeypatch.setattr(grids, "GRIDS", {"soft_kmeans": {"scale": (0.01, 10.0)}})
+    tuner = tuning.Tuning(cache, episodes=10, seed=0, shots=(1,))
+    first, second = tuner.run(["prototypes", "soft_kmeans"])
+    assert set(seen) == {"validation"}
+    assert list(first["measured"]) == ["prototypes"]
+    for kind in ("mixture", "balanced"):
+        best = max(second["measured"]["soft_kmeans"], key=lambda entry, own=f"{kind}, 1 shot": entry["accuracy"][own])
+        assert second["chosen"][kind]["1"] == {"prototypes": {}, "soft_kmeans": best["constants"]}
+    assert len(set(second["episode_hashes"].values())) == 2
+    # What was measured is not measured again: here it would give other figures.
+    entry = second["measured"]["soft_kmeans"][1]
+    entry["accuracy"]["balanced, 1 shot"] = 1.0
+    (again,) = tuner.run(["soft_kmeans"], held=json.loads(json.dumps(second)))
+    assert again["chosen"]["balanced"]["1"] == {"prototypes": {}, "soft_kmeans": entry["constants"]}
+    (other,) = tuning.Tuning(cache, episodes=10, seed=1, shots=(1,)).run(["soft_kmeans"], held=second)
+    assert other["measured"]["soft_kmeans"][1]["accuracy"]["balanced, 1 shot"] < 1.0
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_candidates_are_distinct_and_hold_the_authors_constants(name):
+    found = grids.candidates(name)
+    assert len(set(found)) == len(found) <= 24
+    assert {authors(name, 1), authors(name, 5)} <= set(found)
+
+
+def tuned_constants() -> dict:
+    return {
+        "mixture": {"1": {"pt_map": {"step": 0.1}}, "5": {"pt_map": {"step": 0.2}}},
+        "balanced": {"1": {"pt_map": {"step": 0.3}}, "5": {}},
+        "dirichlet": {"1": {"pt_map": {"step": 0.4}}, "5": {"pt_map": {"step": 0.5}}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("group", "value", "shot", "steps"),
+    [
+        ("imbalance", "balanced", 1, [0.2, 0.1, 0.3]),
+        ("imbalance", 2.0, 1, [0.2, 0.1, 0.4]),
+        ("imbalance", 2.0, 10, [0.2, 0.2, 0.5]),
+        ("imbalance", "balanced", 5, [0.2, 0.2]),
+        ("way", 20, 1, [0.2, 0.1, 0.3]),
+        ("missing_classes", 2, 1, [0.2, 0.1, 0.4]),
+    ],
+)
+def test_which_constants_take_part(base_mean, group, value, shot, steps):
+    setting = Setting("some", group, value, EpisodeSpec(shot=shot))
+    found = entrants.peer_entrants(["prototypes", "pt_map"], tuned_constants(), setting, base_mean)
+    assert [entrant.config["step"] for entrant in found[1:]] == steps
+    assert [entrant.constants for entrant in found] == ["authors", "authors", "tuned", "tuned to setting"][: len(found)]
+
+
+def run(module, **values) -> int:
+    arguments = [f"--{name}={value}" for name, value in values.items()]
+    return cli.run(module.main, module.FLAGS, module.__doc__, [module.__name__, *arguments])
+
+
+@pytest.mark.slow
+def test_commands_from_features_to_results(cache, model_dirs, monkeypatch, capsys):
+    monkeypatch.setattr(tuning, "DISTRIBUTIONS", {kind: {"query": 3} for kind in tuning.DISTRIBUTIONS})
+    monkeypatch.setattr(grids, "GRIDS", {})
+    given = {"features_dir": cache.folder, "peers": "soft_kmeans,pt_map"}
+    assert run(tune_peers, **given, episodes=4, output="tuned.json") == 0
+    given |= {"tuned": "tuned.json", "models": f"mine={model_dirs / 'joint'}", "episodes": 4, "output_dir": "out"}
+    assert run(sweeps, **given, settings="total_query_5,way_2") == 0
+    out = capsys.readouterr().out
+    assert "total_query_5: mine" in out
+    assert "way_2: mine" not in out
+    # Equal constants are measured once.
+    assert "total_query_5: pt_map, tuned" not in out
+    assert set(json.loads(Path("out/way_2.json").read_text())["methods"]) == {
+        "prototypes, authors",
+        *(f"{name}, {kind}" for name in ("soft_kmeans", "pt_map") for kind in ("authors", "tuned", "tuned to setting")),
+    }
+    assert run(sweeps, **given, settings="total_query_5,way_2") == 0
+    assert "mine" not in capsys.readouterr().out.replace("best is mine", "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"models": "joint"}, "models must be name=FOLDER pairs .* got 'joint'"),
+        ({"models": "pt_map=folder"}, "models must be name=FOLDER pairs with names of their own; got 'pt_map=folder'"),
+        ({"models": "a=nothing"}, "Configuration nothing/config.json cannot be read"),
+        ({"settings": "way_3"}, "settings must be among .*; got way_3"),
+        ({"settings": "way_20"}, "way=20, .* there are 6 such classes"),
+        ({"peers": "sib"}, "peers must be among prototypes, .* got sib"),
+        ({"tuned": "other.json"}, "tuned other.json is of other features than "),
+        ({"features_dir": "nothing"}, "features_dir nothing holds no feature cache"),
+    ],
+)
+def test_what_cannot_be_used_is_said_in_one_line(cache, changes, message, capsys):
+    atomic.write_json("other.json", {"chosen": {}, "features": {}})
+    given = {"features_dir": cache.folder, "output_dir": "out", "episodes": 4, "peers": "prototypes", **changes}
+    assert run(sweeps, **given) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert re.match(f"error: {message}", error), error
+
+
+def test_small_classes_do_not_pass_for_imbalanced_ones(cache, tmp_path):
+    """5 x 5 queries and one shot: 26 pictures; there are 24, so that no class could have all queries."""
+    setting = Setting("small", "imbalance", 2.0, EpisodeSpec(query=5, query_distribution="dirichlet"))
+    with pytest.raises(InputError, match="small needs classes of 26 pictures, .* the smallest has 24"):
+        sweep_of(cache, tmp_path).run(setting, [], print)
+
+
+def test_settings_that_the_data_cannot_give_are_left_out(cache, monkeypatch, capsys):
+    monkeypatch.setattr(settings, "all_settings", lambda: settings.way((5, 20)))
+    assert run(sweeps, features_dir=cache.folder, output_dir="out", episodes=4, peers="prototypes") == 0
+    out = capsys.readouterr().out
+    assert "way_5: done" in out
+    assert "way_20: left out. way=20, shot=1" in out
