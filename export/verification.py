@@ -34,10 +34,11 @@ class Limits:
     disagreement: float
 
 
-# By precision; a SavedModel runs the same kernels as Keras. Quantised values are away from the original ones by
-# intention: int8 is judged by what it predicts.
+# By precision. A SavedModel has Keras's own kernels, but its graph is optimised: steps and temperatures of a badly
+# conditioned model enlarge the rounding. Quantised values are away from the original ones by intention: int8 is judged
+# by what it predicts.
 LIMITS = {
-    "saved_model": Limits(1e-5, 1e-5, 1e-5, 0.001),
+    "saved_model": Limits(1e-5, 1e-4, 1e-4, 0.001),
     "float32": Limits(1e-5, 1e-4, 1e-4, 0.001),
     "float16": Limits(5e-3, 2e-2, 5e-2, 0.02),
     "int8": Limits(np.inf, np.inf, np.inf, 0.3),

