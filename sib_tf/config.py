@@ -302,12 +302,14 @@ class MetaTrainConfig(Record):
     Attributes:
         episodes: the specification that training episodes are drawn from.
         validation: the specification of the fixed validation list.
+        mixture: further specifications: every outer step takes `batch_episodes` episodes of each too, and every one has
+            a validation list as well. Loss and validation accuracy are the means over all specifications.
         steps: outer steps.
-        batch_episodes: B, episodes per outer step; the loss is their mean.
+        batch_episodes: B, episodes per outer step and specification; the loss is their mean.
         optimizer: "sgd" (Nesterov momentum, coupled weight decay: released code), "adam" or "adamw".
         learning_rate, momentum, weight_decay: of the outer optimiser.
         cosine_decay: whether the learning rate falls to zero along half a cosine; constant otherwise (released code).
-        validation_episodes: length of the fixed validation list.
+        validation_episodes: length of each fixed validation list.
         validate_every: outer steps between validations.
         steps_per_call: outer steps inside one compiled call; only speed depends on it.
         seed: of weights and episodes.
@@ -315,6 +317,7 @@ class MetaTrainConfig(Record):
 
     episodes: EpisodeSpec = EpisodeSpec()
     validation: EpisodeSpec = EpisodeSpec()
+    mixture: tuple[EpisodeSpec, ...] = ()
     steps: int = 50_000
     batch_episodes: int = 1
     optimizer: str = "sgd"
@@ -331,6 +334,8 @@ class MetaTrainConfig(Record):
         for name in ("episodes", "validation"):
             if isinstance(getattr(self, name), dict):
                 object.__setattr__(self, name, EpisodeSpec.from_dict(getattr(self, name), name))
+        mixture = (EpisodeSpec.from_dict(s, "mixture") if isinstance(s, dict) else s for s in self.mixture)
+        object.__setattr__(self, "mixture", tuple(mixture))
         for name in ("steps", "batch_episodes", "validation_episodes", "validate_every", "steps_per_call"):
             require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
         require_choice("optimizer", self.optimizer, OPTIMIZERS)

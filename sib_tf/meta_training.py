@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -11,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from sib_tf import atomic, checkpoints, report
+from sib_tf import atomic, checkpoints, history
 from sib_tf.config import MetaTrainConfig, SIBConfig
 from sib_tf.episodes import EpisodeRows, EpisodeSampler, fingerprint, stream
 from sib_tf.errors import InputError
@@ -53,27 +54,37 @@ def meta_train(
     """
     output_dir = Path(output_dir)
     train, validation = cache.table("train"), cache.table("validation")
-    sampler = EpisodeSampler(cache.labels("train"), config.episodes, config.seed, cache.views)
-    rows = EpisodeSampler(cache.labels("validation"), config.validation, VALIDATION_SEED).sample(
-        config.validation_episodes
-    )
-    checkpoints.claim_folder(output_dir, run_record(cache, model_config, config, fingerprint(rows)))
+    lists = validation_lists(cache, config)
+    samplers = training_samplers(cache, config)
+    checkpoints.claim_folder(output_dir, run_record(cache, model_config, config, lists))
     keras.utils.set_random_seed(config.seed)
     model = SIB(model_config)
     model.build()
     trainer = Trainer(model, train, config)
-    run = _Run(trainer, Evaluator(rows), validation, output_dir)
-    run.train(sampler)
+    run = _Run(trainer, [Evaluator(rows) for rows in lists], validation, output_dir)
+    run.train(samplers)
     return run.best
 
 
-def run_record(cache: FeatureCache, model_config: SIBConfig, config: MetaTrainConfig, episode_hash: str) -> dict:
-    """Returns what `config.json` holds: the model, its training, and the features it belongs to."""
+def training_samplers(cache: FeatureCache, config: MetaTrainConfig) -> list[EpisodeSampler]:
+    """Returns a sampler for each specification of the training episodes, with seeds apart."""
+    labels, specs = cache.labels("train"), (config.episodes, *config.mixture)
+    return [EpisodeSampler(labels, spec, config.seed + (i << 32), cache.views) for i, spec in enumerate(specs)]
+
+
+def validation_lists(cache: FeatureCache, config: MetaTrainConfig) -> list[EpisodeRows]:
+    """Returns the fixed validation list of each specification."""
+    labels, specs = cache.labels("validation"), (config.validation, *config.mixture)
+    return [EpisodeSampler(labels, spec, VALIDATION_SEED).sample(config.validation_episodes) for spec in specs]
+
+
+def run_record(cache: FeatureCache, model_config: SIBConfig, config: MetaTrainConfig, lists: list[EpisodeRows]) -> dict:
+    """Returns what `config.json` holds: the model, its training, the features it belongs to, the validation lists."""
     return {
         "model": dataclasses.asdict(model_config),
         "meta_training": dataclasses.asdict(config),
         "features": cache.identity,
-        "validation_episode_hash": episode_hash,
+        "validation_episode_hashes": [fingerprint(rows) for rows in lists],
     }
 
 
@@ -89,23 +100,24 @@ class Trainer:
     def __init__(self, model: SIB, table, config: MetaTrainConfig):
         self.model, self.config = model, config
         self.table = tf.convert_to_tensor(table)
-        self.way = config.episodes.way[1]
+        self.ways = [spec.way[1] for spec in (config.episodes, *config.mixture)]
         self.optimizer = outer_optimizer(config)
         self.optimizer.build(model.trainable_variables)
 
     @tf.function(jit_compile=True)
-    def steps(self, rows: EpisodeRows) -> tf.Tensor:
-        """Takes as many outer steps as `rows` has in front: `[steps, episodes, ...]` -> their losses `[steps]`."""
-        count = rows.support.shape[0]
+    def steps(self, rows: Sequence[EpisodeRows]) -> tf.Tensor:
+        """Takes outer steps: `[steps, episodes, ...]` rows of every specification -> the losses `[steps]`."""
+        count = rows[0].support.shape[0]
         losses = tf.TensorArray(tf.float32, count)
         for step in tf.range(count):
-            losses = losses.write(step, self._step(EpisodeRows(*(field[step] for field in rows))))
+            losses = losses.write(step, self._step([EpisodeRows(*(field[step] for field in each)) for each in rows]))
         return losses.stack()
 
-    def _step(self, rows: EpisodeRows) -> tf.Tensor:
-        episode = rows.gather(self.table)
+    def _step(self, rows: Sequence[EpisodeRows]) -> tf.Tensor:
+        episodes = [each.gather(self.table) for each in rows]
         with tf.GradientTape() as tape:
-            loss = episode_loss(self.model, episode, self.way)
+            losses = [episode_loss(self.model, each, way) for each, way in zip(episodes, self.ways, strict=True)]
+            loss = tf.add_n(losses) / len(losses)
         variables = self.model.trainable_variables
         gradients = tape.gradient(loss, variables)
         # The bias cancels in a softmax: with K = 0 it has no gradient.
@@ -145,8 +157,8 @@ def outer_optimizer(config: MetaTrainConfig) -> keras.optimizers.Optimizer:
 class _Run:
     """One run in one folder: trains between validations, keeps best and last, shows where it is."""
 
-    def __init__(self, trainer: Trainer, evaluator: Evaluator, validation, output_dir: Path):
-        self.trainer, self.evaluator, self.validation, self.output_dir = trainer, evaluator, validation, output_dir
+    def __init__(self, trainer: Trainer, evaluators: list[Evaluator], validation, output_dir: Path):
+        self.trainer, self.evaluators, self.validation, self.output_dir = trainer, evaluators, validation, output_dir
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.best_so_far = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         self.state = checkpoints.TrainingState(
@@ -161,13 +173,13 @@ class _Run:
     def best(self) -> float:
         return float(self.best_so_far.numpy())
 
-    def train(self, sampler: EpisodeSampler) -> None:
+    def train(self, samplers: list[EpisodeSampler]) -> None:
         config = self.trainer.config
         self.state.restore()
         first = int(self.step.numpy())
         writer = tf.summary.create_file_writer(str(self.output_dir / "tensorboard"))
         with writer.as_default(), tqdm(total=config.steps, initial=first, unit="step", desc="meta-train") as progress:
-            batches = _Batches(sampler, config, first)
+            batches = [_Batches(sampler, config, first) for sampler in samplers]
             while (step := int(self.step.numpy())) < config.steps:
                 target = min(step - step % config.validate_every + config.validate_every, config.steps)
                 losses = self._advance(batches, step, target, progress)
@@ -184,18 +196,18 @@ class _Run:
     def _log(self, row: dict) -> None:
         """Adds a row to `history.csv`; rows of steps that a broken-off run took twice are dropped."""
         path = self.output_dir / "history.csv"
-        rows = [old for old in report.read_history(path) if int(old["step"]) < row["step"]] + [row]
+        rows = [old for old in history.read(path) if int(old["step"]) < row["step"]] + [row]
         text = io.StringIO()
         table = csv.DictWriter(text, list(row), lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
         atomic.write_text(path, text.getvalue())
 
-    def _advance(self, batches: "_Batches", step: int, target: int, progress: tqdm) -> np.ndarray:
+    def _advance(self, batches: list["_Batches"], step: int, target: int, progress: tqdm) -> np.ndarray:
         losses = []
         while step < target:
             count = min(self.trainer.config.steps_per_call, target - step)
-            losses.append(self.trainer.steps(batches.take(count)).numpy())
+            losses.append(self.trainer.steps([each.take(count) for each in batches]).numpy())
             if not np.isfinite(losses[-1]).all():
                 wrong = step + int(np.argmin(np.isfinite(losses[-1]))) + 1
                 raise DivergenceError(
@@ -210,7 +222,8 @@ class _Run:
 
     def _validate(self, step: int) -> tuple[float, float]:
         model = self.trainer.model
-        accuracy, half = mean_and_ci95(self.evaluator(model, self.validation).accuracy[-1])
+        lists = [evaluator(model, self.validation).accuracy[-1] for evaluator in self.evaluators]
+        accuracy, half = mean_and_ci95(np.mean(lists, axis=0))
         if accuracy > self.best:
             checkpoints.save_model(model, self.output_dir / checkpoints.BEST)
             self.best_so_far.assign(accuracy)

@@ -14,7 +14,6 @@ import grpc
 from tqdm import tqdm
 
 from sib_tf import checkpoints, meta_training, parallel_search, trial_runner, tuning_results
-from sib_tf.episodes import EpisodeSampler, fingerprint
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache
 from sib_tf.search_space import Search
@@ -64,12 +63,9 @@ def search(
 
 def _record(cache: FeatureCache, settings: Search) -> dict:
     """What `config.json` holds. Drawing the episodes also tells whether the splits have enough for them."""
-    EpisodeSampler(cache.labels("train"), settings.training.episodes, settings.training.seed, cache.views)
-    labels, training = cache.labels("validation"), settings.training
-    rows = EpisodeSampler(labels, training.validation, meta_training.VALIDATION_SEED).sample(
-        training.validation_episodes
-    )
-    record = meta_training.run_record(cache, settings.model, training, fingerprint(rows))
+    training = settings.training
+    meta_training.training_samplers(cache, training)
+    record = meta_training.run_record(cache, settings.model, training, meta_training.validation_lists(cache, training))
     return {**record, "tuner": settings.tuner, "search": {field.name: field.describe() for field in settings.space}}
 
 

@@ -195,6 +195,16 @@ def test_values_of_one_run_do_not_reach_the_next(capsys):
         (meta_train, {"dirichlet_alpha": "0"}, r"dirichlet_alpha must be above 0 and finite, or .*; got 0\."),
         (meta_train, {"dirichlet_alpha": "few"}, r"dirichlet_alpha must be above 0 .*; got 'few'\."),
         (meta_train, {"dirichlet_alpha": "5-1"}, r"dirichlet_alpha must be above 0 .*; got 5-1\."),
+        (meta_train, {"mixture": "shot"}, r"mixture must be FIELD=VALUE pairs .* out of way, shot, .*; got 'shot'\."),
+        (meta_train, {"mixture": "shot=5 shot=6"}, r"mixture must be FIELD=VALUE pairs .* each FIELD once"),
+        (meta_train, {"mixture": "shots=5"}, r"mixture must be FIELD=VALUE pairs .*; got 'shots=5'\."),
+        (meta_train, {"mixture": "total_query=few"}, r"mixture: total_query must be a whole number; got 'few'\."),
+        (meta_train, {"mixture": " "}, r"mixture must name at least one field that differs; got nothing\."),
+        (
+            meta_train,
+            {"mixture": "way=7"},
+            r"mixture must keep way=5 for gradient_network=joint; leave way out of it\.",
+        ),
         (evaluate, {"query_distribution": "zipf"}, "flag --query_distribution=zipf: value should be one of"),
         (evaluate, {"episodes": "1"}, "flag --episodes=1: 1 is not integer >= 2"),
         (evaluate, {"seed": "-1"}, r"flag --seed=-1: -1 is not a non-negative integer"),
@@ -468,3 +478,20 @@ def test_tensorflow_loads_without_a_word_unless_it_fails(tmp_path, fake):
     run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == (1 if fake else 0)
     assert run.stderr == "" if fake is None else "the cause" in run.stderr
+
+
+def test_a_mixture_takes_what_it_does_not_name_from_the_other_flags():
+    from sib_tf.config import EpisodeSpec
+    from train import meta_train_flags
+
+    texts = ["shot=5", "way=2-20 query_distribution=balanced total_query=15 query_classes=2", "dirichlet_alpha=0.1-1"]
+    values = flags.FlagValues()
+    meta_train_flags.define(values)
+    given = ["", "--gradient_network=per_class", "--query_distribution=dirichlet", "--balanced_fraction=0.5"]
+    values([*given, *(f"--mixture={text}" for text in texts)])
+    common = {"query_distribution": "dirichlet", "balanced_fraction": 0.5}
+    assert meta_train_flags.settings(values)[1].mixture == (
+        EpisodeSpec(shot=5, **common),
+        EpisodeSpec(way=(2, 20), total_query=15, query_classes=2, balanced_fraction=0.5),
+        EpisodeSpec(dirichlet_alpha=(0.1, 1.0), **common),
+    )

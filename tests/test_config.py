@@ -23,7 +23,9 @@ RECORDS = [
     BackboneConfig(name="wide_resnet", width=2, depth=16, image_size=80, mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0)),
     PretrainConfig(schedule="one_cycle", epochs=24, mirror=False),
     SIBConfig(feature_dim=640, way=None, gradient_network="per_class", hidden_units=16, step_reduction="mean"),
-    MetaTrainConfig(episodes=EpisodeSpec(way=(2, 7)), optimizer="adamw", cosine_decay=True),
+    MetaTrainConfig(
+        episodes=EpisodeSpec(way=(2, 7)), mixture=(EpisodeSpec(shot=5),), optimizer="adamw", cosine_decay=True
+    ),
 ]
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from sib_tf import meta_training
 from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
-from sib_tf.episodes import EpisodeSampler, stream
+from sib_tf.episodes import EpisodeRows, EpisodeSampler, stream
 from sib_tf.errors import InputError
 from sib_tf.meta_testing import load_model
 from sib_tf.sib import SIB
@@ -63,7 +63,7 @@ def test_one_call_of_many_steps_equals_many_calls_of_one():
         model.build()
         trainer = meta_training.Trainer(model, MemoryCache().table("train"), train_config())
         rows = iter(stream(EpisodeSampler(LABELS, SPEC, seed=0), per_call, 2))
-        losses = np.concatenate([trainer.steps(next(rows)) for _ in range(6 // per_call)])
+        losses = np.concatenate([trainer.steps([next(rows)]) for _ in range(6 // per_call)])
         results.append((losses, *model.get_weights()))
     for together, apart in zip(*results, strict=True):
         np.testing.assert_allclose(together, apart, atol=1e-6)
@@ -84,6 +84,46 @@ def test_loss_is_the_mean_over_episodes_of_the_mean_over_queries():
         alone.append(float(meta_training.episode_loss(model, one.gather(table), 3)))
     assert len(set(rows.query_mask.sum(axis=1))) > 1
     assert float(together) == pytest.approx(np.mean(alone), abs=1e-5)
+
+
+def test_a_step_on_a_mixture_is_on_the_mean_of_the_losses():
+    """Also of episodes of other shapes: the gradient is that of the mean, so plain SGD's steps are the means too."""
+    specs = [SPEC, EpisodeSpec(way=4, shot=2, query=3)]
+    table, before, after, losses = MemoryCache().table("train"), [], [], []
+    rows = [EpisodeSampler(LABELS, spec, seed=3).sample(2) for spec in specs]
+    stacked = [EpisodeRows(*(field[None] for field in each)) for each in rows]
+    for first, more in ((0, ()), (1, ()), (0, specs[1:])):
+        tf.keras.utils.set_random_seed(0)
+        model = SIB(model_config())
+        model.build()
+        before = model.get_weights()
+        config = train_config(episodes=specs[first], mixture=tuple(more), momentum=0.0, learning_rate=0.1)
+        trainer = meta_training.Trainer(model, table, config)
+        losses.append(float(trainer.steps(stacked if more else stacked[first : first + 1])[0]))
+        after.append([new - old for new, old in zip(model.get_weights(), before, strict=True)])
+    assert losses[2] == pytest.approx((losses[0] + losses[1]) / 2, abs=1e-6)
+    for one, other, both in zip(*after, strict=True):
+        np.testing.assert_allclose(both, (one + other) / 2, atol=1e-6)
+
+
+def test_a_mixture_is_validated_on_a_list_for_each(tmp_path):
+    further = EpisodeSpec(way=4, shot=2, query=3)
+    config = train_config(mixture=(further,), steps=20)
+    best = meta_training.meta_train(MemoryCache(), model_config(), config, tmp_path / "run")
+    record = json.loads((tmp_path / "run/config.json").read_text())
+    assert MetaTrainConfig.from_dict(record["meta_training"]) == config
+    assert len(set(record["validation_episode_hashes"])) == 2
+    from sib_tf.evaluation import Evaluator
+
+    model, table = load_model(tmp_path / "run")[0], MemoryCache().table("validation")
+    lists = meta_training.validation_lists(MemoryCache(), config)
+    assert best == pytest.approx(np.mean([Evaluator(rows)(model, table).accuracy[-1].mean() for rows in lists]))
+
+
+def test_specifications_of_a_mixture_draw_episodes_of_their_own():
+    config = train_config(mixture=(SPEC, SPEC))
+    rows = [sampler.sample(20).support for sampler in meta_training.training_samplers(MemoryCache(), config)]
+    assert not any(np.array_equal(rows[i], rows[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
 
 
 @pytest.mark.slow
@@ -109,7 +149,7 @@ def test_folder_holds_what_is_needed_to_do_it_again(tmp_path):
     assert record["features"] == MemoryCache.identity
     assert MetaTrainConfig.from_dict(record["meta_training"]) == train_config()
     assert SIBConfig.from_dict(record["model"]) == model_config()
-    assert len(record["validation_episode_hash"]) == 64
+    assert [len(value) for value in record["validation_episode_hashes"]] == [64]
     history = (tmp_path / "run/history.csv").read_text().splitlines()
     assert history[0] == "step,loss,validation_accuracy,validation_ci95"
     assert [row.split(",")[0] for row in history[1:]] == ["20", "40"]

@@ -103,7 +103,7 @@ def test_sgd_run_of_the_compiled_trainer(recording):
     )
     trainer = Trainer(recording.model, table, config)
     rows = episodes._replace(support=support_rows.astype(np.int32), query=query_rows.astype(np.int32))
-    losses = trainer.steps(tuple_of_rows(rows)).numpy()
+    losses = trainer.steps([tuple_of_rows(rows)]).numpy()
     chaotic = meta["inner_learning_rate"] > CHAOTIC_RATE
     compared = CHAOTIC_STEPS if chaotic else meta["train_steps"]
     np.testing.assert_allclose(losses[:compared], recording.arrays["train/losses"][:compared], rtol=0, atol=1e-4)

@@ -38,6 +38,48 @@ def spec(values: flags.FlagValues, **fields) -> EpisodeSpec:
     return EpisodeSpec(**{**given, **fields})
 
 
+def mixture(values: flags.FlagValues, **fields) -> tuple[EpisodeSpec, ...]:
+    """Returns the further specifications that --mixture gives, each "field=value field=value".
+
+    Args:
+        values: of the flags; what a text leaves out is as they say.
+        fields: go over the flags.
+
+    Raises:
+        InputError: a text of another form.
+    """
+    return tuple(spec(values, **{**fields, **_fields(text)}) for text in values.mixture)
+
+
+def _fields(text: str) -> dict:
+    given = {}
+    for part in text.split():
+        name, sign, value = part.partition("=")
+        if not sign or name not in _PARSERS or name in given:
+            raise cli.InputError(
+                f"mixture must be FIELD=VALUE pairs with spaces between, each FIELD once and out of "
+                f"{', '.join(_PARSERS)}; got {text!r}."
+            )
+        try:
+            given[name] = _PARSERS[name](name, value)
+        except ValueError as error:
+            raise cli.InputError(f"mixture: {error}") from error
+    if not given:
+        raise cli.InputError("mixture must name at least one field that differs; got nothing.")
+    return given
+
+
+def _number(kind: type):
+    def parse(name: str, text: str):
+        try:
+            return kind(text)
+        except ValueError as error:
+            expected = "a whole number" if kind is int else "a number"
+            raise cli.InputError(f"{name} must be {expected}; got {text!r}.") from error
+
+    return parse
+
+
 def alpha_range(name: str, text: str) -> float | tuple[float, float]:
     """Parses "2" into 2.0 and "0.1-5" into (0.1, 5.0).
 
@@ -50,3 +92,12 @@ def alpha_range(name: str, text: str) -> float | tuple[float, float]:
         return float(low) if high is None else (float(low), float(high))
     except ValueError as error:
         raise cli.InputError(f"{name} must be {ALPHA}; got {text!r}.") from error
+
+
+_PARSERS = {
+    **dict.fromkeys(("way", "shot", "query"), cli.number_range),
+    "query_distribution": lambda name, text: text,
+    "dirichlet_alpha": alpha_range,
+    "balanced_fraction": _number(float),
+    **dict.fromkeys(("total_query", "query_classes"), _number(int)),
+}

@@ -9,6 +9,13 @@ from train import cli, episode_flags
 def define(values: flags.FlagValues) -> None:
     """Defines the flags of episodes, model and outer loop on `values`."""
     episode_flags.define(values)
+    flags.DEFINE_multi_string(
+        "mixture",
+        [],
+        "Further episodes for every outer step, such as 'shot=5 query_distribution=dirichlet'; what is not named is as "
+        "the other flags say. May be given several times.",
+        flag_values=values,
+    )
     _define_validation(values)
     _define_model(values)
     flags.DEFINE_integer("steps", 50_000, "Outer steps.", flag_values=values)
@@ -65,6 +72,7 @@ def settings(values: flags.FlagValues) -> tuple[SIBConfig, MetaTrainConfig]:
     config = MetaTrainConfig(
         episodes=episodes,
         validation=episode_flags.spec(values, way=way, **_validation_distribution(values)),
+        mixture=episode_flags.mixture(values, balanced_fraction=values.balanced_fraction),
         **{name: values[name].value for name in names},
     )
     names = ("gradient_network", "hidden_units", "num_steps", "inner_learning_rate", "step_reduction", "separate_steps")
@@ -74,6 +82,8 @@ def settings(values: flags.FlagValues) -> tuple[SIBConfig, MetaTrainConfig]:
         raise cli.InputError(
             f"validation_way must be {shape['way']} for gradient_network=joint, like way; got {values.validation_way}."
         )
+    if shape["way"] and any(further.way != episodes.way for further in config.mixture):
+        raise cli.InputError(f"mixture must keep way={shape['way']} for gradient_network=joint; leave way out of it.")
     return SIBConfig(**shape), config
 
 
