@@ -60,8 +60,8 @@ def _metrics_table(metrics: Iterable[dict]) -> list[str]:
 
 
 def _how(sweep: SweepRecords) -> list[str]:
-    models = sorted({n["config"]["folder"] for s in sweep.settings for n in _models(s).values()})
-    names = ",".join(f"{name}=RUN/{name}" for name in models)
+    models = dict.fromkeys((f["name"], f["config"]["folder"]) for s in sweep.settings for f in _models(s).values())
+    names = ",".join(f"{name}=RUN/{folder}" for name, folder in models)
     first = sweep.settings[0]
     hardware = sorted({s["hardware"] for s in sweep.settings})
     command = "python -m benchmarks.sweeps --features_dir=RUN/features --tuned=RUN/sweeps/tuned.json"

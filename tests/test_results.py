@@ -106,7 +106,7 @@ def test_the_page_has_the_figures_of_the_files(sweeps_dir):
     assert "| SIB, mine | 58.00 +-1.00 | 58.00 +-1.00 | 58.00 +-1.00 | 1.2 |" in page
     assert "| 5-way 1-shot, way_20 | PT-MAP, authors | -2.00 +-0.30 |" in page
     assert "| PT-MAP | 1 | the mixture | step = 0.4 |" in page
-    assert "--models=joint_run=RUN/joint_run --episodes=20 --slow_episodes=10 --seed=0" in page
+    assert "--models=mine=RUN/joint_run --episodes=20 --slow_episodes=10 --seed=0" in page
     assert "| way_20 | 5-way 1-shot, way_20 | 20 | `0123456789abcdef` |" in page
 
 
