@@ -14,7 +14,7 @@ from benchmarks.entrants import Entrant
 from benchmarks.measurement import BATCH, CompiledMethod
 from benchmarks.settings import Setting
 from sib_tf import atomic
-from sib_tf.episodes import EpisodeRows, EpisodeSampler, fingerprint
+from sib_tf.episodes import EpisodeRows, EpisodeSampler, check_room_for_imbalance, fingerprint
 from sib_tf.errors import InputError
 from sib_tf.evaluation import mean_and_ci95
 from sib_tf.features import FeatureCache
@@ -52,7 +52,7 @@ class Sweep:
             InputError: the split has too few classes or pictures for the setting.
         """
         labels = self.cache.labels(SPLIT)
-        _check_room(labels, setting)
+        check_room_for_imbalance(labels, setting.spec)
         rows = EpisodeSampler(labels, setting.spec, self.seed).sample(self.episodes)
         header = self._header(setting, rows)
         measured, accuracies = self._held(setting, header)
@@ -130,16 +130,6 @@ class Sweep:
             partial.write_bytes(buffer.getvalue())
         record["against_best_peer"] = _against_best_peer(record["methods"], accuracies)
         atomic.write_json(path, record)
-
-
-def _check_room(labels: np.ndarray, setting: Setting) -> None:
-    """Refuses imbalanced settings that small classes would make balanced: one class may have to give all queries."""
-    spec = setting.spec
-    needed, smallest = spec.shot[1] + spec.max_query, np.unique(labels, return_counts=True)[1].min()
-    if spec.query_distribution == "dirichlet" and smallest < needed:
-        raise InputError(
-            f"{setting.name} needs classes of {needed} pictures, to draw any imbalance; the smallest has {smallest}."
-        )
 
 
 def _is_measured(figures: dict | None, entrant: Entrant, count: int) -> bool:

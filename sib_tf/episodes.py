@@ -172,6 +172,19 @@ class EpisodeSampler:
         return np.where(keep_balanced[:, None], balanced, counts)
 
 
+def check_room_for_imbalance(labels: np.ndarray, spec: EpisodeSpec) -> None:
+    """Refuses imbalanced episodes that small classes would make balanced: one class may have to give all queries.
+
+    Raises:
+        InputError: a class of `labels` has fewer pictures than the support and all queries of an episode.
+    """
+    needed, smallest = spec.shot[1] + spec.max_query, np.unique(labels, return_counts=True)[1].min()
+    if spec.query_distribution == "dirichlet" and smallest < needed:
+        raise InputError(
+            f"{spec.describe()} needs classes of {needed} pictures, to draw any imbalance; the smallest has {smallest}."
+        )
+
+
 def fingerprint(rows: EpisodeRows) -> str:
     """SHA-256 of a list of episodes: equal hashes are the same rows, labels and masks in the same order."""
     digest = hashlib.sha256()

@@ -32,7 +32,7 @@ class Evaluation:
 
 
 class Evaluator:
-    """Evaluates SIB models on one fixed list of episodes, compiled once a model.
+    """Evaluates SIB models on one fixed list of episodes.
 
     Args:
         rows: the episodes.
@@ -41,7 +41,6 @@ class Evaluator:
     def __init__(self, rows: EpisodeRows):
         self.rows = rows
         self.way = _way(rows)
-        self._compiled: dict[int, tuple[SIB, tf.types.experimental.PolymorphicFunction]] = {}
 
     def __call__(self, model: SIB, table) -> Evaluation:
         """Returns the evaluation of `model` on features `table` `[pictures, D]` float32 of the episodes' split.
@@ -50,7 +49,7 @@ class Evaluator:
             InputError: the model's D or way is not that of the table and the episodes.
         """
         check_fit(model, table.shape[1], self.rows)
-        measure, table = self._measure(model), tf.convert_to_tensor(table)
+        measure, table = _compiled(model, self.way), tf.convert_to_tensor(table)
         measure(table, self.rows.part(0, _BATCH))  # Compiles.
         start = time.perf_counter()
         batches = [measure(table, self._padded(first)) for first in range(0, len(self.rows.support), _BATCH)]
@@ -69,12 +68,11 @@ class Evaluator:
             return batch
         return EpisodeRows(*(np.concatenate([f, np.repeat(f[:1], missing, axis=0)]) for f in batch))
 
-    def _measure(self, model: SIB):
-        # Keyed by identity: the held reference keeps the id from being given to another model.
-        if id(model) not in self._compiled:
-            measure = tf.function(functools.partial(_measure_batch, model, self.way), jit_compile=True)
-            self._compiled[id(model)] = (model, measure)
-        return self._compiled[id(model)][1]
+
+# Lists of the same shape share it; few models at a time are of interest.
+@functools.lru_cache(maxsize=4)
+def _compiled(model: SIB, way: int):
+    return tf.function(functools.partial(_measure_batch, model, way), jit_compile=True)
 
 
 def _measure_batch(model: SIB, way: int, table, rows: EpisodeRows):

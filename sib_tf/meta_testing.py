@@ -8,12 +8,27 @@ from pathlib import Path
 
 import numpy as np
 
-from sib_tf import atomic, calibration, checkpoints, evaluation, report
+from sib_tf import (
+    atomic,
+    calibration,
+    checkpoints,
+    conditions,
+    episode_figures,
+    evaluation,
+    figures,
+    history,
+    report,
+)
 from sib_tf.config import EpisodeSpec
+from sib_tf.datasets import MetaDataset
 from sib_tf.episodes import EpisodeRows, EpisodeSampler, fingerprint
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache, weights_fingerprint
 from sib_tf.sib import SIB
+
+# Episodes of each point of the report's curves, at most.
+_CURVE_EPISODES = 500
+_HARDEST = 3
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -24,11 +39,19 @@ class MetaTest:
         metrics: the content of `metrics.json`.
         accuracy: `[K + 1, episodes]` in [0, 1], the model after every step.
         baseline: `[episodes]`, nearest prototypes.
+        model: the model.
+        cache: its features.
+        spec: what the episodes look like.
+        rows: the episodes.
     """
 
     metrics: dict
     accuracy: np.ndarray
     baseline: np.ndarray
+    model: SIB
+    cache: FeatureCache
+    spec: EpisodeSpec
+    rows: EpisodeRows
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes `path` (JSON), and beside it the accuracies of every episode (.npz) and a figure (.png)."""
@@ -37,24 +60,74 @@ class MetaTest:
         np.savez_compressed(buffer, accuracy=self.accuracy, baseline=self.baseline)
         with atomic.new_file(path.with_suffix(".npz")) as partial:
             partial.write_bytes(buffer.getvalue())
-        report.accuracy_figure(self.metrics, self.accuracy, self.baseline, path.with_suffix(".png"))
+        figures.accuracy_figure(self.metrics, self.accuracy, self.baseline, path.with_suffix(".png"))
         atomic.write_json(path, self.metrics)
 
+    def with_curves(self) -> "MetaTest":
+        """Returns the meta-test with `curves` in its metrics, from `conditions.measure`."""
+        metrics = self.metrics
+        episodes = min(metrics["episodes"], _CURVE_EPISODES)
+        curves = conditions.measure(self.model, self.cache, metrics["split"], self.spec, episodes, metrics["seed"])
+        return dataclasses.replace(self, metrics={**metrics, "curves": curves, "curves_episodes": episodes})
+
     def report(
-        self, folder: str | os.PathLike, model_dir: str | os.PathLike, backbone_dir: str | os.PathLike | None
+        self,
+        folder: str | os.PathLike,
+        model_dir: str | os.PathLike,
+        backbone_dir: str | os.PathLike | None,
+        data: MetaDataset | None = None,
     ) -> Path:
-        """Writes `report.md` and its figures into `folder`; returns the page's path."""
-        folder = Path(folder)
-        figures = {"Accuracy after every step, and paired differences": "accuracy.png"}
-        report.accuracy_figure(self.metrics, self.accuracy, self.baseline, folder / "accuracy.png")
-        report.reliability_figure(self.metrics["confidence"], folder / "reliability.png")
-        figures["Reliability: how often answers of a given confidence are right"] = "reliability.png"
-        pretraining = report.read_history(Path(backbone_dir) / "history.csv") if backbone_dir else []
-        meta_training = report.read_history(Path(model_dir) / "history.csv")
+        """Writes `report.md` and its figures into `folder`; returns the page's path.
+
+        Args:
+            folder: where they go.
+            model_dir: folder of the meta-training, for its curve.
+            backbone_dir: folder of the pre-training, for its curve; None: without.
+            data: the data set, for pictures of the hardest episodes; None: without.
+
+        Raises:
+            InputError: `data` is not what the features were made from.
+        """
+        folder, metrics = Path(folder), self.metrics
+        drawn = {"Accuracy after every step, and paired differences": "accuracy.png"}
+        figures.accuracy_figure(metrics, self.accuracy, self.baseline, folder / "accuracy.png")
+        if any(metrics.get("curves", {}).values()):
+            figures.curves_figure(metrics["curves"], folder / "curves.png")
+            drawn[f"Other query sets, {metrics['curves_episodes']} episodes each"] = "curves.png"
+        figures.reliability_figure(metrics["confidence"], folder / "reliability.png")
+        drawn["Reliability: how often answers of a given confidence are right"] = "reliability.png"
+        table, gain = self.cache.table(metrics["split"]), self.accuracy[-1] - self.baseline
+        middle = int(np.argsort(gain, kind="stable")[len(gain) // 2])
+        episode_figures.path_figure(self.model, self.rows, middle, table, folder / "path.png")
+        drawn[f"The classifier's path in the episode of median gain (number {middle}), seen in a plane"] = "path.png"
+        if data is not None:
+            drawn |= self._contact_sheets(folder, data)
+        pretraining = history.read(Path(backbone_dir) / "history.csv") if backbone_dir else []
+        meta_training = history.read(Path(model_dir) / "history.csv")
         if pretraining or meta_training:
-            report.training_figure(pretraining, meta_training, folder / "training.png")
-            figures["Training curves"] = "training.png"
-        return report.write(folder, self.metrics, figures)
+            figures.training_figure(pretraining, meta_training, folder / "training.png")
+            drawn["Training curves"] = "training.png"
+        return report.write(folder, metrics, drawn)
+
+    def _contact_sheets(self, folder: Path, data: MetaDataset) -> dict[str, str]:
+        """Draws the episodes of least accuracy; returns the files by caption."""
+        split = data.split(self.metrics["split"])
+        if split.fingerprint != self.metrics["dataset"]["fingerprints"][self.metrics["split"]]:
+            raise InputError(f"dataset {data.name} does not have the pictures that the features were made from.")
+        drawn = {}
+        for place, index in enumerate(np.argsort(self.accuracy[-1], kind="stable")[:_HARDEST], start=1):
+            episode = self.rows.part(index, index + 1)
+            logits = evaluation.episode_logits(self.model, episode, self.cache.table(self.metrics["split"]))
+            support = episode.support[0][episode.support_mask[0]]
+            classes = dict(zip(episode.support_labels[0].tolist(), split.labels[support].tolist(), strict=False))
+            names = [split.class_names[classes[c]] for c in range(len(classes))]
+            name = f"hardest_{place}.png"
+            episode_figures.contact_sheet(
+                self.rows, int(index), logits[-1, 0].argmax(-1), split.images, names, folder / name
+            )
+            caption = f"Episode {index}, {100 * self.accuracy[-1][index]:.0f} % right: labelled pictures, then answers"
+            drawn[caption] = name
+        return drawn
 
 
 def meta_test(
@@ -108,7 +181,7 @@ def meta_test(
     if other is not None:
         metrics["comparison"] = evaluation.compare(metrics, found.accuracy[-1], *other)
     metrics["summary"] = _in_words(metrics)
-    return MetaTest(metrics, found.accuracy, baseline.accuracy[-1])
+    return MetaTest(metrics, found.accuracy, baseline.accuracy[-1], model, cache, spec, rows)
 
 
 def load_model(model_dir: str | os.PathLike) -> tuple[SIB, dict]:

@@ -11,7 +11,7 @@ import keras_tuner
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 
-from sib_tf import atomic, meta_training, parallel_search, report
+from sib_tf import atomic, history, meta_training, parallel_search
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache
 from sib_tf.search_space import Search
@@ -202,7 +202,7 @@ class TrialRunner(BaseTuner):
 
 
 def _best_validation(folder: Path) -> dict:
-    rows = report.read_history(folder / "history.csv")
+    rows = history.read(folder / "history.csv")
     best = max(rows, key=lambda row: float(row["validation_accuracy"]))
     accuracy, half = (float(best[name]) for name in ("validation_accuracy", "validation_ci95"))
     return {"accuracy": accuracy, "ci95": half, "step": int(best["step"])}

@@ -85,7 +85,8 @@ def test_from_pictures_to_exported_files(capsys, tmp_path):
 
     assert run(capsys, calibrate, episodes=20).startswith("Calibrated run/sib on 20 validation episodes")
 
-    out = run(capsys, evaluate, episodes=20, report="run/report", backbone_dir="run/backbone")
+    report = {"report": "run/report", "backbone_dir": "run/backbone", "data_dir": "pictures", **pictures}
+    out = run(capsys, evaluate, episodes=20, **report)
     metrics = json.loads(Path("run/metrics.json").read_text())
     assert set(metrics) >= FIGURES | {"episodes", "seed", "episode_hash"}
     assert out.splitlines() == [metrics["summary"], "Metrics: run/metrics.json", "Report:  run/report/report.md"]
@@ -100,7 +101,8 @@ def test_from_pictures_to_exported_files(capsys, tmp_path):
     page = Path("run/report/report.md").read_text()
     assert metrics["summary"] in page
     assert set(metrics["confidence"]) == {"uncalibrated", "calibrated"}
-    for name in ("accuracy.png", "reliability.png", "training.png"):
+    drawn = ("accuracy", "reliability", "training", "curves", "path", "hardest_1", "hardest_2", "hardest_3")
+    for name in (f"{name}.png" for name in drawn):
         assert f"({name})" in page
         Image.open(Path("run/report") / name).verify()
 

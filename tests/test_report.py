@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sib_tf import report
+from sib_tf import figures, history, report
 from sib_tf.errors import InputError
 
 ACCURACY = np.array([[0.5, 0.6, 0.4], [0.6, 0.7, 0.5]])
@@ -47,7 +47,7 @@ def is_figure(path) -> bool:
 @pytest.mark.parametrize("steps", [1, 2])
 def test_the_accuracy_figure_is_drawn_for_any_k(tmp_path, steps):
     metrics = {**METRICS, "accuracy_by_step": [0.5, 0.6][:steps], "ci95_by_step": [0.02, 0.0123][:steps]}
-    report.accuracy_figure(metrics, ACCURACY[:steps], BASELINE, tmp_path / "new" / "accuracy.png")
+    figures.accuracy_figure(metrics, ACCURACY[:steps], BASELINE, tmp_path / "new" / "accuracy.png")
     assert is_figure(tmp_path / "new" / "accuracy.png")
     assert plt.get_fignums() == []
 
@@ -55,7 +55,7 @@ def test_the_accuracy_figure_is_drawn_for_any_k(tmp_path, steps):
 @pytest.mark.parametrize("pretraining", [PRETRAINING, []])
 @pytest.mark.parametrize("meta_training", [META_TRAINING, []])
 def test_the_training_figure_is_drawn_with_and_without_histories(tmp_path, pretraining, meta_training):
-    report.training_figure(pretraining, meta_training, tmp_path / "training.png")
+    figures.training_figure(pretraining, meta_training, tmp_path / "training.png")
     assert is_figure(tmp_path / "training.png")
 
 
@@ -80,41 +80,41 @@ def test_the_page_has_every_figure_that_was_measured(tmp_path):
 
 def test_histories_are_read_and_may_be_missing(tmp_path):
     (tmp_path / "history.csv").write_text("step,validation_accuracy\n10,0.5\n")
-    assert report.read_history(tmp_path / "history.csv") == META_TRAINING
-    assert report.read_history(tmp_path / "none.csv") == []
+    assert history.read(tmp_path / "history.csv") == META_TRAINING
+    assert history.read(tmp_path / "none.csv") == []
 
 
 @pytest.mark.parametrize("rows", [[{"step": "10"}], [{"step": "ten", "validation_accuracy": "0.5"}], [{"step": None}]])
 def test_a_damaged_history_is_named(tmp_path, rows):
     with pytest.raises(InputError, match=r"history\.csv has a row without a number for (step|validation_accuracy);"):
-        report.training_figure([], rows, tmp_path / "training.png")
+        figures.training_figure([], rows, tmp_path / "training.png")
     assert list(tmp_path.iterdir()) == []
     plt.close("all")
 
 
 def test_a_figure_does_not_replace_a_folder(tmp_path):
     with pytest.raises(InputError, match=r"is a folder; name a file\."):
-        report.training_figure([], [], tmp_path)
+        figures.training_figure([], [], tmp_path)
     assert plt.get_fignums() == []
 
 
 def test_bins_of_the_histogram_all_hold_equally_many_possible_differences():
     random = np.random.RandomState(0)
     difference = 100 * (random.binomial(75, 0.7, 2000) - random.binomial(75, 0.5, 2000)) / 75
-    edges = report._bin_edges(difference)
+    edges = figures._bin_edges(difference)
     assert len(edges) <= 41
     assert edges[0] < difference.min()
     assert edges[-1] > difference.max()
     possible = 100 * np.arange(-75, 76) / 75
     counts = np.histogram(possible[(possible > edges[0]) & (possible < edges[-1])], edges)[0]
     assert counts.min() == counts.max()
-    assert len(report._bin_edges(np.zeros(3))) == 2
+    assert len(figures._bin_edges(np.zeros(3))) == 2
 
 
 def test_the_reliability_figure_is_drawn_with_and_without_a_calibration(tmp_path):
     both = METRICS["confidence"]
     for confidence in (both, {"uncalibrated": both["uncalibrated"]}):
-        report.reliability_figure(confidence, tmp_path / "reliability.png")
+        figures.reliability_figure(confidence, tmp_path / "reliability.png")
         assert is_figure(tmp_path / "reliability.png")
 
 

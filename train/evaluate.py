@@ -3,7 +3,8 @@
     python -m train.evaluate --features_dir=RUN/features --model_dir=RUN/sib --way=5 --shot=1 --episodes=2000 \\
         --output=RUN/metrics.json
 
-Writes metrics.json, a figure and the accuracies of every episode beside it; --report=FOLDER adds a page.
+Writes metrics.json, a figure and the accuracies of every episode beside it; --report=FOLDER adds a page, with curves
+over other query sets and, with --dataset, the pictures of the hardest episodes.
 """
 
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from train import cli, episode_flags
+from train import cli, dataset_flags, episode_flags
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", flag_values=FLAGS)
@@ -27,6 +28,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("report", None, "Folder for report.md and its figures.", flag_values=FLAGS)
 flags.DEFINE_string("backbone_dir", None, "Folder of the pre-training, for the report's curves.", flag_values=FLAGS)
+dataset_flags.define(FLAGS, "Data set of the features, for the report's pictures. Default: without them.")
 
 
 def main() -> None:
@@ -37,12 +39,14 @@ def main() -> None:
     cli.load_tensorflow()
     from sib_tf import meta_testing
 
+    data = dataset_flags.load(FLAGS) if FLAGS.dataset and FLAGS.report else None
     result = meta_testing.meta_test(
         FLAGS.features_dir, FLAGS.model_dir, spec, FLAGS.episodes, FLAGS.seed, FLAGS.split, FLAGS.compare_to
     )
-    result.save(output)
     if FLAGS.report:
-        page = result.report(FLAGS.report, FLAGS.model_dir, FLAGS.backbone_dir)
+        result = result.with_curves()
+        page = result.report(FLAGS.report, FLAGS.model_dir, FLAGS.backbone_dir, data)
+    result.save(output)
     print(result.metrics["summary"])
     print(f"Metrics: {output}" + (f"\nReport:  {page}" if FLAGS.report else ""))
 

@@ -1,0 +1,58 @@
+"""Accuracy where query sets are imbalanced, small or large: the curves of a report."""
+
+import dataclasses
+
+from sib_tf import evaluation
+from sib_tf.config import EpisodeSpec
+from sib_tf.episodes import EpisodeSampler, check_room_for_imbalance
+from sib_tf.errors import InputError
+from sib_tf.features import FeatureCache
+from sib_tf.sib import SIB
+
+ALPHAS = (0.2, 0.5, 1.0, 2.0, 5.0)
+TOTAL_QUERIES = (1, 5, 15, 75, 150)
+
+
+def measure(model: SIB, cache: FeatureCache, split: str, spec: EpisodeSpec, episodes: int, seed: int) -> dict:
+    """Evaluates `model` and nearest prototypes on variations of `spec`: the same ways and shots, other query sets.
+
+    Args:
+        model: takes the way of `spec`.
+        cache: its features.
+        split: "validation" or "test".
+        spec: the episodes that the variations start from.
+        episodes: of each list.
+        seed: of the lists.
+
+    Returns:
+        "dirichlet_alpha" and "total_query": lists of points, each with its `value` ("balanced" is one of the alphas)
+        and `accuracy`, `baseline_accuracy` and `difference`, all with `ci95`. Variations that the split has too few
+        pictures for are left out.
+    """
+    balanced = dataclasses.replace(spec, query_distribution="balanced", balanced_fraction=0.0, total_query=None)
+    imbalanced = [
+        (alpha, dataclasses.replace(balanced, query_distribution="dirichlet", dirichlet_alpha=alpha))
+        for alpha in ALPHAS
+    ]
+    sizes = [(total, dataclasses.replace(balanced, total_query=total)) for total in TOTAL_QUERIES]
+    variations = {"dirichlet_alpha": [*imbalanced, ("balanced", balanced)], "total_query": sizes}
+    baseline = evaluation.prototypes(cache.feature_dim, spec.way[1])
+
+    def point(value, variation: EpisodeSpec) -> dict | None:
+        labels, table = cache.labels(split), cache.table(split)
+        try:
+            check_room_for_imbalance(labels, variation)
+            rows = EpisodeSampler(labels, variation, seed).sample(episodes)
+        except InputError:
+            return None
+        evaluator = evaluation.Evaluator(rows)
+        figures = evaluation.summary(evaluator(model, table), evaluator(baseline, table))
+        return {"value": value, **{name: figures[name] for name in _FIGURES}}
+
+    return {
+        name: [found for value, variation in varied if (found := point(value, variation))]
+        for name, varied in variations.items()
+    }
+
+
+_FIGURES = ("accuracy", "ci95", "baseline_accuracy", "baseline_ci95", "difference", "difference_ci95")

@@ -1,0 +1,28 @@
+"""Histories of training: the rows of a `history.csv`."""
+
+import csv
+import os
+from pathlib import Path
+
+from sib_tf.errors import InputError
+
+
+def read(path: str | os.PathLike) -> list[dict]:
+    """Returns the rows of a `history.csv`; an empty list where there is none."""
+    path = Path(path)
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def column(rows: list[dict], name: str) -> list[float]:
+    """Returns one column as numbers.
+
+    Raises:
+        InputError: a row has none there.
+    """
+    try:
+        return [float(row[name]) for row in rows]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"history.csv has a row without a number for {name}; remove the row or the file.") from error
