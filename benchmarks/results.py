@@ -2,7 +2,7 @@
 
     python -m benchmarks.results --sweeps_dir=RUN/sweeps --metrics=RUN/joint.json --metrics=RUN/per_class.json
 
---sweeps_dir may be given several times, once a data set.
+--sweeps_dir may be given several times, once a data set; --rows_dir too, with folders of benchmarks.paper_rows.
 """
 
 import sys
@@ -13,21 +13,23 @@ from train import cli
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_multi_string("sweeps_dir", [], "Folder of benchmarks.sweeps.", flag_values=FLAGS)
+flags.DEFINE_multi_string("rows_dir", [], "Folder of benchmarks.paper_rows.", flag_values=FLAGS)
 flags.DEFINE_multi_string("metrics", [], "metrics.json of train.evaluate, for the first table.", flag_values=FLAGS)
 flags.DEFINE_string("output", "RESULTS.md", "The page.", flag_values=FLAGS)
 flags.DEFINE_string("figures_dir", "docs/results", "Folder for the figures.", flag_values=FLAGS)
 
 
 def main() -> None:
-    if not FLAGS.sweeps_dir and not FLAGS.metrics:
-        raise cli.InputError("sweeps_dir or metrics must be given: there is nothing to report.")
-    from benchmarks import results_figures, results_page
+    if not FLAGS.sweeps_dir and not FLAGS.metrics and not FLAGS.rows_dir:
+        raise cli.InputError("sweeps_dir, rows_dir or metrics must be given: there is nothing to report.")
+    from benchmarks import paper_table, results_figures, results_page
     from benchmarks.records import load_metrics, load_sweep
 
     sweeps = [load_sweep(folder) for folder in FLAGS.sweeps_dir]
     metrics = [load_metrics(path) for path in FLAGS.metrics]
     figures = [results_figures.draw(sweep, FLAGS.figures_dir) for sweep in sweeps]
-    results_page.write(FLAGS.output, metrics, sweeps, figures)
+    rows = paper_table.rows(FLAGS.rows_dir) if FLAGS.rows_dir else []
+    results_page.write(FLAGS.output, metrics, rows, sweeps, figures)
     print(f"Page: {FLAGS.output}")
 
 

@@ -94,13 +94,17 @@ def save(path: str | os.PathLike, predictions: Predictions, support: Support, qu
         labelled[label].append(_picture(file, file.name))
     cards = {name: [] for name in predictions.classes}
     shown = tqdm(list(zip(answers, query.paths, strict=True)), unit="picture", desc="page", delay=1, leave=False)
+    none_of_these = []
     for answer, file in shown:
-        cards[answer.class_name].append((-answer.probability, _card(answer, file)))
+        place = none_of_these if answer.none_of_these else cards[answer.class_name]
+        place.append((-answer.probability, _card(answer, file)))
     sections = [_section(i, name, labelled[name], cards[name]) for i, name in enumerate(cards)]
+    if none_of_these:
+        sections.append(_section(len(cards), "None of these", [], none_of_these))
     page = _PAGE.format(
         title=f"{len(answers)} pictures, {len(cards)} classes",
         style=_STYLE,
-        introduction=_introduction(answers, len(cards), len(support.labels), description["num_steps"]),
+        introduction=_introduction(answers, len(cards), len(support.labels), description),
         links="".join(
             f'<li><a href="#class{i}"><span dir="auto">{escape(name)}</span> {len(cards[name])}</a></li>'
             for i, name in enumerate(cards)
@@ -111,23 +115,26 @@ def save(path: str | os.PathLike, predictions: Predictions, support: Support, qu
     atomic.write_text(path, page)
 
 
-def _introduction(answers: list[Answer], way: int, labelled: int, num_steps: int) -> str:
+def _introduction(answers: list[Answer], way: int, labelled: int, description: dict) -> str:
+    calibrated = "calibrated on validation classes" if description.get("calibrated") else "not calibrated"
     changed = sum(answer.changed for answer in answers)
     return (
         f"<p>Pictures: <b>{len(answers)}</b>, each given one of <b>{way}</b> classes, which were learned from "
-        f"<b>{labelled}</b> labelled pictures and from all of these together. K = {num_steps} steps changed "
-        f"<b>{changed}</b> answers of nearest prototypes; these are framed, and say what they were before. In every "
-        "class the most certain come first. Probabilities are not calibrated.</p>"
+        f"<b>{labelled}</b> labelled pictures and from all of these together. K = {description['num_steps']} steps "
+        f"changed <b>{changed}</b> answers of nearest prototypes; these are framed, and say what they were before. In "
+        "every class the most certain come first. Probabilities are "
+        f"{calibrated}.</p>"
     )
 
 
 def _section(number: int, name: str, labelled: list[str], cards: list[tuple[float, str]]) -> str:
     figures = "\n".join(card for _, card in sorted(cards, key=lambda entry: entry[0]))
     count = f"{len(cards)} picture{'s' * (len(cards) > 1)}" if cards else "no picture"
+    support = f"labelled: {''.join(labelled)}" if labelled else ""
     return (
         f'<section id="class{number}" aria-labelledby="name{number}">\n<div class="head">'
         f'<h2 id="name{number}" dir="auto">{escape(name)}</h2><p>{count}</p>'
-        f'<div class="labelled">labelled: {"".join(labelled)}</div></div>\n<div class="grid">\n{figures}\n</div>\n'
+        f'<div class="labelled">{support}</div></div>\n<div class="grid">\n{figures}\n</div>\n'
         "</section>"
     )
 

@@ -63,6 +63,8 @@ class Run:
             },
             "trained_on": self.dataset,
             "calibrated": self.calibration is not None,
+            # Offset and slope of `sib_tf.open_set.probability`.
+            "known": list(self.calibration.known) if self.calibration and self.calibration.known else None,
             "labels": "none built in: classes are numbered by the episode that is adapted to",
         }
 

@@ -1,12 +1,16 @@
 """From folders to a calibration: loads model and features, fits on validation episodes, writes `calibration.json`."""
 
+import dataclasses
 import os
 from pathlib import Path
 
-from sib_tf import calibration, evaluation, meta_testing
+import numpy as np
+
+from sib_tf import calibration, evaluation, meta_testing, open_set
 from sib_tf.config import EpisodeSpec
-from sib_tf.episodes import EpisodeSampler
+from sib_tf.episodes import UNKNOWN, EpisodeSampler, with_unknown_classes
 from sib_tf.features import FeatureCache, weights_fingerprint
+from sib_tf.sib import SIB
 
 
 def calibrate(
@@ -36,8 +40,20 @@ def calibrate(
     evaluation.check_fit(model, cache.feature_dim, rows)
     logits = evaluation.episode_logits(model, rows, cache.table("validation"))
     found = calibration.fit(logits, rows.query_labels, rows.query_mask, weights_fingerprint(model))
+    found = dataclasses.replace(found, known=_fit_known(model, cache, spec, episodes, seed))
     found.save(Path(model_dir) / calibration.FILE)
     before, after = (
         calibration.probabilities(logits[-1], rows.query_mask, use, model.config.num_steps) for use in (None, found)
     )
     return tuple(calibration.quality(p, rows.query_labels, rows.query_mask) for p in (before, after))
+
+
+def _fit_known(model: SIB, cache: FeatureCache, spec: EpisodeSpec, episodes: int, seed: int):
+    """Fits what tells known from unknown on episodes with up to as many unknown classes as known ones."""
+    labels = cache.labels("validation")
+    classes = min(spec.way[1], len(np.unique(labels)) - spec.way[1])
+    if classes < 1:
+        return None
+    rows = with_unknown_classes(labels, spec, classes, episodes, seed)
+    score = evaluation.known_score(model, rows, cache.table("validation"))
+    return open_set.fit(score[rows.query_mask], (rows.query_labels != UNKNOWN)[rows.query_mask])

@@ -32,11 +32,13 @@ class Calibration(Record):
     Attributes:
         offset, slope: K + 1 numbers each.
         model: fingerprint of the weights that they were fitted for.
+        known: offset and slope of `open_set.probability`; None where there were too few classes to fit them.
     """
 
     offset: tuple[float, ...]
     slope: tuple[float, ...]
     model: str
+    known: tuple[float, float] | None = None
 
     def temperature(self, logits, step: int, query_mask=None):
         """Returns `[episodes]`, what an episode's logits are divided by.

@@ -15,7 +15,7 @@ from sib_tf.errors import InputError
 DATASETS = ("glyphs", "omniglot", "cifar_fs", "mini_imagenet", "folder")
 BACKBONES = ("conv4", "wide_resnet")
 GRADIENT_NETWORKS = ("joint", "per_class")
-STEP_REDUCTIONS = ("sum", "mean")
+STEP_REDUCTIONS = ("sum", "mean", "shrunk_mean")
 QUERY_DISTRIBUTIONS = ("balanced", "dirichlet")
 SCHEDULES = ("paper", "cosine", "one_cycle")
 OPTIMIZERS = ("sgd", "adam", "adamw")
@@ -271,7 +271,9 @@ class SIBConfig(Record):
         inner_learning_rate: eta, the step size.
         gradient_network: "joint" (the paper's) or "per_class" (shared over classes).
         hidden_units: width of the two hidden layers; None: 8 * way for joint (released code), 32 for per_class.
-        step_reduction: "sum" over the queries (released code) or "mean".
+        step_reduction: how the n queries of a step add up: "sum" (released code), "mean" (the paper's 1/n), or
+            "shrunk_mean", the mean times (n - 1) / (n - 1 + way): few queries move the classifier little, and one
+            alone, which there is nothing to compare with, not at all. Ours.
         separate_steps: whether every step has a synthetic gradient network of its own, or all the same (released code).
     """
 

@@ -5,6 +5,7 @@ compiled step. NumPy's `RandomState` on a Philox generator is used because its s
 seed gives the same episodes for ever, whatever the batch size and the number of replicas.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -170,6 +171,36 @@ class EpisodeSampler:
             counts[np.flatnonzero(missing), remainder.argmax(axis=1)[missing > 0]] += 1
         keep_balanced = random.random_sample(len(counts)) < self.spec.balanced_fraction
         return np.where(keep_balanced[:, None], balanced, counts)
+
+
+# Label of a query whose class is not among the episode's.
+UNKNOWN = -1
+
+
+def with_unknown_classes(
+    labels: np.ndarray, spec: EpisodeSpec, unknown_classes: int, count: int, seed: int
+) -> EpisodeRows:
+    """Draws episodes whose queries also come from classes that no labelled picture is of; these are `UNKNOWN`.
+
+    Args:
+        labels: `[pictures]` integers.
+        spec: what the episodes would look like without them; unknown classes have queries as the others have.
+        unknown_classes: how many more classes, >= 1.
+        count: episodes.
+        seed: of the list.
+
+    Raises:
+        InputError: as in `EpisodeSampler`, for way + unknown_classes classes.
+    """
+    way = (spec.way[0] + unknown_classes, spec.way[1] + unknown_classes)
+    rows = EpisodeSampler(labels, dataclasses.replace(spec, way=way), seed).sample(count)
+    known = rows.support_labels.max(axis=1, keepdims=True) + 1 - unknown_classes
+    support = rows.support_labels < known
+    return rows._replace(
+        support_labels=np.where(support, rows.support_labels, 0),
+        support_mask=rows.support_mask & support,
+        query_labels=np.where(rows.query_labels < known, rows.query_labels, UNKNOWN),
+    )
 
 
 def check_room_for_imbalance(labels: np.ndarray, spec: EpisodeSpec) -> None:

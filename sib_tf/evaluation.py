@@ -7,6 +7,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
+from sib_tf import open_set
 from sib_tf.config import SIBConfig
 from sib_tf.episodes import EpisodeRows
 from sib_tf.errors import InputError
@@ -131,6 +132,17 @@ def episode_logits(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
 
     parts = [run(rows.part(first, first + _BATCH)).numpy() for first in range(0, len(rows.support), _BATCH)]
     return np.concatenate(parts, axis=1)
+
+
+def known_score(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
+    """Returns `open_set.score` of the queries, `[episodes, queries]`; arguments as in `episode_logits`."""
+    logits = episode_logits(model, rows, table)[0].astype(np.float64)
+    # Classes that an episode does not have are out of the question.
+    present = np.stack(
+        [(rows.support_mask & (rows.support_labels == c)).any(axis=1) for c in range(logits.shape[-1])], 1
+    )
+    centred = logits - open_set.centre(logits, rows.query_mask)
+    return open_set.score(np.where(present[:, None], centred, -np.inf), 0.0)
 
 
 def prototypes(feature_dim: int, way: int) -> SIB:

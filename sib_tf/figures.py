@@ -97,6 +97,24 @@ def curves_figure(curves: dict, path: str | os.PathLike) -> None:
     save(figure, path)
 
 
+def open_set_figure(measured: dict, path: str | os.PathLike) -> None:
+    """Draws how probable known and unknown pictures are to be known.
+
+    Args:
+        measured: `open_set` of `metrics.json`, with histograms.
+        path: where the PNG goes.
+    """
+    figure, axis = plt.subplots(figsize=(5, 3.4), layout="constrained")
+    for name, color in (("known", ADAPTED), ("unknown", BASELINE)):
+        shares = 100 * np.array(measured[f"{name}_histogram"])
+        places = (np.arange(len(shares)) + 0.5) / len(shares)
+        axis.bar(places, shares, 1 / len(shares), color=color, alpha=0.5, label=f"{name} classes")
+    axis.set(xlabel="probability of one of the episode's classes", ylabel="% of the pictures")
+    axis.set_title(f"None of these: AUROC {100 * measured['auroc']:.1f} %")
+    axis.legend(frameon=False)
+    save(figure, path)
+
+
 def save(figure, path: str | os.PathLike) -> None:
     """Writes a matplotlib figure as PNG, in one move, and closes it."""
     try:

@@ -10,6 +10,8 @@ from sib_tf.layers import EpisodeNormalization
 
 # Of the second output of the per-class network, so that at the start both outputs pull about as hard.
 _PULL = 0.2
+# Of probabilities, as a power: nearly all of it goes to the most probable class.
+_SHARPENING = 20.0
 # Added to a class's share of the queries: a class without any moves little, and by a finite number.
 _LEAST_SHARE = 0.02
 
@@ -70,9 +72,13 @@ class PerClassGradientNetwork(keras.layers.Layer):
 
     For every query i and class c it reads p_ic, log p_ic, the entropy of p_i, the logit less its mean over classes, the
     log of the class's mean probability over the queries, p_ic over that mean, and the log of the number of the class's
-    labelled pictures. It has two outputs, a_ic and b_ic, and returns a_ic - mean_c a_ic + b_ic * p_ic / share_c, where
-    share_c is the mean of p_ic over the queries. The first is centred over the classes, as a true loss gradient
-    is; the second moves a class that few queries belong to as far as one that many do.
+    labelled pictures. What is the same for a whole episode (how sure, how balanced, how many queries, shots and
+    classes) would not survive the normalisation: a second small network turns it into a factor and an offset for every
+    hidden unit (feature-wise modulation; Perez et al., AAAI 2018).
+
+    There are two outputs, a_ic and b_ic; returned is a_ic - mean_c a_ic + b_ic * p_ic / share_c, where share_c is the
+    mean of p_ic over the queries. The first is centred over the classes, as a true loss gradient is; the second moves
+    a class that few queries belong to as far as one that many do.
 
     Args:
         hidden_units: width of the two hidden layers; None: 32.
@@ -87,7 +93,7 @@ class PerClassGradientNetwork(keras.layers.Layer):
         Synthetic gradients `[episodes, queries, way]` float32.
     """
 
-    _INPUTS = 7
+    _INPUTS, _CONTEXT = 7, 6
 
     def __init__(self, hidden_units: int | None = None, **kwargs):
         super().__init__(**kwargs)
@@ -98,18 +104,27 @@ class PerClassGradientNetwork(keras.layers.Layer):
         self.dense2 = _torch_dense(units, units, "dense2")
         self.norm2 = EpisodeNormalization(name="norm2")
         self.dense3 = _torch_dense(2, units, "dense3")
+        self.context = keras.layers.Dense(32, activation="relu", name="context")
+        # Zeros: at the start nothing is modulated.
+        self.modulation = keras.layers.Dense(4 * units, kernel_initializer="zeros", name="modulation")
 
     def build(self, logits_shape, support_counts_shape=None, query_mask_shape=None, class_mask_shape=None):
         _build_chain(self, self._INPUTS)
+        self.context.build((None, self._CONTEXT))
+        self.modulation.build((None, self.context.units))
 
     def call(self, logits, support_counts, query_mask=None, class_mask=None):
         rows = ops.ones_like(logits[..., :1]) if query_mask is None else ops.cast(query_mask, logits.dtype)[..., None]
         classes = ops.ones_like(logits[:, :1]) if class_mask is None else ops.cast(class_mask, logits.dtype)[:, None]
         mask = rows * classes  # [episodes, queries, way]
         x = _class_inputs(logits, support_counts, rows, classes)
-        p = x[..., 0] * rows
-        x = self.norm1(ops.relu(self.dense1(x)), mask)
-        x = self.norm2(ops.relu(self.dense2(x)), mask)
+        p, log_p = x[..., 0] * rows, x[..., 1]
+        context = _episode_context(p, log_p, support_counts, rows, classes)
+        factor1, offset1, factor2, offset2 = ops.split(
+            self.modulation(self.context(context))[:, None, None], 4, axis=-1
+        )
+        x = self.norm1(ops.relu(self.dense1(x)), mask) * (1.0 + factor1) + offset1
+        x = self.norm2(ops.relu(self.dense2(x)), mask) * (1.0 + factor2) + offset2
         x = self.dense3(x)
         centred = (x[..., 0] - _mean(x[..., 0], classes)) * mask
         share = ops.sum(p, axis=1, keepdims=True) / ops.maximum(ops.sum(rows, axis=1, keepdims=True), 1.0)
@@ -143,6 +158,27 @@ def _class_inputs(logits, support_counts, rows, classes):
     ratio = p * rows / marginal
     log_shots = ops.log(ops.maximum(support_counts, 1.0))[:, None] * everywhere
     return ops.stack([p, log_p, entropy, centred, log_marginal, ratio, log_shots], axis=-1)
+
+
+def _episode_context(p, log_p, support_counts, rows, classes):
+    """Six numbers of every episode, bounded or nearly so: `[episodes, 6]`.
+
+    Mean entropy of the queries; by how much the classes' shares are less even than possible, once from the
+    probabilities as they are and once from sharpened ones; mean log number of shots; queries and classes.
+    """
+    queries = ops.maximum(ops.sum(rows, axis=(1, 2)), 1.0)
+    way = ops.maximum(ops.sum(classes, axis=(1, 2)), 1.0)
+    entropy = -ops.sum(p * log_p, axis=(1, 2)) / queries
+    sharp = ops.softmax(_SHARPENING * log_p + (classes - 1.0) * 1e9, axis=-1) * rows
+    unevenness = [
+        ops.log(way) + ops.sum(share * ops.log(share + 1e-9) * classes[:, 0], axis=-1)
+        for share in (ops.sum(each, axis=1) / queries[:, None] for each in (p, sharp))
+    ]
+    shots = ops.sum(ops.log(ops.maximum(support_counts, 1.0)) * classes[:, 0], axis=-1) / way
+    # Factors of five: all six are of the order of one.
+    return ops.stack(
+        [entropy, 5.0 * unevenness[0], 5.0 * unevenness[1], shots, queries / (queries + 10.0), 1.0 / way], axis=-1
+    )
 
 
 def _mean(values, classes):

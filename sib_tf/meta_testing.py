@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 
 import numpy as np
+from scipy import special
 
 from sib_tf import (
     atomic,
@@ -17,11 +18,12 @@ from sib_tf import (
     evaluation,
     figures,
     history,
+    open_set,
     report,
 )
 from sib_tf.config import EpisodeSpec
 from sib_tf.datasets import MetaDataset
-from sib_tf.episodes import EpisodeRows, EpisodeSampler, fingerprint
+from sib_tf.episodes import UNKNOWN, EpisodeRows, EpisodeSampler, fingerprint, with_unknown_classes
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache, weights_fingerprint
 from sib_tf.sib import SIB
@@ -96,6 +98,9 @@ class MetaTest:
             drawn[f"Other query sets, {metrics['curves_episodes']} episodes each"] = "curves.png"
         figures.reliability_figure(metrics["confidence"], folder / "reliability.png")
         drawn["Reliability: how often answers of a given confidence are right"] = "reliability.png"
+        if "known_histogram" in metrics.get("open_set", {}):
+            figures.open_set_figure(metrics["open_set"], folder / "open_set.png")
+            drawn["Pictures of the episode's classes and of others, by the probability of being known"] = "open_set.png"
         table, gain = self.cache.table(metrics["split"]), self.accuracy[-1] - self.baseline
         middle = int(np.argsort(gain, kind="stable")[len(gain) // 2])
         episode_figures.path_figure(self.model, self.rows, middle, table, folder / "path.png")
@@ -138,6 +143,7 @@ def meta_test(
     seed: int = 0,
     split: str = "test",
     compare_to: str | os.PathLike | None = None,
+    unknown_classes: int = 0,
 ) -> MetaTest:
     """Measures the best model of `model_dir` on a fixed list of episodes, paired with nearest prototypes.
 
@@ -149,6 +155,8 @@ def meta_test(
         seed: of the list.
         split: "test" or "validation".
         compare_to: `metrics.json` of another meta-test of the same episodes.
+        unknown_classes: classes without support that queries of a second list of episodes come from as well, to
+            measure how well "none of these" is told; 0: not measured.
 
     Raises:
         InputError: model and features do not belong together, or the split is too small for `spec`.
@@ -178,6 +186,9 @@ def meta_test(
         "backbone": cache.manifest["backbone"],
         "hardware": f"{os.cpu_count()} cores, {platform.machine()}",
     }
+    if unknown_classes:
+        unknown = with_unknown_classes(cache.labels(split), spec, unknown_classes, episodes, seed)
+        metrics["open_set"] = {"unknown_classes": unknown_classes, **_open_set(model, unknown, table, fitted)}
     if other is not None:
         metrics["comparison"] = evaluation.compare(metrics, found.accuracy[-1], *other)
     metrics["summary"] = _in_words(metrics)
@@ -216,6 +227,23 @@ def _confidence(model: SIB, rows: EpisodeRows, table, fitted: calibration.Calibr
         if name == "uncalibrated" or use is not None:
             probability = calibration.probabilities(logits, rows.query_mask, use, model.config.num_steps)
             result[name] = calibration.quality(probability, rows.query_labels, rows.query_mask)
+    return result
+
+
+def _open_set(model: SIB, rows: EpisodeRows, table, fitted: calibration.Calibration | None) -> dict:
+    """How well pictures of the episodes' classes are told from others, by the score and by theta^0's confidence."""
+    is_known, score = rows.query_labels != UNKNOWN, evaluation.known_score(model, rows, table)
+    confidence = special.softmax(evaluation.episode_logits(model, rows, table)[0], axis=-1).max(axis=-1)
+    aurocs = [open_set.auroc(values, is_known, rows.query_mask) for values in (score, confidence)]
+    result = {}
+    for name, values in (("auroc", aurocs[0]), ("baseline_auroc", aurocs[1]), ("difference", aurocs[0] - aurocs[1])):
+        result[name], result[f"{name}_ci95"] = evaluation.mean_and_ci95(values)
+    if fitted is not None and fitted.known is not None:
+        probability = open_set.probability(score, fitted.known)
+        for name, kind in (("known", is_known), ("unknown", ~is_known)):
+            found = probability[kind & rows.query_mask]
+            result[f"accepted_{name}"] = float((found >= 0.5).mean())
+            result[f"{name}_histogram"] = (np.histogram(found, 20, (0, 1))[0] / len(found)).tolist()
     return result
 
 

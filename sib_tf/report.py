@@ -29,6 +29,7 @@ def write(folder: str | os.PathLike, metrics: dict, figures: dict[str, str]) -> 
         f"Model: {metrics['model']['gradient_network']}, K = {metrics['model']['num_steps']}, "
         f"eta = {metrics['model']['inner_learning_rate']:g}.",
         _calibration_line(metrics["confidence"]),
+        *_open_set_lines(metrics.get("open_set")),
         f"Time: {metrics['seconds']:.1f} s on {metrics['hardware']}.",
         "",
     ]
@@ -42,6 +43,24 @@ def write(folder: str | os.PathLike, metrics: dict, figures: dict[str, str]) -> 
 def _calibration_line(confidence: dict) -> str:
     errors = ", ".join(f"{100 * quality['ece']:.2f} % {name}" for name, quality in confidence.items())
     return f"Expected calibration error: {errors}."
+
+
+def _open_set_lines(measured: dict | None) -> list[str]:
+    if measured is None:
+        return []
+
+    def percent(name: str, sign: str = "") -> str:
+        return f"{100 * measured[name]:{sign}.2f} +-{100 * measured[f'{name}_ci95']:.2f}"
+
+    text = (
+        f"None of these: with queries of {measured['unknown_classes']} more classes that have no support, the score "
+        f"tells known from unknown with AUROC {percent('auroc')} % (largest probability under theta^0: "
+        f"{percent('baseline_auroc')} %, paired difference {percent('difference', '+')} points)"
+    )
+    if "accepted_known" in measured:
+        accepted = [f"{100 * measured[f'accepted_{kind}']:.1f} % of the {kind}" for kind in ("known", "unknown")]
+        text += f"; at probability 0.5 it accepts {' and '.join(accepted)} pictures"
+    return [f"{text}."]
 
 
 def set_section(path: str | os.PathLike, title: str, text: str) -> None:

@@ -120,8 +120,8 @@ class SIB(keras.Model):
         if query_mask is not None:
             gradients = gradients * ops.cast(query_mask, gradients.dtype)[..., None]
         rate = self.config.inner_learning_rate
-        if self.config.step_reduction == "mean":
-            rate = rate / self._query_count(query_units, query_mask)
+        if self.config.step_reduction != "sum":
+            rate = rate * self._mean_weight(query_units, query_mask, support_counts)
         return theta - rate * classifier_gradient(theta, query_units, gradients, self.logit_scale)
 
     def classify(self, theta, query, class_mask=None):
@@ -154,10 +154,15 @@ class SIB(keras.Model):
             membership if support_mask is None else membership * ops.cast(support_mask, self.compute_dtype)[..., None]
         )
 
-    def _query_count(self, query_units, query_mask):
-        if query_mask is None:
-            return ops.cast(ops.shape(query_units)[1], query_units.dtype)
-        return ops.maximum(ops.sum(ops.cast(query_mask, query_units.dtype), axis=1), 1.0)[:, None, None]
+    def _mean_weight(self, query_units, query_mask, support_counts):
+        """What the sum over the n queries is multiplied by, 1/n and what shrinks it: `[episodes, 1, 1]`."""
+        rows = ops.ones_like(query_units[..., 0]) if query_mask is None else ops.cast(query_mask, query_units.dtype)
+        count = ops.maximum(ops.sum(rows, axis=1), 1.0)
+        weight = 1.0 / count
+        if self.config.step_reduction == "shrunk_mean":
+            way = ops.sum(ops.cast(support_counts > 0, count.dtype), axis=1)
+            weight *= (count - 1.0) / (count - 1.0 + way)
+        return weight[:, None, None]
 
 
 def classifier_gradient(theta, query_units, logit_gradients, logit_scale):

@@ -104,7 +104,7 @@ def test_ranges_are_written_as_they_are_given():
         (SIBConfig, {"num_steps": 101}, r"num_steps must be in \[0, 100\] .*; got 101\."),
         (SIBConfig, {"inner_learning_rate": 0.0}, r"inner_learning_rate must be above 0 and finite; got 0\.0\."),
         (SIBConfig, {"gradient_network": "mlp"}, r"gradient_network must be one of joint, per_class; got 'mlp'\."),
-        (SIBConfig, {"step_reduction": "max"}, r"step_reduction must be one of sum, mean; got 'max'\."),
+        (SIBConfig, {"step_reduction": "max"}, r"step_reduction must be one of sum, mean, shrunk_mean; got 'max'\."),
         (SIBConfig, {"hidden_units": 0}, r"hidden_units must be at least 1; got 0\."),
         (SIBConfig, {"way": 1}, r"way must be 2 or more for the joint network; got 1\."),
         (SIBConfig, {"way": None}, r"way must be 2 or more for the joint network; got None\."),

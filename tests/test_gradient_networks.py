@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from sib_tf.gradient_networks import JointGradientNetwork, PerClassGradientNetwork, _class_inputs
+from sib_tf.gradient_networks import JointGradientNetwork, PerClassGradientNetwork, _class_inputs, _episode_context
 
 
 def test_joint_by_hand_is_dense_relu_norm_twice_and_dense():
@@ -67,6 +67,34 @@ def test_the_two_outputs_of_per_class_by_hand():
     masked = network(np.concatenate([logits, logits + 7], 1), counts, np.arange(4)[None] < 2)
     np.testing.assert_allclose(masked[:, :2], expected, atol=1e-6)
     assert not np.asarray(masked[:, 2:]).any()
+
+
+def test_the_context_of_an_episode_by_hand():
+    """Probabilities (0.8, 0.2) and (0.6, 0.4): sharpened, nearly all of the first class. With padding."""
+    p = np.float32([[[0.8, 0.2, 0], [0.6, 0.4, 0], [0, 0, 0]]])
+    rows, classes = np.float32([[[1], [1], [0]]]), np.float32([[[1, 1, 0]]])
+    entropy = -sum(q * np.log(q) for q in (0.8, 0.2, 0.6, 0.4)) / 2
+    uneven = np.log(2) + 0.7 * np.log(0.7) + 0.3 * np.log(0.3)
+    second = (0.25**20 + (2 / 3) ** 20 / (1 + (2 / 3) ** 20)) / 2
+    sharp = np.log(2) + second * np.log(second) + (1 - second) * np.log(1 - second)
+    expected = [[entropy, 5 * uneven, 5 * sharp, np.log(1 * 4) / 2, 2 / 12, 1 / 2]]
+    log_p = np.log(np.maximum(p, np.exp(-50)))
+    found = _episode_context(p, log_p.astype("f"), np.float32([[1, 4, 0]]), rows, classes)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_context_modulates_both_layers():
+    """Weights of the modulation that are not zero make a difference, and an equal one for equal episodes."""
+    network, counts = PerClassGradientNetwork(), np.ones((2, 4), "f")
+    logits = np.random.RandomState(5).normal(size=(2, 6, 4)).astype("f")
+    plain = np.asarray(network(logits, counts))
+    random = np.random.RandomState(6)
+    for part in range(4):
+        kernel = np.zeros(network.modulation.kernel.shape, "f")
+        kernel[:, 32 * part : 32 * (part + 1)] = random.normal(size=(32, 32))
+        network.modulation.kernel.assign(kernel)
+        assert np.abs(np.asarray(network(logits, counts)) - plain).max() > 1e-3
+        np.testing.assert_allclose(network(logits[1:], counts[1:]), network(logits, counts)[1:], atol=1e-5)
 
 
 def test_per_class_follows_the_order_of_classes():

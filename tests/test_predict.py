@@ -16,12 +16,14 @@ from exported import load_run, pictures, write_run, write_saved_model, write_tfl
 from PIL import Image
 
 from export.models import KerasModel
+from sib_tf.calibration import Calibration
+from sib_tf.features import weights_fingerprint
 from train import cli, predict
 
 CLASSES = ("ant", "bee", "cat", "dog", "elk")
 HEADER = [
     "file", "class", "probability", "second_class", "second_probability", "prototype_class", "prototype_probability",
-    "changed",
+    "known_probability", "none_of_these", "changed",
 ]  # fmt: skip
 ODD_NAMES = (
     "a b.png", "ä ö – 猫 🐈.png", 'say "cheese", please.png', "two\nlines.png", "=1+1.png", "-x.png", "@y.png",
@@ -96,7 +98,8 @@ def test_the_csv_says_what_the_model_says(models, folders, capsys):
         second, first = np.argsort(new)[-2:]
         assert (row["class"], row["second_class"]) == (CLASSES[first], CLASSES[second])
         assert row["prototype_class"] == CLASSES[old.argmax()]
-        numbers = [float(row[name]) for name in HEADER if "probability" in name]
+        assert (row["known_probability"], row["none_of_these"]) == ("", "no")
+        numbers = [float(row[name]) for name in HEADER if "probability" in name and "known" not in name]
         np.testing.assert_allclose(numbers, [new[first], new[second], old.max()], atol=1e-4)
         assert row["changed"] == ("yes" if row["class"] != row["prototype_class"] else "no")
     changed = int((before.argmax(axis=1) != after.argmax(axis=1)).sum())
@@ -107,12 +110,57 @@ def test_the_csv_says_what_the_model_says(models, folders, capsys):
     )
 
 
+@pytest.fixture(scope="session")
+def telling_models(models, tmp_path_factory):
+    """The run with a calibration that tells known pictures from unknown ones, in every form."""
+    folder = Path(shutil.copytree(models["run"], tmp_path_factory.mktemp("telling") / "run"))
+    weights = weights_fingerprint(load_run(folder).sib)
+    Calibration((0.0,) * 4, (0.0,) * 4, weights, known=(-17.0, 10.0)).save(folder / "sib" / "calibration.json")
+    found = load_run(folder)
+    return {
+        "run": folder,
+        "saved": write_saved_model(found, folder.parent / "saved" / "1"),
+        "dynamic": write_tflite(found, folder.parent / "dynamic.tflite"),
+        "static": write_tflite(found, folder.parent / "static.tflite", 7, 14, 20),
+    }
+
+
+def test_pictures_of_no_class_are_said_to_be_none_of_these(models, telling_models, folders, capsys):
+    model = KerasModel(load_run(telling_models["run"]))
+    labelled = np.concatenate([pictures(2, 10 + seed) for seed in range(5)])
+    query = model.embed(pictures(12, 2))
+    logits = model.classify(query, model.adapt(model.embed(labelled), np.repeat(np.arange(5), 2), query)[0])[0]
+    score = np.log(np.exp(logits - logits.mean(axis=0)).sum(axis=1))
+    known = 1 / (1 + np.exp(17 - 10 * score))
+    threshold = np.sort(known)[3:5].mean()
+    assert 0.01 < threshold < 0.99
+    for kind, path in telling_models.items():
+        assert run(path, output=f"{kind}.csv", html=f"{kind}.html", unknown_below=threshold) == 0
+        assert "None of these classes: 4 of the pictures." in capsys.readouterr().out
+        found = rows(f"{kind}.csv")
+        np.testing.assert_allclose([float(row["known_probability"]) for row in found], known, atol=1e-3)
+        assert [row["none_of_these"] for row in found] == ["yes" if value < threshold else "no" for value in known]
+        page = Path(f"{kind}.html").read_text()
+        section = page[page.index(">None of these<") :]
+        assert [f">{row['file']}<" in section for row in found] == (known < threshold).tolist()
+        assert "Probabilities are calibrated on validation classes" in page
+    assert run(telling_models["run"], html="all.html") == 0
+    assert {row["none_of_these"] for row in rows()} == {"no"}
+    assert ">None of these<" not in Path("all.html").read_text()
+
+
+def test_a_threshold_wants_a_model_that_can_tell(models, folders, capsys):
+    code = run(models["dynamic"], unknown_below=0.5)
+    check_error(capsys, code, "unknown_below needs a model that tells known pictures from unknown ones; fit it with")
+    assert run(models["dynamic"], unknown_below=1.5) == cli.USAGE_ERROR
+
+
 def test_every_kind_of_model_gives_the_same(models, folders):
     for kind in ("run", "saved", "dynamic", "static"):
         assert run(models[kind], output=f"{kind}.csv", html=f"{kind}.html") == 0
         for row, expected in zip(rows(f"{kind}.csv"), rows("run.csv"), strict=True):
             for name in HEADER:
-                if "probability" in name:
+                if "probability" in name and "known" not in name:
                     assert float(row[name]) == pytest.approx(float(expected[name]), abs=1e-4)
                 else:
                     assert row[name] == expected[name]

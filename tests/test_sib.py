@@ -107,7 +107,7 @@ def test_closed_form_is_the_tape_gradient(network):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("reduction", ["sum", "mean", "shrunk_mean"])
 def test_meta_gradient_by_finite_differences(network, reduction):
     """The gradient of the outer loss through K steps, along random directions of each variable, in float64."""
     previous = keras.config.dtype_policy()
@@ -136,7 +136,7 @@ def test_meta_gradient_by_finite_differences(network, reduction):
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-@pytest.mark.parametrize("reduction", ["sum", "mean"])
+@pytest.mark.parametrize("reduction", ["sum", "mean", "shrunk_mean"])
 def test_padding_moves_no_logit(network, reduction):
     model, e = build(network, step_reduction=reduction), episode()
     plain, with_padding = run(model, e), run(model, padded(e, support=3, query=11))
@@ -188,7 +188,8 @@ def test_class_order_permutes_the_columns_of_per_class_and_not_of_joint():
 
 
 def test_mean_reduction_does_not_depend_on_how_often_queries_repeat():
-    model, e = build(step_reduction="mean"), episode()
+    """Of the joint network; per_class also sees how many there are."""
+    model, e = build("joint", step_reduction="mean"), episode()
     twice = e._replace(
         query=np.repeat(e.query, 2, 1), query_labels=np.repeat(e.query_labels, 2, 1), query_mask=np.ones((2, 40), bool)
     )
@@ -200,6 +201,25 @@ def test_sum_is_mean_times_the_number_of_queries():
     a = build(inner_learning_rate=1e-3)
     b = build(inner_learning_rate=2e-2, step_reduction="mean")
     np.testing.assert_allclose(run(a, e), run(b, e), atol=1e-5)
+
+
+def test_shrunk_mean_by_hand():
+    """20 queries and 5 classes: 1/20 * 19/24 of the sum. Padding to 31 and 8 counts for nothing."""
+    e = episode(queries=20)
+    a = build(way=None, inner_learning_rate=1e-3)
+    b = build(way=None, inner_learning_rate=1e-3 * 20 * 24 / 19, step_reduction="shrunk_mean")
+    expected = run(a, e, way=5)
+    np.testing.assert_allclose(run(b, e, way=5), expected, atol=1e-5)
+    wide = run(b, padded(e, support=3, query=11), way=8)
+    np.testing.assert_allclose(wide[:, :20, :5], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_one_query_alone_moves_nothing_with_shrunk_mean(network):
+    model, e = build(network, step_reduction="shrunk_mean", inner_learning_rate=1.0), episode(queries=1)
+    path, _ = model.adapt(e.support, e.support_labels, e.query)
+    for theta in path[1:]:
+        np.testing.assert_array_equal(theta, path[0])
 
 
 @pytest.mark.parametrize("network", NETWORKS)

@@ -26,6 +26,10 @@ flags.DEFINE_enum("split", "test", ("validation", "test"), "Classes to measure o
 flags.DEFINE_string(
     "compare_to", None, "metrics.json of another evaluation of the same episodes: paired difference.", flag_values=FLAGS
 )
+flags.DEFINE_integer(
+    "unknown_classes", 0, "Also measure 'none of these': classes without support that queries come from as well.", 0,
+    flag_values=FLAGS,
+)  # fmt: skip
 flags.DEFINE_string("report", None, "Folder for report.md and its figures.", flag_values=FLAGS)
 flags.DEFINE_string("backbone_dir", None, "Folder of the pre-training, for the report's curves.", flag_values=FLAGS)
 dataset_flags.define(FLAGS, "Data set of the features, for the report's pictures. Default: without them.")
@@ -41,7 +45,14 @@ def main() -> None:
 
     data = dataset_flags.load(FLAGS) if FLAGS.dataset and FLAGS.report else None
     result = meta_testing.meta_test(
-        FLAGS.features_dir, FLAGS.model_dir, spec, FLAGS.episodes, FLAGS.seed, FLAGS.split, FLAGS.compare_to
+        FLAGS.features_dir,
+        FLAGS.model_dir,
+        spec,
+        FLAGS.episodes,
+        FLAGS.seed,
+        FLAGS.split,
+        FLAGS.compare_to,
+        FLAGS.unknown_classes,
     )
     if FLAGS.report:
         result = result.with_curves()

@@ -6,8 +6,9 @@
 The labelled pictures lie in PICTURES/labelled/<class>/. The model is a .tflite file, a SavedModel folder or a run
 folder with backbone/ and sib/. The CSV has a row for each picture: file (below --query), class and probability,
 second_class and second_probability, prototype_class and prototype_probability (the answer before the steps, that of
-nearest prototypes) and changed, "yes" where the steps changed the class. Names are written as they are: import them as
-text where a spreadsheet would take "=1+1" for a formula.
+nearest prototypes), known_probability (that the picture is of one of the classes at all; empty where the model was
+not fitted to tell), none_of_these ("yes" below --unknown_below) and changed, "yes" where the steps changed the class.
+Names are written as they are: import them as text where a spreadsheet would take "=1+1" for a formula.
 """
 
 import sys
@@ -26,6 +27,10 @@ flags.DEFINE_string("query", None, "Folder of pictures to be given a class, at a
 flags.DEFINE_string("output", None, "The file to write, ending in .csv.", flag_values=FLAGS)
 flags.mark_flags_as_required(["model", "support", "query", "output"], flag_values=FLAGS)
 flags.DEFINE_string("html", None, "Page with the pictures by class, ending in .html.", flag_values=FLAGS)
+flags.DEFINE_float(
+    "unknown_below", 0.0, "Probability of being of one of the classes, below which a picture is none of these.", 0, 1,
+    flag_values=FLAGS,
+)  # fmt: skip
 flags.DEFINE_integer("num_threads", 1, "Of a .tflite file; TensorFlow takes all cores.", 1, flag_values=FLAGS)
 
 
@@ -39,7 +44,7 @@ def main() -> None:
     size = model.description["image_size"]
     support = picture_folders.read_support(folders["support"], size)
     query = picture_folders.read_query(folders["query"], size, allow_empty=True)
-    found = predictions.predict(model, support, query, folders["query"])
+    found = predictions.predict(model, support, query, folders["query"], FLAGS.unknown_below)
     found.save(FLAGS.output)
     if FLAGS.html:
         prediction_page.save(FLAGS.html, found, support, query, model.description)
@@ -72,6 +77,8 @@ def _summary(found, support, query, num_steps: int) -> str:
             f"{pictures}, {len(found.classes)} classes learned from {len(support.labels)} labelled pictures: "
             f"K = {num_steps} steps changed {changed} answers of nearest prototypes."
         )
+        if none := sum(answer.none_of_these for answer in found.answers()):
+            lines.append(f"None of these classes: {none} of the pictures.")
     else:
         lines.append(f"No picture in {FLAGS.query}: nothing to give a class to.")
     lines.append(f"Predictions: {FLAGS.output}" + ("" if found.files else " (the header only)"))
