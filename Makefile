@@ -10,7 +10,7 @@ EXPORTS := saved_model/1 float32.tflite float16.tflite int8.tflite
 NPM ?= npm
 # The comparison: where a run's features and tuned constants lie, and the SIB models to compare (name=FOLDER,...).
 RESULTS_RUN ?= runs/cifar_fs
-MODELS ?= joint=$(RESULTS_RUN)/joint,per_class=$(RESULTS_RUN)/per_class
+MODELS ?= joint=$(RESULTS_RUN)/joint,per_class=$(RESULTS_RUN)/per_class,mixture=$(RESULTS_RUN)/mixture
 PORT ?= 8000
 WEB := export/web
 
@@ -38,7 +38,7 @@ demo: install
 	$(BIN)/python -m train.extract_features --flagfile=$(FLAGS)/extract_features --cache_dir=$(RUN)/data --backbone_dir=$(RUN)/backbone --output_dir=$(RUN)/features
 	$(BIN)/python -m train.meta_train --flagfile=$(FLAGS)/meta_train --features_dir=$(RUN)/features --output_dir=$(RUN)/sib
 	$(BIN)/python -m train.calibrate --features_dir=$(RUN)/features --model_dir=$(RUN)/sib
-	$(BIN)/python -m train.evaluate --flagfile=$(FLAGS)/evaluate --features_dir=$(RUN)/features --backbone_dir=$(RUN)/backbone --model_dir=$(RUN)/sib --output=$(RUN)/metrics.json --report=$(RUN)
+	$(BIN)/python -m train.evaluate --flagfile=$(FLAGS)/evaluate --features_dir=$(RUN)/features --backbone_dir=$(RUN)/backbone --model_dir=$(RUN)/sib --cache_dir=$(RUN)/data --output=$(RUN)/metrics.json --report=$(RUN)
 	rm -rf $(RUN)/exports
 	$(BIN)/python -m export.saved_model $(TRAINED) --metrics=$(RUN)/metrics.json --output_dir=$(RUN)/exports/saved_model
 	$(BIN)/python -m export.tflite $(TRAINED) --precision=float32 --output=$(RUN)/exports/float32.tflite
@@ -68,7 +68,7 @@ SWEEPS := $(RESULTS_RUN)/sweeps$(if $(QUICK),_quick)
 
 results: install $(if $(QUICK),,$(TUNED))
 	$(BIN)/python -m benchmarks.sweeps --features_dir=$(RESULTS_RUN)/features --models=$(MODELS) --output_dir=$(SWEEPS) $(addprefix --tuned=,$(if $(QUICK),$(wildcard $(TUNED)),$(TUNED))) $(if $(QUICK),--quick)
-	$(BIN)/python -m benchmarks.results --sweeps_dir=$(SWEEPS) $(if $(QUICK),--output=$(SWEEPS)/RESULTS.md --figures_dir=$(SWEEPS)/figures)
+	$(BIN)/python -m benchmarks.results --sweeps_dir=$(SWEEPS) $(addprefix --rows_dir=,$(wildcard $(RESULTS_RUN)/rows)) $(patsubst %,--metrics=%,$(wildcard $(RESULTS_RUN)/metrics/*.json)) $(if $(QUICK),--output=$(SWEEPS)/RESULTS.md --figures_dir=$(SWEEPS)/figures)
 
 $(TUNED):
 	$(BIN)/python -m benchmarks.tune_peers --features_dir=$(RESULTS_RUN)/features --output=$@

@@ -48,7 +48,7 @@ def write(
     if paper_rows:
         lines += ["## The paper's rows", "", _PAPER, "", *_table(_PAPER_HEADER, paper_rows), ""]
     if metrics:
-        lines += ["## SIB and nearest prototypes", "", *_metrics_table(metrics), ""]
+        lines += ["## SIB and nearest prototypes", "", *_metrics_table(metrics), "", *_confidence(metrics), ""]
     for sweep, drawn in zip(sweeps, figures, strict=True):
         lines += [f"## Transductive methods on {sweep.dataset}", "", *_how(sweep), "", _READING, ""]
         lines += _against(sweep)
@@ -62,7 +62,7 @@ def _metrics_table(metrics: Iterable[dict]) -> list[str]:
     rows = [
         (
             f"{m['dataset']['name']}, {m['episode_spec']}",
-            f"{m['model']['gradient_network']}, K = {m['model']['num_steps']}",
+            _model_name(m),
             _points(m["baseline_accuracy"], m["baseline_ci95"]),
             _points(m["accuracy"], m["ci95"]),
             _signed(m["difference"], m["difference_ci95"]),
@@ -71,6 +71,37 @@ def _metrics_table(metrics: Iterable[dict]) -> list[str]:
         for m in metrics
     ]
     return _table(["episodes", "SIB model", "nearest prototypes", "SIB", "paired difference", "number, hash"], rows)
+
+
+def _confidence(metrics: Iterable[dict]) -> list[str]:
+    """Calibration, and how well pictures of other classes are told, where they were measured."""
+    rows = []
+    for m in metrics:
+        before, after = (m.get("confidence", {}).get(name) for name in ("uncalibrated", "calibrated"))
+        if before is None:
+            continue
+        after, unknown = after or before, m.get("open_set")
+        cells = [f"{100 * before['ece']:.2f} -> {100 * after['ece']:.2f}", f"{before['nll']:.3f} -> {after['nll']:.3f}"]
+        if unknown:
+            cells += [_points(unknown[name], unknown[f"{name}_ci95"]) for name in ("auroc", "baseline_auroc")]
+        else:
+            cells += ["", ""]
+        rows.append((f"{m['dataset']['name']}, {m['episode_spec']}", _model_name(m), *cells))
+    if not rows:
+        return []
+    text = (
+        "Confidence on the same episodes: expected calibration error in % and negative log-likelihood, before and "
+        "after `train.calibrate` (on validation classes). *None of these*: AUROC in % of the score and, beside it, "
+        "of the largest probability of nearest prototypes, on episodes with queries of five more classes that have no support."
+    )
+    header = ["episodes", "SIB model", "calibration error", "log-likelihood", "none of these", "largest probability"]
+    return [text, "", *_table(header, rows)]
+
+
+def _model_name(metrics: dict) -> str:
+    model = metrics["model"]
+    shared = ", a network a step" if model.get("separate_steps") else ""
+    return f"{model['gradient_network']}, K = {model['num_steps']}{shared}"
 
 
 def _how(sweep: SweepRecords) -> list[str]:

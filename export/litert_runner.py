@@ -18,6 +18,7 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
 from export.episode_checks import check_classifier, check_episode, check_pictures
+from sib_tf import open_set
 from sib_tf.datasets.pictures import fit_picture, read_picture
 from sib_tf.errors import InputError
 from sib_tf.quiet import quiet
@@ -190,10 +191,26 @@ class LiteRTClassifier:
         if len(images) != len(labels):
             raise InputError(f"labels must be as many as images ({len(images)}); got {len(labels)}.")
         classes, numbers = np.unique(_label_array(labels), return_inverse=True)
-        weights = self.model.adapt(self.embed(images), numbers, self.embed(unlabelled))
-        # Both or, after an error, neither: an earlier fit stays whole.
-        self.classes_, self.weights_by_step_ = classes, weights
+        features, others = self.embed(images), self.embed(unlabelled)
+        weights = self.model.adapt(features, numbers, others)
+        logits = self.model.classify(others if len(others) else features, weights[0])[0]
+        # All or, after an error, none: an earlier fit stays whole.
+        self.classes_, self.weights_by_step_, self._centre = classes, weights, open_set.centre(logits)
         return self
+
+    def known_proba(self, images: Sequence) -> np.ndarray:
+        """Returns `[pictures]`, the probabilities that pictures are of one of the classes at all.
+
+        Raises:
+            InputError: the model was not fitted to tell, or `fit` was not called.
+        """
+        fitted = self.model.description.get("known")
+        if fitted is None:
+            raise InputError("The file cannot tell; fit the model with train.calibrate, and export it again.")
+        if not hasattr(self, "weights_by_step_"):
+            raise InputError("fit must be called before known_proba.")
+        logits = self.model.classify(self.embed(images), self.weights_by_step_[0])[0]
+        return open_set.probability(open_set.score(logits, self._centre), fitted)
 
     def predict_proba(self, images: Sequence, step: int | None = None) -> np.ndarray:
         """Returns probabilities `[pictures, way]` after `step` of the K steps (None: all of them)."""

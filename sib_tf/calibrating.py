@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sib_tf import calibration, evaluation, meta_testing, open_set
+from sib_tf import calibration, evaluation, meta_testing
 from sib_tf.config import EpisodeSpec
 from sib_tf.episodes import UNKNOWN, EpisodeSampler, with_unknown_classes
 from sib_tf.features import FeatureCache, weights_fingerprint
@@ -56,4 +56,4 @@ def _fit_known(model: SIB, cache: FeatureCache, spec: EpisodeSpec, episodes: int
         return None
     rows = with_unknown_classes(labels, spec, classes, episodes, seed)
     score = evaluation.known_score(model, rows, cache.table("validation"))
-    return open_set.fit(score[rows.query_mask], (rows.query_labels != UNKNOWN)[rows.query_mask])
+    return calibration.fit_known(score[rows.query_mask], (rows.query_labels != UNKNOWN)[rows.query_mask])

@@ -13,7 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 from keras import ops
-from scipy import optimize, special
+from scipy import optimize, special, stats
 
 from sib_tf.config import Record
 from sib_tf.errors import InputError
@@ -123,6 +123,43 @@ def quality(probability: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> di
         "nll": float(-np.log(np.maximum(of_truth, 1e-12)).mean()),
         "bins": bins,
     }
+
+
+def fit_known(score: np.ndarray, is_known: np.ndarray) -> tuple[float, float]:
+    """Fits offset and slope of `open_set.probability` by maximum likelihood; known and unknown pictures weigh the same.
+
+    Args:
+        score: `[pictures]`.
+        is_known: `[pictures]` bool, with both kinds.
+    """
+    middle, spread = score.mean(), max(score.std(), 1e-12)
+    x = (score - middle) / spread
+    weights = np.where(is_known, 0.5 / is_known.sum(), 0.5 / (~is_known).sum())
+    sign = np.where(is_known, 1.0, -1.0)
+
+    def loss(parameters):
+        # A little weight on the slope: scores that separate perfectly would have none that is largest.
+        return (weights * np.logaddexp(0, -sign * (parameters[0] + parameters[1] * x))).sum() + 1e-4 * parameters[
+            1
+        ] ** 2
+
+    offset, slope = optimize.minimize(loss, np.zeros(2)).x
+    return float(offset - slope * middle / spread), float(slope / spread)
+
+
+def auroc(score: np.ndarray, is_known: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of each episode, in [0, 1]: how often a known picture has the higher score.
+
+    Args:
+        score: `[episodes, queries]`.
+        is_known: `[episodes, queries]` bool, with both kinds in every episode.
+        mask: `[episodes, queries]` bool; False for padding.
+    """
+    # Padding ranks last, above all others, and leaves their ranks as they are.
+    rank = stats.rankdata(np.where(mask, score, np.inf), axis=1)
+    known, unknown = (is_known & mask), (~is_known & mask)
+    count = known.sum(axis=1)
+    return ((rank * known).sum(axis=1) - count * (count + 1) / 2) / (count * unknown.sum(axis=1))
 
 
 def _fit_step(logits: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> np.ndarray:

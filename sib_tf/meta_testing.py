@@ -234,7 +234,7 @@ def _open_set(model: SIB, rows: EpisodeRows, table, fitted: calibration.Calibrat
     """How well pictures of the episodes' classes are told from others, by the score and by theta^0's confidence."""
     is_known, score = rows.query_labels != UNKNOWN, evaluation.known_score(model, rows, table)
     confidence = special.softmax(evaluation.episode_logits(model, rows, table)[0], axis=-1).max(axis=-1)
-    aurocs = [open_set.auroc(values, is_known, rows.query_mask) for values in (score, confidence)]
+    aurocs = [calibration.auroc(values, is_known, rows.query_mask) for values in (score, confidence)]
     result = {}
     for name, values in (("auroc", aurocs[0]), ("baseline_auroc", aurocs[1]), ("difference", aurocs[0] - aurocs[1])):
         result[name], result[f"{name}_ci95"] = evaluation.mean_and_ci95(values)

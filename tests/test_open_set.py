@@ -30,8 +30,8 @@ def test_auroc_by_hand_with_ties_and_padding():
     score = np.array([[3.0, 2.0, 2.0, 1.0, 8.0], [1.0, 2.0, 3.0, 4.0, 0.0]])
     is_known = np.array([[True, True, False, False, True], [True, True, False, False, False]])
     mask = np.array([[True, True, True, True, False]] * 2)
-    np.testing.assert_allclose(open_set.auroc(score, is_known, mask), [3.5 / 4, 0.0])
-    turned = open_set.auroc(-score, is_known, mask)
+    np.testing.assert_allclose(calibration.auroc(score, is_known, mask), [3.5 / 4, 0.0])
+    turned = calibration.auroc(-score, is_known, mask)
     np.testing.assert_allclose(turned, [0.5 / 4, 1.0])
 
 
@@ -40,10 +40,10 @@ def test_the_fit_recovers_the_probabilities_that_scores_were_drawn_from():
     random = np.random.RandomState(0)
     score = np.concatenate([random.normal(2, 1, 30_000), random.normal(0, 1, 10_000)])
     is_known = np.arange(40_000) < 30_000
-    assert open_set.fit(score, is_known) == pytest.approx((-2, 2), abs=0.1)
+    assert calibration.fit_known(score, is_known) == pytest.approx((-2, 2), abs=0.1)
     # Also of another unit, and where they separate perfectly.
-    assert open_set.fit(100 * score + 7, is_known) == pytest.approx((-2 - 0.14, 0.02), abs=0.1)
-    offset, slope = open_set.fit(np.array([0.0, 1, 2, 3]), np.array([False, False, True, True]))
+    assert calibration.fit_known(100 * score + 7, is_known) == pytest.approx((-2 - 0.14, 0.02), abs=0.1)
+    offset, slope = calibration.fit_known(np.array([0.0, 1, 2, 3]), np.array([False, False, True, True]))
     assert np.isfinite([offset, slope]).all()
     assert -offset / slope == pytest.approx(1.5, abs=0.01)
     assert open_set.probability(np.array([0.0, 3.0]), (offset, slope)) == pytest.approx([0, 1], abs=0.05)
@@ -99,7 +99,7 @@ def test_calibration_learns_to_tell_and_evaluation_says_how_well(tiny_features, 
     measured = meta_testing.meta_test(tiny_features, folder, spec, 50, unknown_classes=3).metrics["open_set"]
     rows = with_unknown_classes(cache.labels("test"), spec, 3, 50, seed=0)
     score, is_known = evaluation.known_score(model, rows, cache.table("test")), rows.query_labels != UNKNOWN
-    assert measured["auroc"] == pytest.approx(open_set.auroc(score, is_known, rows.query_mask).mean())
+    assert measured["auroc"] == pytest.approx(calibration.auroc(score, is_known, rows.query_mask).mean())
     # The classes are stripes of different colours: better than chance, even with an untrained backbone.
     assert measured["auroc"] > 0.54
     assert measured["difference"] == pytest.approx(measured["auroc"] - measured["baseline_auroc"])

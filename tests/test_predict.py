@@ -15,8 +15,10 @@ from conftest import CHECKOUT
 from exported import load_run, pictures, write_run, write_saved_model, write_tflite
 from PIL import Image
 
+from export.litert_runner import LiteRTClassifier
 from export.models import KerasModel
 from sib_tf.calibration import Calibration
+from sib_tf.errors import InputError
 from sib_tf.features import weights_fingerprint
 from train import cli, predict
 
@@ -144,6 +146,13 @@ def test_pictures_of_no_class_are_said_to_be_none_of_these(models, telling_model
         section = page[page.index(">None of these<") :]
         assert [f">{row['file']}<" in section for row in found] == (known < threshold).tolist()
         assert "Probabilities are calibrated on validation classes" in page
+    classifier = LiteRTClassifier(telling_models["static"])
+    with pytest.raises(InputError, match="fit must be called before known_proba"):
+        classifier.known_proba(pictures(12, 2))
+    classifier.fit(labelled, np.repeat(CLASSES, 2), pictures(12, 2))
+    np.testing.assert_allclose(classifier.known_proba(pictures(12, 2)[:5]), known[:5], atol=1e-3)
+    with pytest.raises(InputError, match="The file cannot tell; fit the model with train.calibrate, and export it"):
+        LiteRTClassifier(models["static"]).known_proba(pictures(12, 2))
     assert run(telling_models["run"], html="all.html") == 0
     assert {row["none_of_these"] for row in rows()} == {"no"}
     assert ">None of these<" not in Path("all.html").read_text()

@@ -98,6 +98,7 @@ def test_the_page_has_the_figures_of_the_files(sweeps_dir):
     assert run(sweeps_dir=sweeps_dir, metrics="metrics.json") == 0
     page = Path("RESULTS.md").read_text()
     assert "| tiny, 5-way 1-shot | joint, K = 3 | 60.00 +-0.40 | 71.23 +-0.50 | +11.23 +-0.30 | 2000, seed 0" in page
+    assert "none of these" not in page
     # Less and less balanced from left to right; the best of each column is bold.
     assert "| method | balanced | Dirichlet(5) | Dirichlet(2) | ms an episode, at most |" in page
     assert "| nearest prototypes | 50.00 +-1.00 | 50.00 +-1.00 | 50.00 +-1.00 | 1.2 |" in page
@@ -108,6 +109,19 @@ def test_the_page_has_the_figures_of_the_files(sweeps_dir):
     assert "| PT-MAP | 1 | the mixture | step = 0.4 |" in page
     assert "--models=mine=RUN/joint_run --episodes=20 --slow_episodes=10 --seed=0" in page
     assert "| way_20 | 5-way 1-shot, way_20 | 20 | `0123456789abcdef` |" in page
+
+
+def test_the_page_has_the_confidence_of_the_metrics():
+    quality = [{"ece": 0.0345, "nll": 0.9, "bins": []}, {"ece": 0.0123, "nll": 0.8, "bins": []}]
+    confidence = dict(zip(("uncalibrated", "calibrated"), quality, strict=True))
+    unknown = {"auroc": 0.7, "auroc_ci95": 0.01, "baseline_auroc": 0.65, "baseline_auroc_ci95": 0.02}
+    atomic.write_json("both.json", {**METRICS, "confidence": confidence, "open_set": unknown})
+    atomic.write_json("one.json", {**METRICS, "confidence": {"uncalibrated": quality[0]}})
+    assert run(metrics="both.json") == 0
+    row = "| tiny, 5-way 1-shot | joint, K = 3 | 3.45 -> 1.23 | 0.900 -> 0.800 | 70.00 +-1.00 | 65.00 +-2.00 |"
+    assert row in Path("RESULTS.md").read_text()
+    assert run(metrics="one.json") == 0
+    assert "| 3.45 -> 3.45 | 0.900 -> 0.900 |  |  |" in Path("RESULTS.md").read_text()
 
 
 def test_the_page_links_to_figures_that_are_there(sweeps_dir):
