@@ -92,7 +92,8 @@ def _confidence(metrics: Iterable[dict]) -> list[str]:
     text = (
         "Confidence on the same episodes: expected calibration error in % and negative log-likelihood, before and "
         "after `train.calibrate` (on validation classes). *None of these*: AUROC in % of the score and, beside it, "
-        "of the largest probability of nearest prototypes, on episodes with queries of five more classes that have no support."
+        "of the largest probability of nearest prototypes, on episodes with queries of five more classes that have no "
+        "support."
     )
     header = ["episodes", "SIB model", "calibration error", "log-likelihood", "none of these", "largest probability"]
     return [text, "", *_table(header, rows)]

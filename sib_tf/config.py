@@ -274,6 +274,8 @@ class SIBConfig(Record):
         step_reduction: how the n queries of a step add up: "sum" (released code), "mean" (the paper's 1/n), or
             "shrunk_mean", the mean times (n - 1) / (n - 1 + way): few queries move the classifier little, and one
             alone, which there is nothing to compare with, not at all. Ours.
+        learned_initialization: whether the initialisation network's vector a is learned (released code); otherwise it
+            stays 1, and theta^0 is nearest prototypes.
         separate_steps: whether every step has a synthetic gradient network of its own, or all the same (released code).
     """
 
@@ -285,6 +287,7 @@ class SIBConfig(Record):
     hidden_units: int | None = None
     step_reduction: str = "sum"
     separate_steps: bool = False
+    learned_initialization: bool = True
 
     def __post_init__(self):
         require("feature_dim", self.feature_dim, self.feature_dim >= 1, "at least 1")

@@ -109,7 +109,7 @@ def _paste(sheet, draw, place, picture, right, letter, font) -> None:
         draw.rectangle((x, y, x + side - 1, y + side - 1), fill=_RIGHT if right else _WRONG)
     image = Image.fromarray(picture).resize((_TILE, _TILE), Image.Resampling.BICUBIC)
     sheet.paste(image, (x + _FRAME, y + _FRAME))
-    if right is False:
+    if letter and not right:
         draw.rectangle((x + side - 16, y, x + side - 1, y + 17), fill=_WRONG)
         draw.text((x + side - 13, y + 1), letter, "white", font)
 

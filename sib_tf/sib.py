@@ -63,7 +63,8 @@ class SIB(keras.Model):
     def __init__(self, config: SIBConfig | dict, **kwargs):
         super().__init__(**kwargs)
         self.config = config if isinstance(config, SIBConfig) else SIBConfig.from_dict(config, "config")
-        self.initialization = InitializationNetwork(name="initialization")
+        learned = self.config.learned_initialization
+        self.initialization = InitializationNetwork(trainable=learned, name="initialization")
         count = self.config.num_steps if self.config.separate_steps else 1
         self.gradient_networks = [
             self._network(f"gradient_network{i}" if i else "gradient_network") for i in range(count)

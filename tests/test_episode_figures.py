@@ -61,6 +61,12 @@ def test_a_sheet_shows_the_pictures_of_the_episode(tiny_dataset, tmp_path):
         shown = sheet[top : top + episode_figures._TILE, left : left + episode_figures._TILE]
         picture = Image.fromarray(split.images[rows.support[0][row]]).resize((episode_figures._TILE,) * 2, 3)
         np.testing.assert_array_equal(shown, np.asarray(picture))
+    # The letter of the second class, white on red, in the corner of the first answer: the wrong ones come first.
+    side = pitch - episode_figures._GAP
+    left = episode_figures._NAME + pitch + 3 * episode_figures._GAP
+    corner = sheet[episode_figures._GAP : episode_figures._GAP + 16, left + side - 14 : left + side]
+    assert (corner == RED).all(-1).mean() > 0.4
+    assert (corner.min(-1) > 200).any()
     # 24 answers and "+6"; the second class has no answer: nothing right of its labelled picture.
     assert (sheet[pitch + episode_figures._GAP :, episode_figures._NAME + pitch + 10 :] == 255).all()
     assert sheet.shape[1] > episode_figures._NAME + pitch * 25

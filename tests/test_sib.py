@@ -203,6 +203,14 @@ def test_sum_is_mean_times_the_number_of_queries():
     np.testing.assert_allclose(run(a, e), run(b, e), atol=1e-5)
 
 
+def test_an_initialisation_that_is_not_learned_stays_as_it_is():
+    for learned in (True, False):
+        model = build(learned_initialization=learned)
+        names = [variable.path for variable in model.trainable_variables]
+        assert any("feature_scale" in name for name in names) == learned
+        assert len(names) == len(model.variables) - (not learned)
+
+
 def test_shrunk_mean_by_hand():
     """20 queries and 5 classes: 1/20 * 19/24 of the sum. Padding to 31 and 8 counts for nothing."""
     e = episode(queries=20)

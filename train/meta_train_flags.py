@@ -56,6 +56,7 @@ def _define_model(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("num_steps", 3, "K, synthetic-gradient steps.", flag_values=values)
     flags.DEFINE_float("inner_learning_rate", 1e-3, "eta, size of a synthetic-gradient step.", flag_values=values)
     flags.DEFINE_enum("step_reduction", "sum", STEP_REDUCTIONS, "How queries add up in a step.", flag_values=values)
+    flags.DEFINE_bool("learned_initialization", True, "Learn the vector a of theta^0, or keep 1.", flag_values=values)
     flags.DEFINE_bool("separate_steps", False, "A synthetic gradient network for every step.", flag_values=values)
 
 
@@ -76,6 +77,7 @@ def settings(values: flags.FlagValues) -> tuple[SIBConfig, MetaTrainConfig]:
         **{name: values[name].value for name in names},
     )
     names = ("gradient_network", "hidden_units", "num_steps", "inner_learning_rate", "step_reduction", "separate_steps")
+    names += ("learned_initialization",)
     shape = {name: values[name].value for name in names}
     shape["way"] = episodes.fixed_way() if values.gradient_network == "joint" else None
     if shape["way"] and way != episodes.way:
