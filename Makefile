@@ -69,6 +69,7 @@ SWEEPS := $(RESULTS_RUN)/sweeps$(if $(QUICK),_quick)
 results: install $(if $(QUICK),,$(TUNED))
 	$(BIN)/python -m benchmarks.sweeps --features_dir=$(RESULTS_RUN)/features --models=$(MODELS) --output_dir=$(SWEEPS) $(addprefix --tuned=,$(if $(QUICK),$(wildcard $(TUNED)),$(TUNED))) $(if $(QUICK),--quick)
 	$(BIN)/python -m benchmarks.results --sweeps_dir=$(SWEEPS) $(addprefix --rows_dir=,$(wildcard $(RESULTS_RUN)/rows)) $(patsubst %,--metrics=%,$(wildcard $(RESULTS_RUN)/metrics/*.json)) $(if $(QUICK),--output=$(SWEEPS)/RESULTS.md --figures_dir=$(SWEEPS)/figures)
+	$(if $(and $(QUICK),$(wildcard $(RESULTS_RUN)/sweeps/*shot.json)),$(BIN)/python -m benchmarks.agreement --first=$(SWEEPS) --second=$(RESULTS_RUN)/sweeps)
 
 $(TUNED):
 	$(BIN)/python -m benchmarks.tune_peers --features_dir=$(RESULTS_RUN)/features --output=$@

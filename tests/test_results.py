@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import records, results, results_figures
+from benchmarks import agreement, records, results, results_figures
 from sib_tf import atomic
 from sib_tf.errors import InputError
 from train import cli
@@ -182,7 +182,7 @@ def test_results_of_two_data_sets_need_two_folders(sweeps_dir):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, "sweeps_dir or metrics must be given"),
+        ({}, "sweeps_dir, rows_dir or metrics must be given"),
         ({"sweeps_dir": "nothing"}, "sweeps_dir nothing holds no results"),
         ({"metrics": "nothing.json"}, "metrics nothing.json cannot be read"),
         ({"metrics": "other.json"}, "metrics other.json is no metrics.json"),
@@ -195,3 +195,30 @@ def test_what_cannot_be_reported_is_said_in_one_line(values, message, capsys):
     assert error.count("\n") == 1
     assert re.match(f"error: {message}", error), error
     assert not Path("RESULTS.md").exists()
+
+
+def test_sweeps_agree_within_their_intervals_or_the_methods_that_do_not_are_named(sweeps_dir, capsys):
+    def compare() -> int:
+        arguments = ["benchmarks.agreement", f"--first={sweeps_dir}", "--second=other"]
+        return cli.run(agreement.main, agreement.FLAGS, agreement.__doc__, arguments)
+
+    def write(accuracy: float, **changes) -> None:
+        record = setting("way_20", "way", 20)
+        label = next(iter(record["methods"]))
+        record["methods"][label] |= {"accuracy": accuracy, **changes}
+        atomic.write_json("other/way_20.json", record)
+
+    one = setting("way_20", "way", 20)["methods"]
+    label, figures = next(iter(one.items()))
+    write(figures["accuracy"] + 1.9 * figures["ci95"])
+    assert compare() == 0
+    assert f"{len(one)} accuracies of sweeps agree with those of other" in capsys.readouterr().out
+    write(figures["accuracy"] + 2.1 * figures["ci95"])
+    assert compare() == cli.USAGE_ERROR
+    assert f"1 of {len(one)} accuracies do not agree: way_20, {label}: " in capsys.readouterr().err
+    # Of other constants it is another method.
+    write(0.0, config={"other": 1})
+    assert compare() == 0
+    atomic.write_json("other/way_20.json", {**setting("way_20", "way", 20), "setting": "way_3"})
+    assert compare() == cli.USAGE_ERROR
+    assert "have no method and setting in common" in capsys.readouterr().err

@@ -1,0 +1,45 @@
+"""Checks that two sweeps agree: every method's accuracy in every setting that both have, within their intervals.
+
+python -m benchmarks.agreement --first=RUN/sweeps_quick --second=RUN/sweeps
+"""
+
+import sys
+
+from absl import flags
+
+from train import cli
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("first", None, "Folder of benchmarks.sweeps.", flag_values=FLAGS)
+flags.DEFINE_string("second", None, "Another one, of the same data set.", flag_values=FLAGS)
+flags.mark_flags_as_required(["first", "second"], flag_values=FLAGS)
+
+
+def main() -> None:
+    from benchmarks.records import load_sweep
+
+    first, second = (load_sweep(folder) for folder in (FLAGS.first, FLAGS.second))
+    others = {setting["setting"]: setting["methods"] for setting in second.settings}
+    compared, apart = 0, []
+    for setting in first.settings:
+        for label, figures in setting["methods"].items():
+            other = others.get(setting["setting"], {}).get(label)
+            # Other constants or another model are another method.
+            if other is None or other["config"] != figures["config"]:
+                continue
+            compared += 1
+            if abs(figures["accuracy"] - other["accuracy"]) > figures["ci95"] + other["ci95"]:
+                apart.append(f"{setting['setting']}, {label}: {_points(figures)} and {_points(other)}")
+    if not compared:
+        raise cli.InputError(f"{FLAGS.first} and {FLAGS.second} have no method and setting in common.")
+    if apart:
+        raise cli.InputError(f"{len(apart)} of {compared} accuracies do not agree: {'; '.join(apart)}.")
+    print(f"{compared} accuracies of {FLAGS.first} agree with those of {FLAGS.second} within their 95 % intervals.")
+
+
+def _points(figures: dict) -> str:
+    return f"{100 * figures['accuracy']:.2f} +-{100 * figures['ci95']:.2f} %"
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, FLAGS, __doc__))
