@@ -22,6 +22,7 @@ flags.DEFINE_string("figures_dir", "docs/results", "Folder for the figures.", fl
 def main() -> None:
     if not FLAGS.sweeps_dir and not FLAGS.metrics and not FLAGS.rows_dir:
         raise cli.InputError("sweeps_dir, rows_dir or metrics must be given: there is nothing to report.")
+    cli.load_tensorflow()
     from benchmarks import paper_table, results_figures, results_page
     from benchmarks.records import load_metrics, load_sweep
 

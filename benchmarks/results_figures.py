@@ -59,7 +59,7 @@ def _panel(axis, settings: list[dict]) -> None:
     models = [n for n in names if any(shown_label(s["methods"], n) == n for s in settings)]
     for name in names:
         own = name in models
-        color = _MODELS[models.index(name) % 6] if own else _PALETTE[(names.index(name)) % 10]
+        color = _MODELS[models.index(name) % 6] if own else _PALETTE[list(PEER_NAMES).index(name)]
         places = [i for i, s in enumerate(settings) if shown_label(s["methods"], name)]
         found = [settings[i]["methods"][shown_label(settings[i]["methods"], name)] for i in places]
         axis.errorbar(
