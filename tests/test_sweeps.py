@@ -311,7 +311,7 @@ def test_what_cannot_be_used_is_said_in_one_line(cache, changes, message, capsys
 def test_small_classes_do_not_pass_for_imbalanced_ones(cache, tmp_path):
     """5 x 5 queries and one shot: 26 pictures; there are 24, so that no class could have all queries."""
     setting = Setting("small", "imbalance", 2.0, EpisodeSpec(query=5, query_distribution="dirichlet"))
-    with pytest.raises(InputError, match="small needs classes of 26 pictures, .* the smallest has 24"):
+    with pytest.raises(InputError, match=r"Dirichlet\(2\) needs classes of 26 pictures, .* the smallest has 24"):
         sweep_of(cache, tmp_path).run(setting, [], print)
 
 
