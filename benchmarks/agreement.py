@@ -1,6 +1,8 @@
 """Checks that two sweeps agree: every method's accuracy in every setting that both have, within their intervals.
 
-python -m benchmarks.agreement --first=RUN/sweeps_quick --second=RUN/sweeps
+    python -m benchmarks.agreement --first=RUN/sweeps_quick --second=RUN/sweeps
+
+Names those that do not, with exit code 2. Other constants, or another model, are another method.
 """
 
 import sys
@@ -24,7 +26,6 @@ def main() -> None:
     for setting in first.settings:
         for label, figures in setting["methods"].items():
             other = others.get(setting["setting"], {}).get(label)
-            # Other constants or another model are another method.
             if other is None or other["config"] != figures["config"]:
                 continue
             compared += 1

@@ -122,8 +122,8 @@ def _introduction(answers: list[Answer], way: int, labelled: int, description: d
         f"<p>Pictures: <b>{len(answers)}</b>, each given one of <b>{way}</b> classes, which were learned from "
         f"<b>{labelled}</b> labelled pictures and from all of these together. K = {description['num_steps']} steps "
         f"changed <b>{changed}</b> answers of nearest prototypes; these are framed, and say what they were before. In "
-        "every class the most certain come first. Probabilities are "
-        f"{calibrated}.</p>"
+        "every class the most certain come first. Probabilities "
+        f"are {calibrated}.</p>"
     )
 
 

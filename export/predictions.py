@@ -26,7 +26,8 @@ class Answer(NamedTuple):
         class_name, probability: the most probable class after K steps.
         second_class, second_probability: the one after it.
         prototype_class, prototype_probability: the most probable class before the steps, that of nearest prototypes.
-        known_probability: that the picture is of one of the classes at all; None where the model cannot tell.
+        known_probability: that the picture is of one of the classes at all; None where the model cannot tell,
+            or the picture is alone.
         none_of_these: whether it is taken for a picture of another class.
     """
 
@@ -133,7 +134,8 @@ def predict(
     else:
         logits = before = after = np.zeros((0, len(classes)), np.float32)
     known = None
-    if fitted is not None:
+    # One picture alone has nothing to be compared with.
+    if fitted is not None and len(query.paths) > 1:
         known = open_set.probability(open_set.score(logits, open_set.centre(logits)), fitted)
     files = [path.relative_to(query_folder).as_posix() for path in query.paths]
     return Predictions(classes.tolist(), files, after, before, known, unknown_below)

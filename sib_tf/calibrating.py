@@ -55,5 +55,5 @@ def _fit_known(model: SIB, cache: FeatureCache, spec: EpisodeSpec, episodes: int
     if classes < 1:
         return None
     rows = with_unknown_classes(labels, spec, classes, episodes, seed)
-    score = evaluation.known_score(model, rows, cache.table("validation"))
+    score = evaluation.known_score(evaluation.episode_logits(model, rows, cache.table("validation"))[0], rows)
     return calibration.fit_known(score[rows.query_mask], (rows.query_labels != UNKNOWN)[rows.query_mask])

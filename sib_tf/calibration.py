@@ -139,9 +139,8 @@ def fit_known(score: np.ndarray, is_known: np.ndarray) -> tuple[float, float]:
 
     def loss(parameters):
         # A little weight on the slope: scores that separate perfectly would have none that is largest.
-        return (weights * np.logaddexp(0, -sign * (parameters[0] + parameters[1] * x))).sum() + 1e-4 * parameters[
-            1
-        ] ** 2
+        log_odds = sign * (parameters[0] + parameters[1] * x)
+        return (weights * np.logaddexp(0, -log_odds)).sum() + 1e-4 * parameters[1] ** 2
 
     offset, slope = optimize.minimize(loss, np.zeros(2)).x
     return float(offset - slope * middle / spread), float(slope / spread)

@@ -134,9 +134,13 @@ def episode_logits(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def known_score(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
-    """Returns `open_set.score` of the queries, `[episodes, queries]`; arguments as in `episode_logits`."""
-    logits = episode_logits(model, rows, table)[0].astype(np.float64)
+def known_score(logits: np.ndarray, rows: EpisodeRows) -> np.ndarray:
+    """Returns `open_set.score` of the queries, `[episodes, queries]`.
+
+    Args:
+        logits: `[episodes, queries, way]` of the queries under theta^0.
+        rows: the episodes.
+    """
     # Classes that an episode does not have are out of the question.
     present = np.stack(
         [(rows.support_mask & (rows.support_labels == c)).any(axis=1) for c in range(logits.shape[-1])], 1

@@ -232,8 +232,9 @@ def _confidence(model: SIB, rows: EpisodeRows, table, fitted: calibration.Calibr
 
 def _open_set(model: SIB, rows: EpisodeRows, table, fitted: calibration.Calibration | None) -> dict:
     """How well pictures of the episodes' classes are told from others, by the score and by theta^0's confidence."""
-    is_known, score = rows.query_labels != UNKNOWN, evaluation.known_score(model, rows, table)
-    confidence = special.softmax(evaluation.episode_logits(model, rows, table)[0], axis=-1).max(axis=-1)
+    logits = evaluation.episode_logits(model, rows, table)[0]
+    is_known, score = rows.query_labels != UNKNOWN, evaluation.known_score(logits, rows)
+    confidence = special.softmax(logits, axis=-1).max(axis=-1)
     aurocs = [calibration.auroc(values, is_known, rows.query_mask) for values in (score, confidence)]
     result = {}
     for name, values in (("auroc", aurocs[0]), ("baseline_auroc", aurocs[1]), ("difference", aurocs[0] - aurocs[1])):

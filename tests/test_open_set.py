@@ -73,9 +73,10 @@ def test_scores_of_absent_classes_do_not_count():
     model = type(model)(dataclasses.replace(model.config, way=None, gradient_network="per_class"))
     model.build()
     rows = with_unknown_classes(LABELS, EpisodeSpec(way=(2, 5), query=3), 1, 12, seed=3)
-    together = evaluation.known_score(model, rows, table)
+    together = evaluation.known_score(evaluation.episode_logits(model, rows, table)[0], rows)
     for i in range(12):
-        alone = evaluation.known_score(model, rows.part(i, i + 1), table)[0]
+        one = rows.part(i, i + 1)
+        alone = evaluation.known_score(evaluation.episode_logits(model, one, table)[0], one)[0]
         np.testing.assert_allclose(together[i][rows.query_mask[i]], alone[rows.query_mask[i]], atol=1e-5)
 
 
@@ -98,7 +99,8 @@ def test_calibration_learns_to_tell_and_evaluation_says_how_well(tiny_features, 
     cache = FeatureCache.open(tiny_features)
     measured = meta_testing.meta_test(tiny_features, folder, spec, 50, unknown_classes=3).metrics["open_set"]
     rows = with_unknown_classes(cache.labels("test"), spec, 3, 50, seed=0)
-    score, is_known = evaluation.known_score(model, rows, cache.table("test")), rows.query_labels != UNKNOWN
+    logits = evaluation.episode_logits(model, rows, cache.table("test"))[0]
+    score, is_known = evaluation.known_score(logits, rows), rows.query_labels != UNKNOWN
     assert measured["auroc"] == pytest.approx(calibration.auroc(score, is_known, rows.query_mask).mean())
     # The classes are stripes of different colours: better than chance, even with an untrained backbone.
     assert measured["auroc"] > 0.54

@@ -158,6 +158,15 @@ def test_pictures_of_no_class_are_said_to_be_none_of_these(models, telling_model
     assert ">None of these<" not in Path("all.html").read_text()
 
 
+def test_one_picture_alone_or_none_is_not_told(telling_models, folders, recwarn):
+    for count in (1, 0):
+        for file in list(Path("new").iterdir())[count:]:
+            file.unlink()
+        assert run(telling_models["dynamic"], unknown_below=1) == 0
+        assert [(row["known_probability"], row["none_of_these"]) for row in rows()] == [("", "no")] * count
+    assert not [w for w in recwarn if "divide" in str(w.message)]
+
+
 def test_a_threshold_wants_a_model_that_can_tell(models, folders, capsys):
     code = run(models["dynamic"], unknown_below=0.5)
     check_error(capsys, code, "unknown_below needs a model that tells known pictures from unknown ones; fit it with")

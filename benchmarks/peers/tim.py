@@ -5,6 +5,7 @@ p(c | x) = softmax_c(-tau / 2 |x - w_c|^2) on unit features, H(Y) is the entropy
 the queries and H(Y | X) their mean entropy. The weights start as prototypes.
 """
 
+import abc
 import dataclasses
 
 import tensorflow as tf
@@ -17,7 +18,7 @@ _DECAY, _SQUARE_DECAY, _EPSILON = 0.9, 0.999, 1e-8
 
 
 @dataclasses.dataclass(frozen=True)
-class TIMBase(Peer):
+class TIMBase(Peer, abc.ABC):
     """What TIM-GD, TIM-ADM and alpha-TIM share.
 
     Attributes:
@@ -42,9 +43,9 @@ class TIMBase(Peer):
         weights = self.adapt(arrays.weighted_means(support, members), task)
         return arrays.hide(self.logits(query, weights), classes)
 
+    @abc.abstractmethod
     def adapt(self, weights, task: "Task"):
         """Returns the weights `[episodes, way, D]` after adapting."""
-        raise NotImplementedError
 
     def logits(self, rows, weights):
         """-tau / 2 |x - w_c|^2, `[episodes, rows, way]`."""
