@@ -8,15 +8,12 @@ from pathlib import Path
 import tensorflow as tf
 
 from benchmarks.measurement import Method, peer_method, sib_method
-from benchmarks.peers import PEERS, Peer, authors
+from benchmarks.peers import PEERS, SLOW, Peer, authors
 from benchmarks.settings import Setting
 from sib_tf import atomic, meta_testing
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache, weights_fingerprint
 from sib_tf.sib import SIB
-
-# A thousand steps an episode: measured on fewer episodes.
-SLOW = ("tim_gd", "alpha_tim")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

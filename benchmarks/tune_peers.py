@@ -20,6 +20,7 @@ flags.DEFINE_string("output", None, "File for the constants, ending in .json.", 
 flags.mark_flags_as_required(["features_dir", "output"], flag_values=FLAGS)
 flags.DEFINE_list("peers", None, "Names of methods; all of them if left out.", flag_values=FLAGS)
 flags.DEFINE_integer("episodes", 500, "Episodes of each validation list.", 2, flag_values=FLAGS)
+flags.DEFINE_integer("slow_episodes", 150, "Of these, for tim_gd and alpha_tim.", 2, flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "Seed of the lists.", 0, flag_values=FLAGS)
 
 
@@ -36,7 +37,7 @@ def main() -> None:
     names = known_names(FLAGS.peers)
     cache = FeatureCache.open(FLAGS.features_dir)
     held = atomic.read_json(FLAGS.output, "output") if Path(FLAGS.output).is_file() else None
-    for record in tuning.Tuning(cache, FLAGS.episodes, FLAGS.seed).run(names, held):
+    for record in tuning.Tuning(cache, FLAGS.episodes, FLAGS.slow_episodes, FLAGS.seed).run(names, held):
         atomic.write_json(FLAGS.output, record)
     print(f"Constants: {FLAGS.output}")
 

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from benchmarks import grids
 from benchmarks.measurement import CompiledMethod, peer_method
-from benchmarks.peers import PEERS, Peer
+from benchmarks.peers import PEERS, SLOW, Peer
 from sib_tf.config import EpisodeSpec
 from sib_tf.episodes import EpisodeSampler, fingerprint
 from sib_tf.features import FeatureCache
@@ -30,11 +30,12 @@ class Tuning:
     Args:
         cache: features; base mean from the training pictures, episodes from the validation classes.
         episodes: length of each list.
+        slow_episodes: of these, the first that `SLOW` methods are measured on.
         seed: of the lists.
         shots: at which constants are chosen.
     """
 
-    def __init__(self, cache: FeatureCache, episodes: int, seed: int, shots: Sequence[int] = SHOTS):
+    def __init__(self, cache: FeatureCache, episodes: int, slow_episodes: int, seed: int, shots: Sequence[int] = SHOTS):
         self._lists = {
             f"{kind}, {shot} shot": EpisodeSampler(
                 cache.labels("validation"), EpisodeSpec(way=WAY, shot=shot, **fields), seed
@@ -43,10 +44,11 @@ class Tuning:
             for shot in shots
         }
         self._table, self._base_mean = tf.constant(cache.table("validation")), base_mean_of(cache)
-        self._shots = shots
+        self._shots, self._slow_episodes = shots, slow_episodes
         self.header = {
             "features": cache.identity,
             "episodes": episodes,
+            "slow_episodes": slow_episodes,
             "seed": seed,
             "episode_hashes": {name: fingerprint(rows) for name, rows in self._lists.items()},
         }
@@ -70,7 +72,7 @@ class Tuning:
             # In the order of the grid, so that of equals the first is chosen, however often tuning was interrupted.
             measured[name] = [
                 next((entry for entry in known if entry["constants"] == constants), None)
-                or {"constants": constants, "accuracy": self._accuracies(PEERS[name](**constants))}
+                or {"constants": constants, "accuracy": self._accuracies(name, PEERS[name](**constants))}
                 for constants in tqdm(tried, desc=name)
             ]
             yield {**self.header, "chosen": self._chosen(measured), "measured": dict(measured)}
@@ -89,9 +91,11 @@ class Tuning:
             for kind in DISTRIBUTIONS
         }
 
-    def _accuracies(self, peer: Peer) -> dict[str, float]:
-        method = CompiledMethod(peer_method(peer, self._base_mean), WAY)
-        return {name: float(method(rows, self._table).accuracy.mean()) for name, rows in self._lists.items()}
+    def _accuracies(self, name: str, peer: Peer) -> dict[str, float]:
+        method, count = CompiledMethod(peer_method(peer, self._base_mean), WAY), None
+        if name in SLOW:
+            count = self._slow_episodes
+        return {of: float(method(rows.part(0, count), self._table).accuracy.mean()) for of, rows in self._lists.items()}
 
 
 def base_mean_of(cache: FeatureCache) -> tf.Tensor:

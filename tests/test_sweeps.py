@@ -210,7 +210,7 @@ def test_tuning_looks_at_validation_classes_only(cache, monkeypatch):
     )
     monkeypatch.setattr(tuning, "DISTRIBUTIONS", {"mixture": {"query": 3}, "balanced": {"query": 2}})
     monkeypatch.setattr(grids, "GRIDS", {"soft_kmeans": {"scale": (0.01, 10.0)}})
-    tuner = tuning.Tuning(cache, episodes=10, seed=0, shots=(1,))
+    tuner = tuning.Tuning(cache, episodes=10, slow_episodes=4, seed=0, shots=(1,))
     first, second = tuner.run(["prototypes", "soft_kmeans"])
     assert set(seen) == {"validation"}
     assert list(first["measured"]) == ["prototypes"]
@@ -223,7 +223,7 @@ def test_tuning_looks_at_validation_classes_only(cache, monkeypatch):
     entry["accuracy"]["balanced, 1 shot"] = 1.0
     (again,) = tuner.run(["soft_kmeans"], held=json.loads(json.dumps(second)))
     assert again["chosen"]["balanced"]["1"] == {"prototypes": {}, "soft_kmeans": entry["constants"]}
-    (other,) = tuning.Tuning(cache, episodes=10, seed=1, shots=(1,)).run(["soft_kmeans"], held=second)
+    (other,) = tuning.Tuning(cache, episodes=10, slow_episodes=4, seed=1, shots=(1,)).run(["soft_kmeans"], held=second)
     assert other["measured"]["soft_kmeans"][1]["accuracy"]["balanced, 1 shot"] < 1.0
 
 

@@ -22,6 +22,8 @@ PEERS: dict[str, type[Peer]] = {
     "alpha_tim": AlphaTIM,
     "pt_map": PTMAP,
 }
+# A thousand steps an episode: measured on fewer episodes.
+SLOW = ("tim_gd", "alpha_tim")
 
 
 def authors(name: str, shot: int) -> Peer:
@@ -43,4 +45,4 @@ def known_names(names: list[str] | None) -> list[str]:
     return list(names or PEERS)
 
 
-__all__ = ["PEERS", "Peer", "authors", "known_names"]
+__all__ = ["PEERS", "SLOW", "Peer", "authors", "known_names"]
