@@ -277,6 +277,8 @@ class SIBConfig(Record):
         learned_initialization: whether the initialisation network's vector a is learned (released code); otherwise it
             stays 1, and theta^0 is nearest prototypes.
         separate_steps: whether every step has a synthetic gradient network of its own, or all the same (released code).
+        support_gradient: whether every step also takes the gradient of the labelled pictures' cross-entropy, which is
+            known, by a learned step size each. Ours.
     """
 
     feature_dim: int = 256
@@ -288,6 +290,7 @@ class SIBConfig(Record):
     step_reduction: str = "sum"
     separate_steps: bool = False
     learned_initialization: bool = True
+    support_gradient: bool = False
 
     def __post_init__(self):
         require("feature_dim", self.feature_dim, self.feature_dim >= 1, "at least 1")

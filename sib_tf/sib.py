@@ -3,9 +3,13 @@
 theta^0 = initialisation network(support); theta^(k+1) = theta^k - eta * J^T xi(logits^k), k = 0 .. K-1, where J is
 d logits / d theta and xi the synthetic gradient network, which sees the queries' logits and no labels. As in the
 released code, the gradient of the prior, grad KL(q || p(w)), is left out.
+
+The support's labels are known, and so is the gradient of its cross-entropy; with `support_gradient` every step takes it
+too. Ours: the released code uses the support for theta^0 only.
 """
 
 import dataclasses
+from typing import NamedTuple
 
 import keras
 from keras import ops
@@ -17,6 +21,8 @@ from sib_tf.layers import norm, unit
 
 # Logit of a padded class: its probability is exactly 0, and it stays finite.
 MASKED_LOGIT = -1e9
+# Where the learned step sizes of the support's gradient start.
+_SUPPORT_RATE = 0.05
 
 
 @keras.saving.register_keras_serializable("sib_tf")
@@ -39,6 +45,29 @@ class InitializationNetwork(keras.layers.Layer):
     def call(self, support, membership):
         counts = ops.maximum(ops.sum(membership, axis=1), 1.0)[..., None]
         return self.feature_scale * ops.matmul(ops.swapaxes(membership, 1, 2), unit(support)) / counts
+
+
+class Task(NamedTuple):
+    """What the steps of an episode see.
+
+    Attributes:
+        support_units: `[episodes, support_rows, D]` float32, unit length.
+        membership: `[episodes, support_rows, way]` float32, one-hot labels; a masked row is 0.
+        class_mask: `[episodes, way]` bool, True for classes with support.
+        query_units: `[episodes, queries, D]` float32, unit length.
+        query_mask: `[episodes, queries]` bool, or None: all count.
+    """
+
+    support_units: object
+    membership: object
+    class_mask: object
+    query_units: object
+    query_mask: object = None
+
+    @property
+    def support_counts(self):
+        """`[episodes, way]` float32, labelled pictures of every class."""
+        return ops.sum(self.membership, axis=1)
 
 
 @keras.saving.register_keras_serializable("sib_tf")
@@ -76,6 +105,11 @@ class SIB(keras.Model):
         dim, way = self.config.feature_dim, self.config.way
         self.logit_scale = self.add_weight(name="logit_scale", shape=(), initializer=keras.initializers.Constant(10.0))
         self.logit_bias = self.add_weight(name="logit_bias", shape=(), initializer="zeros")
+        if self.config.support_gradient:
+            start = keras.initializers.Constant(_SUPPORT_RATE)
+            self.support_rates = self.add_weight(
+                name="support_rates", shape=(self.config.num_steps,), initializer=start
+            )
         self.initialization.build((None, None, dim))
         for network in self.gradient_networks:
             network.build((None, None, way))
@@ -93,37 +127,27 @@ class SIB(keras.Model):
             for classes with support.
         """
         membership = self._membership(support_labels, support_mask, way)
-        class_mask = ops.any(membership > 0, axis=1)
-        query_units = unit(query)
-        theta = self.initialization(support, membership)
-        path = [theta]
-        counts = ops.sum(membership, axis=1)
+        task = Task(unit(support), membership, ops.any(membership > 0, axis=1), unit(query), query_mask)
+        path = [self.initialization(support, membership)]
         for k in range(self.config.num_steps):
-            theta = self.step(theta, query_units, counts, query_mask, class_mask, k)
-            path.append(theta)
-        return path, class_mask
+            path.append(self.step(path[-1], task, k))
+        return path, task.class_mask
 
-    def step(self, theta, query_units, support_counts, query_mask=None, class_mask=None, k=0):
+    def step(self, theta, task: Task, k: int):
         """One synthetic-gradient step: theta^k -> theta^(k+1), a pure function.
 
         Args:
             theta: `[episodes, way, D]` float32.
-            query_units: `[episodes, queries, D]` float32, unit length.
-            support_counts: `[episodes, way]` float32, labelled pictures of every class.
-            query_mask, class_mask: as elsewhere.
-            k: number of the step; makes a difference with `separate_steps` only.
+            task: support and queries.
+            k: number of the step; makes a difference with `separate_steps` and `support_gradient` only.
 
         Returns:
             `[episodes, way, D]` float32.
         """
-        network = self.gradient_networks[k if self.config.separate_steps else 0]
-        gradients = network(self._logits(theta, query_units), support_counts, query_mask, class_mask)
-        if query_mask is not None:
-            gradients = gradients * ops.cast(query_mask, gradients.dtype)[..., None]
-        rate = self.config.inner_learning_rate
-        if self.config.step_reduction != "sum":
-            rate = rate * self._mean_weight(query_units, query_mask, support_counts)
-        return theta - rate * classifier_gradient(theta, query_units, gradients, self.logit_scale)
+        gradient = self.config.inner_learning_rate * self._query_gradient(theta, task, k)
+        if self.config.support_gradient:
+            gradient = gradient + self.support_rates[k] * self._support_gradient(theta, task)
+        return theta - gradient
 
     def classify(self, theta, query, class_mask=None):
         """Returns logits `[episodes, queries, way]` of features `query` `[episodes, queries, D]` under `theta`."""
@@ -155,13 +179,35 @@ class SIB(keras.Model):
             membership if support_mask is None else membership * ops.cast(support_mask, self.compute_dtype)[..., None]
         )
 
-    def _mean_weight(self, query_units, query_mask, support_counts):
+    def _query_gradient(self, theta, task: Task, k: int):
+        """J^T xi over the queries, added up as `step_reduction` says."""
+        network = self.gradient_networks[k if self.config.separate_steps else 0]
+        logits = self._logits(theta, task.query_units)
+        gradients = network(logits, task.support_counts, task.query_mask, task.class_mask)
+        if task.query_mask is not None:
+            gradients = gradients * ops.cast(task.query_mask, gradients.dtype)[..., None]
+        total = classifier_gradient(theta, task.query_units, gradients, self.logit_scale)
+        return total if self.config.step_reduction == "sum" else total * self._mean_weight(task)
+
+    def _support_gradient(self, theta, task: Task):
+        """The gradient of the support's cross-entropy, summed over classes and averaged over the shots of one."""
+        classes = ops.cast(task.class_mask, theta.dtype)[:, None]
+        logits = self._logits(theta, task.support_units) + (classes - 1.0) * -MASKED_LOGIT
+        # Masked rows have no label and no probabilities.
+        rows = ops.sum(task.membership, axis=-1, keepdims=True)
+        gradients = ops.softmax(logits, axis=-1) * rows - task.membership
+        shots = ops.sum(rows, axis=1, keepdims=True) / ops.maximum(ops.sum(classes, axis=-1, keepdims=True), 1.0)
+        total = classifier_gradient(theta, task.support_units, gradients, self.logit_scale)
+        return total / ops.maximum(shots, 1.0)
+
+    def _mean_weight(self, task: Task):
         """What the sum over the n queries is multiplied by, 1/n and what shrinks it: `[episodes, 1, 1]`."""
-        rows = ops.ones_like(query_units[..., 0]) if query_mask is None else ops.cast(query_mask, query_units.dtype)
+        units, mask = task.query_units, task.query_mask
+        rows = ops.ones_like(units[..., 0]) if mask is None else ops.cast(mask, units.dtype)
         count = ops.maximum(ops.sum(rows, axis=1), 1.0)
         weight = 1.0 / count
         if self.config.step_reduction == "shrunk_mean":
-            way = ops.sum(ops.cast(support_counts > 0, count.dtype), axis=1)
+            way = ops.sum(ops.cast(task.class_mask, count.dtype), axis=1)
             weight *= (count - 1.0) / (count - 1.0 + way)
         return weight[:, None, None]
 

@@ -1,5 +1,7 @@
 """The model: initialisation, the step in closed form, its gradients, masks, order, and independence of episodes."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -13,14 +15,24 @@ from sib_tf.meta_training import episode_loss
 from sib_tf.sib import MASKED_LOGIT, SIB, classifier_gradient
 
 DIM = 16
-NETWORKS = ("joint", "per_class")
+KINDS = {
+    "joint": {"gradient_network": "joint"},
+    "per_class": {"gradient_network": "per_class"},
+    "support_gradient": {
+        "gradient_network": "per_class",
+        "separate_steps": True,
+        "support_gradient": True,
+        "inner_learning_rate": 5e-3,
+    },
+}
+NETWORKS = tuple(KINDS)
 
 
 def build(network="per_class", way=5, seed=0, **config) -> SIB:
-    """A model whose every parameter was moved away from its initial value."""
+    """A model of one of the `KINDS` whose every parameter was moved away from its initial value."""
     keras.utils.set_random_seed(seed)
-    settings = {"num_steps": 3, "inner_learning_rate": 1e-2, **config}
-    model = SIB(SIBConfig(feature_dim=DIM, way=way, gradient_network=network, **settings))
+    settings = {"num_steps": 3, "inner_learning_rate": 1e-2} | KINDS[network] | config
+    model = SIB(SIBConfig(feature_dim=DIM, way=way, **settings))
     model.build()
     random = np.random.RandomState(seed)
     for variable in model.trainable_variables:
@@ -93,17 +105,37 @@ def test_one_step_worked_by_hand():
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_closed_form_is_the_tape_gradient(network):
-    """theta^(k+1) - theta^k of every step against a tape through the logits with the synthetic gradients held."""
+    """theta^(k+1) - theta^k of every step against tapes: through the logits with the synthetic gradients held, and
+    through the support's cross-entropy (of 2 shots: half the sum over its rows)."""
     model, e = build(network), episode()
     path, class_mask = model.adapt(e.support, e.support_labels, e.query, way=5)
     counts = tf.reduce_sum(tf.one_hot(e.support_labels, 5), axis=1)
-    for before, after in zip(path[:-1], path[1:], strict=True):
-        with tf.GradientTape() as tape:
+    for k, (before, after) in enumerate(itertools.pairwise(path)):
+        with tf.GradientTape(persistent=True) as tape:
             tape.watch(before)
             logits = model.classify(before, e.query)
-        g = model.gradient_networks[0](logits, counts, None, class_mask)
-        expected = before - 1e-2 * tape.gradient(logits, before, output_gradients=g)
+            support = tf.nn.sparse_softmax_cross_entropy_with_logits(
+                e.support_labels, model.classify(before, e.support)
+            )
+        g = model.gradient_networks[k % len(model.gradient_networks)](logits, counts, None, class_mask)
+        expected = before - model.config.inner_learning_rate * tape.gradient(logits, before, output_gradients=g)
+        if network == "support_gradient":
+            expected -= model.support_rates[k] * tape.gradient(support, before) / 2
         np.testing.assert_allclose(after, expected, atol=2e-6)
+
+
+def test_the_support_gradient_worked_by_hand():
+    """Two classes of one picture each, along the axes, scale 1: probabilities e/(e+1) and 1/(e+1), and c = 1/(e+1) is
+    missing from the right ones. theta_1 = (1, 0) is pulled by c times the difference of the pictures, of which the part
+    across it is left: (0, -c); with a rate of 0.5 it gets (1, 0.5 c)."""
+    model = SIB(SIBConfig(feature_dim=2, way=2, num_steps=1, inner_learning_rate=1e-9, support_gradient=True))
+    model.build()
+    model.logit_scale.assign(1.0)
+    model.support_rates.assign([0.5])
+    pictures, labels = np.eye(2, dtype="f")[None], np.int32([[0, 1]])
+    c = 1 / (np.e + 1)
+    path, _ = model.adapt(pictures, labels, pictures)
+    np.testing.assert_allclose(path[1][0], [[1, -0.5 * c], [-0.5 * c, 1]], atol=1e-6)
 
 
 @pytest.mark.parametrize("network", NETWORKS)
@@ -143,9 +175,10 @@ def test_padding_moves_no_logit(network, reduction):
     np.testing.assert_allclose(with_padding[:, :20], plain, atol=1e-5)
 
 
-def test_padded_classes_move_no_logit_and_get_none():
+@pytest.mark.parametrize("network", ["per_class", "support_gradient"])
+def test_padded_classes_move_no_logit_and_get_none(network):
     """A 3-way episode in an 8-way graph."""
-    model, e = build(way=None), episode(way=3)
+    model, e = build(network, way=None), episode(way=3)
     wide = run(model, padded(e, 4, 5), way=8)
     np.testing.assert_allclose(wide[:, :20, :3], run(model, e, way=3), atol=1e-5)
     np.testing.assert_array_equal(wide[:, :, 3:], np.float32(MASKED_LOGIT))
@@ -178,11 +211,12 @@ def test_support_order_moves_nothing(network):
     np.testing.assert_allclose(run(model, shuffled), run(model, e), atol=1e-5)
 
 
-def test_class_order_permutes_the_columns_of_per_class_and_not_of_joint():
+@pytest.mark.parametrize("network", ["per_class", "support_gradient"])
+def test_class_order_permutes_the_columns_of_per_class_and_not_of_joint(network):
     new_name = np.array([3, 0, 4, 1, 2])
     e = episode()
     renamed = e._replace(support_labels=new_name[e.support_labels])
-    np.testing.assert_allclose(run(build(), renamed)[..., new_name], run(build(), e), atol=1e-5)
+    np.testing.assert_allclose(run(build(network), renamed)[..., new_name], run(build(network), e), atol=1e-5)
     joint = build("joint")
     assert np.abs(run(joint, renamed)[..., new_name] - run(joint, e)).max() > 1e-3
 
@@ -222,7 +256,7 @@ def test_shrunk_mean_by_hand():
     np.testing.assert_allclose(wide[:, :20, :5], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", ["joint", "per_class"])
 def test_one_query_alone_moves_nothing_with_shrunk_mean(network):
     model, e = build(network, step_reduction="shrunk_mean", inner_learning_rate=1.0), episode(queries=1)
     path, _ = model.adapt(e.support, e.support_labels, e.query)
@@ -260,8 +294,9 @@ def test_one_class_is_enough_for_per_class():
     assert np.isfinite(logits).all()
 
 
-def test_eager_graph_and_xla_agree():
-    model, e = build(), episode()
+@pytest.mark.parametrize("network", NETWORKS)
+def test_eager_graph_and_xla_agree(network):
+    model, e = build(network), episode()
     eager = run(model, e)
     for jit in (False, True):
         compiled = tf.function(lambda s, lab, q: model(s, lab, q, way=5), jit_compile=jit)

@@ -58,6 +58,8 @@ def _define_model(values: flags.FlagValues) -> None:
     flags.DEFINE_enum("step_reduction", "sum", STEP_REDUCTIONS, "How queries add up in a step.", flag_values=values)
     flags.DEFINE_bool("learned_initialization", True, "Learn the vector a of theta^0, or keep 1.", flag_values=values)
     flags.DEFINE_bool("separate_steps", False, "A synthetic gradient network for every step.", flag_values=values)
+    text = "Every step also takes the gradient of the labelled pictures, by a learned step size."
+    flags.DEFINE_bool("support_gradient", False, text, flag_values=values)
 
 
 def settings(values: flags.FlagValues) -> tuple[SIBConfig, MetaTrainConfig]:
@@ -77,7 +79,7 @@ def settings(values: flags.FlagValues) -> tuple[SIBConfig, MetaTrainConfig]:
         **{name: values[name].value for name in names},
     )
     names = ("gradient_network", "hidden_units", "num_steps", "inner_learning_rate", "step_reduction", "separate_steps")
-    names += ("learned_initialization",)
+    names += ("learned_initialization", "support_gradient")
     shape = {name: values[name].value for name in names}
     shape["way"] = episodes.fixed_way() if values.gradient_network == "joint" else None
     if shape["way"] and way != episodes.way:
