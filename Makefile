@@ -8,18 +8,15 @@ TRAINED = --model_dir=$(RUN)/sib --backbone_dir=$(RUN)/backbone --cache_dir=$(RU
 EXPORTS := saved_model/1 float32.tflite float16.tflite int8.tflite
 
 NPM ?= npm
-# The comparison: where a run's features and tuned constants lie, and the SIB models to compare (name=FOLDER,...).
-RESULTS_RUN ?= runs/cifar_fs
-MODELS ?= joint=$(RESULTS_RUN)/joint,per_class=$(RESULTS_RUN)/per_class,mixture=$(RESULTS_RUN)/mixture
 PORT ?= 8000
 WEB := export/web
 
-.PHONY: help install demo web results test lint format clean
+.PHONY: help install demo web test lint format clean
 
 help:
 	@echo "make demo    train, measure and export on the embedded data set, offline; report in $(RUN)"
 	@echo "make web     serve the page that learns in the browser, at http://127.0.0.1:$(PORT)/ (PORT=...)"
-	@echo "make results compare transductive methods on $(RESULTS_RUN) and write RESULTS.md; QUICK=1 for a part, in minutes"
+	@echo "make results train on CIFAR-FS, compare transductive methods, write RESULTS.md; QUICK=1 for a part, in ten minutes"
 	@echo "make test    run the whole test suite"
 	@echo "make lint    check style; make format mends it"
 	@echo "make clean   remove what demo and tests made, and $(VENV)"
@@ -62,17 +59,7 @@ $(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json
 $(RUN)/exports/float32.tflite:
 	$(MAKE) demo
 
-# With QUICK=1 into files of their own: a part of the settings on fewer episodes, with tuned constants if there are any.
-TUNED := $(RESULTS_RUN)/sweeps/tuned.json
-SWEEPS := $(RESULTS_RUN)/sweeps$(if $(QUICK),_quick)
-
-results: install $(if $(QUICK),,$(TUNED))
-	$(BIN)/python -m benchmarks.sweeps --features_dir=$(RESULTS_RUN)/features --models=$(MODELS) --output_dir=$(SWEEPS) $(addprefix --tuned=,$(if $(QUICK),$(wildcard $(TUNED)),$(TUNED))) $(if $(QUICK),--quick)
-	$(BIN)/python -m benchmarks.results --sweeps_dir=$(SWEEPS) $(addprefix --rows_dir=,$(wildcard $(RESULTS_RUN)/rows)) $(patsubst %,--metrics=%,$(wildcard $(RESULTS_RUN)/metrics/*.json)) $(if $(QUICK),--output=$(SWEEPS)/RESULTS.md --figures_dir=$(SWEEPS)/figures)
-	$(if $(and $(QUICK),$(wildcard $(RESULTS_RUN)/sweeps/*shot.json)),$(BIN)/python -m benchmarks.agreement --first=$(SWEEPS) --second=$(RESULTS_RUN)/sweeps)
-
-$(TUNED):
-	$(BIN)/python -m benchmarks.tune_peers --features_dir=$(RESULTS_RUN)/features --output=$@
+include benchmarks/results.mk
 
 test: install
 	$(BIN)/python -m pytest

@@ -51,13 +51,7 @@ def rows(folders: list[str | os.PathLike]) -> list[tuple[str, ...]]:
     Raises:
         InputError: a folder holds no metrics, or the seeds of a row were measured on different episodes.
     """
-    found: dict[tuple, list[Path]] = {}
-    for folder in folders:
-        paths = sorted(Path(folder).glob("*/metrics.json"))
-        if not paths:
-            raise InputError(f"rows_dir {folder} holds no metrics; make some with benchmarks.paper_rows.")
-        for path in paths:
-            found.setdefault(_key(load_metrics(path), path), []).append(path)
+    found = {key[:4]: paths for key, paths in _found(folders).items() if key[4] == 1}
     published = {row[:4]: row.accuracy for row in PUBLISHED}
     table = []
     for key in sorted({*found, *published}):
@@ -66,23 +60,62 @@ def rows(folders: list[str | os.PathLike]) -> list[tuple[str, ...]]:
     return table
 
 
+def views_rows(folders: list[str | os.PathLike]) -> list[tuple[str, ...]]:
+    """Returns the table of rows that were also run on several views: data set, backbone, shot, K, views, accuracy, and
+    the paired difference to one view.
+
+    Args:
+        folders: as in `rows`.
+
+    Raises:
+        InputError: as in `rows`.
+    """
+    found = _found(folders)
+    several = {key[:4] for key in found if key[4] > 1}
+    table = []
+    for key in sorted(key for key in found if key[:4] in several and (*key[:4], 1) in found):
+        accuracy, one = (_over_seeds(found[k])[0] for k in (key, (*key[:4], 1)))
+        difference = "" if key[4] == 1 else _points(accuracy - one, "+")
+        table.append((*key[:2], *map(str, key[2:]), _points(accuracy), difference))
+    return table
+
+
+def _found(folders) -> dict[tuple, list[Path]]:
+    """Files of metrics by data set, backbone, shot, K and views."""
+    found: dict[tuple, list[Path]] = {}
+    for folder in folders:
+        paths = sorted(Path(folder).glob("*/metrics.json"))
+        if not paths:
+            raise InputError(f"rows_dir {folder} holds no metrics; make some with benchmarks.paper_rows.")
+        for path in paths:
+            found.setdefault(_key(load_metrics(path), path), []).append(path)
+    return found
+
+
 def _key(metrics: dict, path: Path) -> tuple:
     shot = int(path.parent.name.partition("shot")[0])
-    model = metrics["model"]
-    return metrics["dataset"]["name"], _BACKBONES.get(model["feature_dim"], "other"), shot, model["num_steps"]
+    model, backbone = metrics["model"], _BACKBONES.get(metrics["model"]["feature_dim"], "other")
+    return metrics["dataset"]["name"], backbone, shot, model["num_steps"], metrics["views"]
 
 
 def _measured(paths: list[Path]) -> tuple[str, str, str]:
     """Mean over seeds, with its interval over episodes; every seed's own; and the same for the gain over K = 0."""
-    metrics = [load_metrics(path) for path in paths]
-    if len({m["episode_hash"] for m in metrics}) > 1:
+    mean, seeds, baseline = _over_seeds(paths)
+    return _points(mean), ", ".join(f"{100 * each.mean():.2f}" for each in seeds), _points(mean - baseline, "+")
+
+
+def _over_seeds(paths: list[Path]) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+    """Accuracies of every episode, `[episodes]` each: their mean over the seeds, the seeds', and K = 0's."""
+    if len({load_metrics(path)["episode_hash"] for path in paths}) > 1:
         raise InputError(f"{paths[0].parent} and its like were measured on different episodes; measure them anew.")
-    accuracy, baseline = [], []
+    seeds, baseline = [], []
     for path in paths:
         with np.load(path.with_suffix(".npz")) as arrays:
-            accuracy.append(arrays["accuracy"][-1])
+            seeds.append(arrays["accuracy"][-1])
             baseline.append(arrays["baseline"])
-    mean, half = mean_and_ci95(np.mean(accuracy, axis=0))
-    gain, gain_half = mean_and_ci95(np.mean(accuracy, axis=0) - baseline[0])
-    seeds = ", ".join(f"{100 * each.mean():.2f}" for each in accuracy)
-    return f"{100 * mean:.2f} +-{100 * half:.2f}", seeds, f"{100 * gain:+.2f} +-{100 * gain_half:.2f}"
+    return np.mean(seeds, axis=0), seeds, baseline[0]
+
+
+def _points(values: np.ndarray, sign: str = "") -> str:
+    mean, half = mean_and_ci95(values)
+    return f"{100 * mean:{sign}.2f} +-{100 * half:.2f}"

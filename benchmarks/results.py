@@ -29,8 +29,10 @@ def main() -> None:
     sweeps = [load_sweep(folder) for folder in FLAGS.sweeps_dir]
     metrics = [load_metrics(path) for path in FLAGS.metrics]
     figures = [results_figures.draw(sweep, FLAGS.figures_dir) for sweep in sweeps]
-    rows = paper_table.rows(FLAGS.rows_dir) if FLAGS.rows_dir else []
-    results_page.write(FLAGS.output, metrics, rows, sweeps, figures)
+    rows, views = (
+        make(FLAGS.rows_dir) if FLAGS.rows_dir else [] for make in (paper_table.rows, paper_table.views_rows)
+    )
+    results_page.write(FLAGS.output, metrics, rows, views, sweeps, figures)
     print(f"Page: {FLAGS.output}")
 
 

@@ -25,6 +25,11 @@ the seeds of the meta-training on the same test episodes, with its 95 % interval
 accuracy; the paired difference to nearest prototypes (K = 0). Rows that need data or an accelerator that were not at
 hand say "not run"; `train/flagfiles` has their recipes. Command: `python -m benchmarks.paper_rows
 --features_dir=RUN/features --output_dir=RUN/rows`."""
+_VIEWS = """Features are cached, so that meta-training sees as many views of a training picture as were cached
+(`train.extract_features --views`; the first is the picture itself, the others are augmented as in pre-training). The
+same configuration on more views: accuracy, and the paired difference to one view on the same episodes, means over
+seeds."""
+_VIEWS_HEADER = ("data set", "backbone", "shot", "K", "views", "accuracy", "difference to one view")
 _PAPER_HEADER = ("data set", "backbone", "shot", "K", "published", "ours", "seeds", "over K = 0")
 
 
@@ -32,6 +37,7 @@ def write(
     path: str | os.PathLike,
     metrics: Sequence[dict],
     paper_rows: Sequence[tuple[str, ...]],
+    views_rows: Sequence[tuple[str, ...]],
     sweeps: Sequence[SweepRecords],
     figures: Sequence[dict[str, Path]],
 ) -> None:
@@ -41,12 +47,15 @@ def write(
         path: where it goes; links to figures are relative to it.
         metrics: `metrics.json` values of train.evaluate.
         paper_rows: from `paper_table.rows`.
+        views_rows: from `paper_table.views_rows`.
         sweeps: one a data set.
         figures: for each sweep its figures by group.
     """
     lines = ["# Results", "", "Written by `python -m benchmarks.results`; changes by hand are lost.", ""]
     if paper_rows:
         lines += ["## The paper's rows", "", _PAPER, "", *_table(_PAPER_HEADER, paper_rows), ""]
+    if views_rows:
+        lines += ["### More views of the training pictures", "", _VIEWS, "", *_table(_VIEWS_HEADER, views_rows), ""]
     if metrics:
         lines += ["## SIB and nearest prototypes", "", *_metrics_table(metrics), "", *_confidence(metrics), ""]
     for sweep, drawn in zip(sweeps, figures, strict=True):
@@ -101,8 +110,10 @@ def _confidence(metrics: Iterable[dict]) -> list[str]:
 
 def _model_name(metrics: dict) -> str:
     model = metrics["model"]
-    shared = ", a network a step" if model.get("separate_steps") else ""
-    return f"{model['gradient_network']}, K = {model['num_steps']}{shared}"
+    extras = {"separate_steps": ", a network a step", "support_gradient": ", support gradient"}
+    extras = "".join(text for name, text in extras.items() if model.get(name))
+    kind = f"{model['gradient_network']}, K = {model['num_steps']}{extras}"
+    return f"{metrics['model_name']}: {kind}" if "model_name" in metrics else kind
 
 
 def _how(sweep: SweepRecords) -> list[str]:

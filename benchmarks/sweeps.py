@@ -24,7 +24,7 @@ flags.DEFINE_list("peers", None, "Names of methods; all of them if left out.", f
 flags.DEFINE_list("settings", None, "Names of settings; all of them if left out.", flag_values=FLAGS)
 flags.DEFINE_integer("episodes", None, "Episodes of each list; 2000, or 300 with --quick.", 2, flag_values=FLAGS)
 flags.DEFINE_integer(
-    "slow_episodes", None, "Of these, for tim_gd and alpha_tim: 1000, or 100 with --quick.", 2, flag_values=FLAGS
+    "slow_episodes", None, "Of these, for tim_gd and alpha_tim: 300, or 100 with --quick.", 2, flag_values=FLAGS
 )
 flags.DEFINE_integer("seed", 0, "Seed of the lists.", 0, flag_values=FLAGS)
 flags.DEFINE_bool("quick", False, "Measure a part of the settings, in minutes.", flag_values=FLAGS)
@@ -44,7 +44,7 @@ def main() -> None:
     cache = FeatureCache.open(FLAGS.features_dir)
     models = entrants.load_models(FLAGS.models, cache)
     tuned, base_mean = entrants.load_tuned(FLAGS.tuned, cache), tuning.base_mean_of(cache)
-    episodes, slow = (300, 100) if FLAGS.quick else (2000, 1000)
+    episodes, slow = (300, 100) if FLAGS.quick else (2000, 300)
     sweep = sweeping.Sweep(
         cache, Path(FLAGS.output_dir), FLAGS.episodes or episodes, FLAGS.slow_episodes or slow, FLAGS.seed
     )

@@ -182,8 +182,10 @@ def meta_test(
         "episode_hash": fingerprint(rows),
         "confidence": _confidence(model, rows, table, fitted),
         "model": dataclasses.asdict(model.config),
+        "model_name": Path(model_dir).resolve().name,
         "dataset": cache.manifest["dataset"],
         "backbone": cache.manifest["backbone"],
+        "views": cache.views,
         "hardware": f"{os.cpu_count()} cores, {platform.machine()}",
     }
     if unknown_classes:

@@ -16,15 +16,24 @@ def run(**values) -> int:
     return cli.run(paper_rows.main, paper_rows.FLAGS, paper_rows.__doc__, ["benchmarks.paper_rows", *arguments])
 
 
-def write_row(name: str, accuracy: list[float], baseline: list[float], num_steps: int = 3, episode_hash: str = "a"):
-    """A row as train.evaluate leaves it, with two episodes."""
-    folder = Path("rows") / name
+def write_row(
+    name: str,
+    accuracy: list[float],
+    baseline: list[float],
+    num_steps: int = 3,
+    episode_hash: str = "a",
+    views: int = 1,
+    parent: str = "rows",
+):
+    """A row as benchmarks.paper_rows leaves it, with two episodes."""
+    folder = Path(parent) / name
     folder.mkdir(parents=True)
     zeros = dict.fromkeys(
         ("accuracy", "ci95", "baseline_accuracy", "baseline_ci95", "difference", "difference_ci95"), 0
     )
     model = {"feature_dim": 256, "num_steps": num_steps}
-    metrics = {**zeros, "dataset": {"name": "cifar_fs"}, "model": model, "episode_hash": episode_hash}
+    metrics = {**zeros, "dataset": {"name": "cifar_fs"}, "model": model}
+    metrics |= {"episode_hash": episode_hash, "views": views}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     np.savez(folder / "metrics.npz", accuracy=[baseline, accuracy], baseline=baseline)
 
@@ -46,6 +55,20 @@ def test_rows_without_a_run_say_so_and_unpublished_ones_are_there():
     assert table()["cifar_fs", "WRN-28-10", "1", "5"] == ("80.0 +-0.6", "not run", "", "")
     assert table()["cifar_fs", "Conv-4-64", "5", "1"][:2] == ("", "70.00 +-19.60")
     assert len(table()) == len(paper_table.PUBLISHED) + 1
+
+
+def test_more_views_are_a_table_of_their_own():
+    write_row("1shot_k3_seed0", [0.6, 0.8], [0.5, 0.6])
+    write_row("1shot_k3_seed0", [0.7, 0.9], [0.5, 0.6], views=4, parent="rows4")
+    write_row("5shot_k3_seed0", [0.7, 0.9], [0.5, 0.6], views=4, parent="rows4")
+    start = ("cifar_fs", "Conv-4-64", "1", "3")
+    # Without the row of one view there is nothing to compare with.
+    assert paper_table.views_rows(["rows", "rows4"]) == [
+        (*start, "1", "70.00 +-19.60", ""),
+        (*start, "4", "80.00 +-19.60", "+10.00 +-0.00"),
+    ]
+    assert paper_table.views_rows(["rows"]) == []
+    assert {row[:4]: row[5] for row in paper_table.rows(["rows", "rows4"])}[start] == "70.00 +-19.60"
 
 
 def test_rows_of_different_episodes_or_none_are_refused(tmp_path):

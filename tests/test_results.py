@@ -62,6 +62,7 @@ METRICS = {
     "dataset": {"name": "tiny"},
     "episode_spec": "5-way 1-shot",
     "model": {"gradient_network": "joint", "num_steps": 3},
+    "model_name": "mine",
     "accuracy": 0.71234,
     "ci95": 0.005,
     "baseline_accuracy": 0.6,
@@ -97,7 +98,9 @@ def test_the_page_has_the_figures_of_the_files(sweeps_dir):
     atomic.write_json("metrics.json", METRICS)
     assert run(sweeps_dir=sweeps_dir, metrics="metrics.json") == 0
     page = Path("RESULTS.md").read_text()
-    assert "| tiny, 5-way 1-shot | joint, K = 3 | 60.00 +-0.40 | 71.23 +-0.50 | +11.23 +-0.30 | 2000, seed 0" in page
+    assert (
+        "| tiny, 5-way 1-shot | mine: joint, K = 3 | 60.00 +-0.40 | 71.23 +-0.50 | +11.23 +-0.30 | 2000, seed 0" in page
+    )
     assert "none of these" not in page
     # Less and less balanced from left to right; the best of each column is bold.
     assert "| method | balanced | Dirichlet(5) | Dirichlet(2) | ms an episode, at most |" in page
@@ -118,7 +121,7 @@ def test_the_page_has_the_confidence_of_the_metrics():
     atomic.write_json("both.json", {**METRICS, "confidence": confidence, "open_set": unknown})
     atomic.write_json("one.json", {**METRICS, "confidence": {"uncalibrated": quality[0]}})
     assert run(metrics="both.json") == 0
-    row = "| tiny, 5-way 1-shot | joint, K = 3 | 3.45 -> 1.23 | 0.900 -> 0.800 | 70.00 +-1.00 | 65.00 +-2.00 |"
+    row = "| tiny, 5-way 1-shot | mine: joint, K = 3 | 3.45 -> 1.23 | 0.900 -> 0.800 | 70.00 +-1.00 | 65.00 +-2.00 |"
     assert row in Path("RESULTS.md").read_text()
     assert run(metrics="one.json") == 0
     assert "| 3.45 -> 3.45 | 0.900 -> 0.900 |  |  |" in Path("RESULTS.md").read_text()
@@ -202,9 +205,8 @@ def test_sweeps_agree_within_their_intervals_or_the_methods_that_do_not_are_name
         arguments = ["benchmarks.agreement", f"--first={sweeps_dir}", "--second=other"]
         return cli.run(agreement.main, agreement.FLAGS, agreement.__doc__, arguments)
 
-    def write(accuracy: float, **changes) -> None:
+    def write(accuracy: float, label: str = "prototypes, authors", **changes) -> None:
         record = setting("way_20", "way", 20)
-        label = next(iter(record["methods"]))
         record["methods"][label] |= {"accuracy": accuracy, **changes}
         atomic.write_json("other/way_20.json", record)
 
@@ -216,8 +218,12 @@ def test_sweeps_agree_within_their_intervals_or_the_methods_that_do_not_are_name
     write(figures["accuracy"] + 2.1 * figures["ci95"])
     assert compare() == cli.USAGE_ERROR
     assert f"1 of {len(one)} accuracies do not agree: way_20, {label}: " in capsys.readouterr().err
-    # Of other constants it is another method.
+    # Of other constants it is another method; a model meta-trained anew is the same.
     write(0.0, config={"other": 1})
+    assert compare() == 0
+    write(0.0, "mine", config={"folder": "there", "model": {"weights": "other"}, "episodes": {}})
+    assert compare() == cli.USAGE_ERROR
+    write(0.0, "mine", config={"folder": "there", "model": {"num_steps": 5}, "episodes": {}})
     assert compare() == 0
     atomic.write_json("other/way_20.json", {**setting("way_20", "way", 20), "setting": "way_3"})
     assert compare() == cli.USAGE_ERROR
