@@ -37,10 +37,11 @@ class Signatures:
             weights_by_step: `[episodes, K + 1, way, D]`, theta^0 .. theta^K; with a calibration all of length 1 / T.
         """
         path, class_mask = self.sib.adapt(support, support_labels, query, support_mask, query_mask, way)
+        path = [self.sib.mean_weights(theta) for theta in path]
         if self.calibration is not None:
-            logits = [self.sib.classify(theta, query, class_mask) for theta in path]
+            logits = [self.sib.weights_logits(weights, query, class_mask) for weights in path]
             temperatures = [self.calibration.temperature(x, step, query_mask) for step, x in enumerate(logits)]
-            path = [unit(theta) / t[:, None, None] for theta, t in zip(path, temperatures, strict=True)]
+            path = [unit(weights) / t[:, None, None] for weights, t in zip(path, temperatures, strict=True)]
         return {"weights": path[-1], "weights_by_step": tf.stack(path, axis=1)}
 
     def classify(self, query, weights) -> dict:
@@ -49,7 +50,7 @@ class Signatures:
         Returns:
             logits, probabilities: `[episodes, queries, way]` float32; probability 0 for classes with weights of zero.
         """
-        logits = self.sib.classify(weights, query, tf.reduce_any(weights != 0, axis=-1))
+        logits = self.sib.weights_logits(weights, query, tf.reduce_any(weights != 0, axis=-1))
         if self.calibration is None:
             return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
         # Classes without weights have length 0, the others all the same.

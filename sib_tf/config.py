@@ -16,6 +16,8 @@ DATASETS = ("glyphs", "omniglot", "cifar_fs", "mini_imagenet", "folder")
 BACKBONES = ("conv4", "wide_resnet")
 GRADIENT_NETWORKS = ("joint", "per_class")
 STEP_REDUCTIONS = ("sum", "mean", "shrunk_mean")
+PRIORS = ("none", "gaussian")
+POSTERIORS = ("dirac", "gaussian")
 QUERY_DISTRIBUTIONS = ("balanced", "dirichlet")
 SCHEDULES = ("paper", "cosine", "one_cycle")
 OPTIMIZERS = ("sgd", "adam", "adamw")
@@ -279,6 +281,11 @@ class SIBConfig(Record):
         separate_steps: whether every step has a synthetic gradient network of its own, or all the same (released code).
         support_gradient: whether every step also takes the gradient of the labelled pictures' cross-entropy, which is
             known, by a learned step size each. Ours.
+        prior: p(w), "none" (released code) or "gaussian": learned mean and scales, the same for every class.
+        posterior: q_theta(w), "dirac" (released code) or "gaussian", which needs a prior.
+        posterior_samples: S, samples of w in the expectations of a gaussian posterior; 0: its mean stands for them.
+        kl_weight: of KL(q || p) against the cross-entropy summed over the queries, >= 0, in steps and outer loss; 1 is
+            the evidence lower bound.
     """
 
     feature_dim: int = 256
@@ -291,6 +298,10 @@ class SIBConfig(Record):
     separate_steps: bool = False
     learned_initialization: bool = True
     support_gradient: bool = False
+    prior: str = "none"
+    posterior: str = "dirac"
+    posterior_samples: int = 4
+    kl_weight: float = 1.0
 
     def __post_init__(self):
         require("feature_dim", self.feature_dim, self.feature_dim >= 1, "at least 1")
@@ -298,6 +309,12 @@ class SIBConfig(Record):
         require_positive("inner_learning_rate", self.inner_learning_rate)
         require_choice("gradient_network", self.gradient_network, GRADIENT_NETWORKS)
         require_choice("step_reduction", self.step_reduction, STEP_REDUCTIONS)
+        require_choice("prior", self.prior, PRIORS)
+        needs_prior = "dirac without a prior: nothing else keeps a gaussian from becoming a point"
+        require_choice("posterior", self.posterior, POSTERIORS)
+        require("posterior", self.posterior, self.posterior == "dirac" or self.prior != "none", needs_prior)
+        require("posterior_samples", self.posterior_samples, 0 <= self.posterior_samples <= 100, "in [0, 100]")
+        require("kl_weight", self.kl_weight, 0 <= self.kl_weight < math.inf, "0 or more and finite")
         require("hidden_units", self.hidden_units, self.hidden_units is None or self.hidden_units >= 1, "at least 1")
         if self.gradient_network == "joint":
             require("way", self.way, self.way is not None and self.way >= 2, "2 or more for the joint network")

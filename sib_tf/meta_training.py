@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from sib_tf import atomic, checkpoints, history
+from sib_tf import atomic, checkpoints, distributions, history
 from sib_tf.config import MetaTrainConfig, SIBConfig
 from sib_tf.episodes import EpisodeRows, EpisodeSampler, fingerprint, stream
 from sib_tf.errors import InputError
@@ -116,7 +116,10 @@ class Trainer:
     def _step(self, rows: Sequence[EpisodeRows]) -> tf.Tensor:
         episodes = [each.gather(self.table) for each in rows]
         with tf.GradientTape() as tape:
-            losses = [episode_loss(self.model, each, way) for each, way in zip(episodes, self.ways, strict=True)]
+            losses = [
+                episode_loss(self.model, each, way, self._noise(i, way, each.query.shape[0]))
+                for i, (each, way) in enumerate(zip(episodes, self.ways, strict=True))
+            ]
             loss = tf.add_n(losses) / len(losses)
         variables = self.model.trainable_variables
         gradients = tape.gradient(loss, variables)
@@ -125,21 +128,39 @@ class Trainer:
         self.optimizer.apply(gradients, variables)
         return loss
 
+    def _noise(self, index: int, way: int, episodes: int):
+        """What the posterior's samples are drawn with: new numbers for every outer step and specification."""
+        samples = self.model.posterior.samples
+        if not samples:
+            return None
+        seed = tf.stack([self.config.seed + (index << 20), tf.cast(self.optimizer.iterations, tf.int32)])
+        return distributions.random_noise(seed, episodes, samples, way, self.model.config.feature_dim)
 
-def episode_loss(model: SIB, episode, way: int) -> tf.Tensor:
-    """Mean over episodes of the mean query cross-entropy (nats) under theta^K; masked queries do not count."""
-    logits = model(
-        episode.support,
-        episode.support_labels,
-        episode.query,
-        support_mask=episode.support_mask,
-        query_mask=episode.query_mask,
-        way=way,
-    )
-    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(episode.query_labels, logits)
+
+def episode_loss(model: SIB, episode, way: int, noise=None) -> tf.Tensor:
+    """The outer loss, mean over episodes, in nats per query: minus the evidence lower bound over the n queries.
+
+    E_q[mean over the queries of -log p(y | x, w)] + kl_weight * KL(q || p) / n, under theta^K; masked queries do not
+    count. Without a prior it is the mean query cross-entropy (released code). An episode is a task with its own w, so
+    KL / n does not depend on how many episodes a batch has, nor on how many queries other episodes have.
+
+    Args:
+        model: the SIB model.
+        episode: an `Episode`.
+        way: columns of the logits.
+        noise: of the posterior's samples; None: fixed numbers.
+    """
+    arguments = (episode.support, episode.support_labels, episode.query, episode.support_mask, episode.query_mask)
+    path, class_mask = model.adapt(*arguments, way, noise)
+    logits = model.sampled_logits(path[-1], episode.query, class_mask, noise)
+    labels = tf.broadcast_to(episode.query_labels[:, None], tf.shape(logits)[:3])
+    loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits), axis=1)
     weights = tf.cast(episode.query_mask, loss.dtype)
-    weights /= tf.maximum(tf.reduce_sum(weights, axis=1, keepdims=True), 1.0)
-    return tf.reduce_mean(tf.reduce_sum(loss * weights, axis=1))
+    queries = tf.maximum(tf.reduce_sum(weights, axis=1), 1.0)
+    total = tf.reduce_sum(loss * weights, axis=1)
+    if model.prior is not None:
+        total += model.config.kl_weight * model.kl(path[-1], class_mask)
+    return tf.reduce_mean(total / queries)
 
 
 def outer_optimizer(config: MetaTrainConfig) -> keras.optimizers.Optimizer:

@@ -1,8 +1,11 @@
-"""Synthetic Information Bottleneck (Hu et al., ICLR 2020): the model, and the one implementation of its step.
+"""Synthetic Information Bottleneck (Hu et al., ICLR 2020): the model and its steps.
 
-theta^0 = initialisation network(support); theta^(k+1) = theta^k - eta * J^T xi(logits^k), k = 0 .. K-1, where J is
-d logits / d theta and xi the synthetic gradient network, which sees the queries' logits and no labels. As in the
-released code, the gradient of the prior, grad KL(q || p(w)), is left out.
+theta^0 = initialisation network(support);
+
+    theta^(k+1) = theta^k - eta * { J^T xi(logits^k) + grad KL(q_theta^k || p(w)) },    k = 0 .. K-1,
+
+where J is d logits / d theta and xi the synthetic gradient network, which sees the queries' logits and no labels. By
+default, as in the released code, there is no prior p(w) and no KL term, and q has all its mass on theta.
 
 The support's labels are known, and so is the gradient of its cross-entropy; with `support_gradient` every step takes it
 too. Ours: the released code uses the support for theta^0 only.
@@ -14,6 +17,7 @@ from typing import NamedTuple
 import keras
 from keras import ops
 
+from sib_tf import distributions
 from sib_tf.config import SIBConfig
 from sib_tf.errors import InputError
 from sib_tf.gradient_networks import JointGradientNetwork, PerClassGradientNetwork
@@ -69,6 +73,10 @@ class Task(NamedTuple):
         """`[episodes, way]` float32, labelled pictures of every class."""
         return ops.sum(self.membership, axis=1)
 
+    def repeated(self, times: int) -> "Task":
+        """Every episode `times` times, side by side: one for each sample of its weights."""
+        return Task(*(None if field is None else ops.repeat(field, times, axis=0) for field in self))
+
 
 @keras.saving.register_keras_serializable("sib_tf")
 class SIB(keras.Model):
@@ -98,6 +106,10 @@ class SIB(keras.Model):
         self.gradient_networks = [
             self._network(f"gradient_network{i}" if i else "gradient_network") for i in range(count)
         ]
+        self.prior = distributions.GaussianPrior(name="prior") if self.config.prior == "gaussian" else None
+        self.posterior = distributions.DiracPosterior()
+        if self.config.posterior == "gaussian":
+            self.posterior = distributions.GaussianPosterior(self.config.posterior_samples, name="posterior")
 
     def build(self, input_shape=None):
         if self.built:
@@ -113,48 +125,89 @@ class SIB(keras.Model):
         self.initialization.build((None, None, dim))
         for network in self.gradient_networks:
             network.build((None, None, way))
+        if self.prior is not None:
+            self.prior.build(dim)
+        if self.config.posterior == "gaussian":
+            self.posterior.build()
         self.built = True
 
-    def call(self, support, support_labels, query, support_mask=None, query_mask=None, way=None):
-        path, class_mask = self.adapt(support, support_labels, query, support_mask, query_mask, way)
-        return self.classify(path[-1], query, class_mask)
+    def call(self, support, support_labels, query, support_mask=None, query_mask=None, way=None, noise=None):
+        path, class_mask = self.adapt(support, support_labels, query, support_mask, query_mask, way, noise)
+        return self.classify(path[-1], query, class_mask, noise)
 
-    def adapt(self, support, support_labels, query, support_mask=None, query_mask=None, way=None):
+    def adapt(self, support, support_labels, query, support_mask=None, query_mask=None, way=None, noise=None):
         """Runs the K steps; arguments as for calling the model.
 
         Returns:
-            (path, class_mask): the list theta^0 .. theta^K of `[episodes, way, D]`, and `[episodes, way]` bool, True
-            for classes with support.
+            (path, class_mask): the list theta^0 .. theta^K, and `[episodes, way]` bool, True for classes with support.
+            theta is `[episodes, way, D]`, with a gaussian posterior `[episodes, way, 2 D]`: `mean_weights` has its D.
         """
         membership = self._membership(support_labels, support_mask, way)
         task = Task(unit(support), membership, ops.any(membership > 0, axis=1), unit(query), query_mask)
-        path = [self.initialization(support, membership)]
-        for k in range(self.config.num_steps):
-            path.append(self.step(path[-1], task, k))
+        theta = self.posterior.initial(self.initialization(support, membership))
+        noise = self._noise(theta, noise)
+        sampled = task if noise is None else task.repeated(noise.shape[1])
+        path = distributions.descend(
+            theta,
+            self.config.num_steps,
+            self.posterior,
+            lambda weights, k: self.weights_gradient(weights, sampled, k),
+            None if self.prior is None else lambda theta: self._kl_gradient(theta, task),
+            noise,
+        )
         return path, task.class_mask
 
-    def step(self, theta, task: Task, k: int):
-        """One synthetic-gradient step: theta^k -> theta^(k+1), a pure function.
+    def weights_gradient(self, weights, task: Task, k: int):
+        """The data's part of step k with respect to the classifier's weights w, times its rate.
 
         Args:
-            theta: `[episodes, way, D]` float32.
+            weights: w, `[episodes, way, D]` float32.
             task: support and queries.
             k: number of the step; makes a difference with `separate_steps` and `support_gradient` only.
 
         Returns:
             `[episodes, way, D]` float32.
         """
-        gradient = self.config.inner_learning_rate * self._query_gradient(theta, task, k)
+        gradient = self.config.inner_learning_rate * self._query_gradient(weights, task, k)
         if self.config.support_gradient:
-            gradient = gradient + self.support_rates[k] * self._support_gradient(theta, task)
-        return theta - gradient
+            gradient = gradient + self.support_rates[k] * self._support_gradient(weights, task)
+        return gradient
 
-    def classify(self, theta, query, class_mask=None):
-        """Returns logits `[episodes, queries, way]` of features `query` `[episodes, queries, D]` under `theta`."""
-        logits = self._logits(theta, unit(query))
-        if class_mask is None:
-            return logits
-        return ops.where(class_mask[:, None], logits, MASKED_LOGIT)
+    def mean_weights(self, theta):
+        """The mean of w under q_theta, `[episodes, way, D]`: with a Dirac posterior theta itself."""
+        return self.posterior.mean(theta)
+
+    def kl(self, theta, class_mask=None):
+        """KL(q_theta || p(w)) in nats, `[episodes]`; with a Dirac posterior -log p(theta). Needs a prior."""
+        return self.prior.kl(self.posterior, theta, class_mask)
+
+    def classify(self, theta, query, class_mask=None, noise=None):
+        """Logits of features `query` `[episodes, queries, D]` under q_theta: `[episodes, queries, way]`.
+
+        Of several samples of w they are those of the mean of the probabilities; added is the mean of log sum exp, so
+        that, as of one sample, they also say how near a picture is to all classes.
+        """
+        logits = self.sampled_logits(theta, query, class_mask, noise)
+        if logits.shape[1] == 1:
+            return logits[:, 0]
+        probability = ops.mean(ops.softmax(logits, axis=-1), axis=1)
+        # Padded classes have probability 0.
+        energy = ops.mean(ops.logsumexp(logits, axis=-1, keepdims=True), axis=1)
+        return ops.where(probability > 0, ops.log(ops.maximum(probability, 1e-37)) + energy, MASKED_LOGIT)
+
+    def sampled_logits(self, theta, query, class_mask=None, noise=None):
+        """Logits of every sample of w, `[episodes, S, queries, way]`; S is 1 where w is not sampled."""
+        noise = self._noise(theta, noise)
+        samples = 1 if noise is None else noise.shape[1]
+        units = unit(query) if samples == 1 else ops.repeat(unit(query), samples, axis=0)
+        logits = self._logits(self.posterior.draw(theta, noise), units)
+        logits = ops.reshape(logits, (-1, samples, *ops.shape(logits)[1:]))
+        return logits if class_mask is None else ops.where(class_mask[:, None, None], logits, MASKED_LOGIT)
+
+    def weights_logits(self, weights, query, class_mask=None):
+        """Logits `[episodes, queries, way]` of `query` under weights w `[episodes, way, D]` of any length."""
+        logits = self._logits(weights, unit(query))
+        return logits if class_mask is None else ops.where(class_mask[:, None], logits, MASKED_LOGIT)
 
     def get_config(self):
         return {**super().get_config(), "config": dataclasses.asdict(self.config)}
@@ -178,6 +231,22 @@ class SIB(keras.Model):
         return (
             membership if support_mask is None else membership * ops.cast(support_mask, self.compute_dtype)[..., None]
         )
+
+    def _noise(self, theta, noise):
+        """The noise of all draws: as given, or the same numbers always; None where w is not sampled."""
+        if noise is not None or not self.posterior.samples:
+            return noise
+        way = theta.shape[1]
+        if way is None:
+            raise InputError("way must be a number with posterior=gaussian and posterior_samples above 0.")
+        return distributions.fixed_noise(self.posterior.samples, way, self.config.feature_dim, self.compute_dtype)
+
+    def _kl_gradient(self, theta, task: Task):
+        """The KL divergence's part of a step, times its rate. Reduced as the queries are: the objective stays one."""
+        rate = self.config.inner_learning_rate * self.config.kl_weight
+        if self.config.step_reduction != "sum":
+            rate = rate * self._mean_weight(task)
+        return rate * self.prior.kl_gradient(self.posterior, theta, task.class_mask)
 
     def _query_gradient(self, theta, task: Task, k: int):
         """J^T xi over the queries, added up as `step_reduction` says."""

@@ -24,6 +24,14 @@ KINDS = {
         "support_gradient": True,
         "inner_learning_rate": 5e-3,
     },
+    "prior": {"gradient_network": "per_class", "prior": "gaussian", "kl_weight": 0.5},
+    "posterior": {
+        "gradient_network": "per_class",
+        "prior": "gaussian",
+        "posterior": "gaussian",
+        "posterior_samples": 3,
+        "inner_learning_rate": 3e-3,
+    },
 }
 NETWORKS = tuple(KINDS)
 
@@ -103,7 +111,7 @@ def test_one_step_worked_by_hand():
     np.testing.assert_allclose(gradient, [[[0, 4]]], atol=1e-6)
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", ["joint", "per_class", "support_gradient"])
 def test_closed_form_is_the_tape_gradient(network):
     """theta^(k+1) - theta^k of every step against tapes: through the logits with the synthetic gradients held, and
     through the support's cross-entropy (of 2 shots: half the sum over its rows)."""
@@ -122,6 +130,54 @@ def test_closed_form_is_the_tape_gradient(network):
         if network == "support_gradient":
             expected -= model.support_rates[k] * tape.gradient(support, before) / 2
         np.testing.assert_allclose(after, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean", "shrunk_mean"])
+@pytest.mark.parametrize("network", ["prior", "posterior"])
+def test_a_step_with_a_prior_is_the_tape_gradient_of_one_objective(network, reduction):
+    """theta^1 against a tape through E_q[sum of g * logits] + kl_weight * KL, g held; 20 queries, 5 classes."""
+    model, e = build(network, step_reduction=reduction, num_steps=1), episode()
+    (theta, after), class_mask = model.adapt(e.support, e.support_labels, e.query)
+    counts = tf.reduce_sum(tf.one_hot(e.support_labels, 5), axis=1)
+    samples = 3 if network == "posterior" else 1
+    with tf.GradientTape() as tape:
+        tape.watch(theta)
+        logits = model.sampled_logits(theta, e.query)
+        flat = tf.reshape(logits, (2 * samples, 20, 5))
+        g = model.gradient_networks[0](tf.stop_gradient(flat), tf.repeat(counts, samples, 0), None, None)
+        data = tf.reduce_sum(flat * tf.stop_gradient(g)) / samples
+        objective = data + model.config.kl_weight * tf.reduce_sum(model.kl(theta, class_mask))
+    rate = model.config.inner_learning_rate * {"sum": 1, "mean": 1 / 20, "shrunk_mean": 1 / 20 * 19 / 24}[reduction]
+    np.testing.assert_allclose(after, theta - rate * tape.gradient(objective, theta), atol=3e-6)
+
+
+def test_the_outer_loss_is_minus_the_bound_per_query():
+    """Of two samples, by hand: the mean cross-entropy of both, and KL / n; kl_weight weighs it."""
+    model, e = build("posterior", posterior_samples=2, kl_weight=0.3), episode()
+    noise = np.random.RandomState(8).normal(size=(2, 2, 5, DIM)).astype("f")
+    path, class_mask = model.adapt(e.support, e.support_labels, e.query, noise=noise)
+    mean, log_scale = np.split(path[-1].numpy(), 2, axis=-1)
+    losses = []
+    for i in range(2):
+        logits = model.weights_logits(mean + np.exp(log_scale) * noise[:, i], e.query)
+        losses.append(tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(e.query_labels, logits)))
+    expected = np.mean(losses) + 0.3 * np.mean(model.kl(path[-1], class_mask)) / 20
+    assert float(episode_loss(model, e, 5, noise)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_predictions_of_samples_are_the_mean_of_their_probabilities():
+    model, e = build("posterior"), episode()
+    path, class_mask = model.adapt(e.support, e.support_labels, e.query)
+    sampled = model.sampled_logits(path[-1], e.query, class_mask)
+    found = model.classify(path[-1], e.query, class_mask)
+    np.testing.assert_allclose(tf.nn.softmax(found), tf.reduce_mean(tf.nn.softmax(sampled), axis=1), atol=1e-6)
+    energy = tf.reduce_mean(tf.reduce_logsumexp(sampled, axis=-1), axis=1)
+    np.testing.assert_allclose(tf.reduce_logsumexp(found, axis=-1), energy, atol=1e-5)
+    # Without samples it is the mean that classifies.
+    mean = build("posterior", posterior_samples=0)
+    path, _ = mean.adapt(e.support, e.support_labels, e.query)
+    expected = mean.weights_logits(mean.mean_weights(path[-1]), e.query)
+    np.testing.assert_array_equal(mean.classify(path[-1], e.query), expected)
 
 
 def test_the_support_gradient_worked_by_hand():
@@ -175,7 +231,7 @@ def test_padding_moves_no_logit(network, reduction):
     np.testing.assert_allclose(with_padding[:, :20], plain, atol=1e-5)
 
 
-@pytest.mark.parametrize("network", ["per_class", "support_gradient"])
+@pytest.mark.parametrize("network", NETWORKS[1:])
 def test_padded_classes_move_no_logit_and_get_none(network):
     """A 3-way episode in an 8-way graph."""
     model, e = build(network, way=None), episode(way=3)
@@ -211,7 +267,7 @@ def test_support_order_moves_nothing(network):
     np.testing.assert_allclose(run(model, shuffled), run(model, e), atol=1e-5)
 
 
-@pytest.mark.parametrize("network", ["per_class", "support_gradient"])
+@pytest.mark.parametrize("network", ["per_class", "support_gradient", "prior"])
 def test_class_order_permutes_the_columns_of_per_class_and_not_of_joint(network):
     new_name = np.array([3, 0, 4, 1, 2])
     e = episode()

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from sib_tf.config import GRADIENT_NETWORKS, OPTIMIZERS, STEP_REDUCTIONS, MetaTrainConfig, SIBConfig
+from sib_tf.config import GRADIENT_NETWORKS, OPTIMIZERS, POSTERIORS, PRIORS, STEP_REDUCTIONS, MetaTrainConfig, SIBConfig
 from train import cli, episode_flags
 
 
@@ -60,6 +60,11 @@ def _define_model(values: flags.FlagValues) -> None:
     flags.DEFINE_bool("separate_steps", False, "A synthetic gradient network for every step.", flag_values=values)
     text = "Every step also takes the gradient of the labelled pictures, by a learned step size."
     flags.DEFINE_bool("support_gradient", False, text, flag_values=values)
+    flags.DEFINE_enum("prior", "none", PRIORS, "p(w), of a class's weights.", flag_values=values)
+    flags.DEFINE_enum("posterior", "dirac", POSTERIORS, "q_theta(w); gaussian needs a prior.", flag_values=values)
+    flags.DEFINE_integer("posterior_samples", 4, "S, samples of a gaussian posterior.", flag_values=values)
+    text = "Of KL(q || p) against the summed cross-entropy, in steps and outer loss; 1 is the evidence lower bound."
+    flags.DEFINE_float("kl_weight", 1.0, text, flag_values=values)
 
 
 def settings(values: flags.FlagValues) -> tuple[SIBConfig, MetaTrainConfig]:
@@ -79,7 +84,7 @@ def settings(values: flags.FlagValues) -> tuple[SIBConfig, MetaTrainConfig]:
         **{name: values[name].value for name in names},
     )
     names = ("gradient_network", "hidden_units", "num_steps", "inner_learning_rate", "step_reduction", "separate_steps")
-    names += ("learned_initialization", "support_gradient")
+    names += ("learned_initialization", "support_gradient", "prior", "posterior", "posterior_samples", "kl_weight")
     shape = {name: values[name].value for name in names}
     shape["way"] = episodes.fixed_way() if values.gradient_network == "joint" else None
     if shape["way"] and way != episodes.way:

@@ -1,0 +1,190 @@
+"""Prior and posterior of a task's weights w, and the one place where the K steps are taken.
+
+Minimised is the negative evidence lower bound of a task,
+
+    E_q[-log p(y | x, w)] + KL(q_theta(w) || p(w)),
+
+by theta^(k+1) = theta^k - rate * gradient. What the data's gradient is made of (a synthetic gradient network instead of
+the labels; an exact one where labels are known) is the caller's; here it is pulled back from w to theta, and the
+gradient of the KL divergence is added in closed form.
+
+Axes: `episodes`; `way`, the rows of w (1 in regression); `D`, its columns; S, the number of samples of w.
+"""
+
+import numpy as np
+import tensorflow as tf
+from keras import initializers, layers, ops, saving
+
+_LOG_2PI = float(np.log(2 * np.pi))
+
+
+class DiracPosterior:
+    """All mass on theta = w (released code): `[episodes, way, D]`. There is nothing to sample."""
+
+    samples = 0
+
+    def initial(self, centres):
+        """theta^0 around `centres` `[episodes, way, D]`."""
+        return centres
+
+    def mean(self, theta):
+        """The mean of w, `[episodes, way, D]`."""
+        return theta
+
+    def draw(self, theta, noise=None):
+        """w itself."""
+        return theta
+
+    def pull_back(self, theta, gradient, noise=None):
+        """From the gradient with respect to w to that with respect to theta."""
+        return gradient
+
+    def kl(self, theta, prior_mean, prior_log_scale):
+        """-log p(w), each weight's own: KL less the entropy of q, which is minus infinity and does not move."""
+        return 0.5 * (_squared(theta, prior_mean, prior_log_scale) + _LOG_2PI) + prior_log_scale
+
+    def kl_gradient(self, theta, prior_mean, prior_log_scale):
+        """d kl / d theta, shape of theta."""
+        return (theta - prior_mean) * ops.exp(-2.0 * prior_log_scale)
+
+
+@saving.register_keras_serializable("sib_tf")
+class GaussianPosterior(layers.Layer):
+    """Independent normal weights; theta `[episodes, way, 2 D]` is their means, then the logs of their scales.
+
+    w = mean + scale * noise (reparameterised). Scales start at one learned number, for all weights.
+
+    Args:
+        samples: S >= 0, of w in the expectation of the data term; 0: w is its mean.
+        initial_scale: of theta^0, > 0, before training.
+    """
+
+    def __init__(self, samples: int, initial_scale: float = 0.02, **kwargs):
+        super().__init__(**kwargs)
+        self.samples, self.initial_scale = samples, initial_scale
+
+    def build(self, input_shape=None):
+        start = initializers.Constant(float(np.log(self.initial_scale)))
+        self.initial_log_scale = self.add_weight(name="initial_log_scale", shape=(), initializer=start)
+
+    def initial(self, centres):
+        return ops.concatenate([centres, ops.zeros_like(centres) + self.initial_log_scale], axis=-1)
+
+    def mean(self, theta):
+        return _halves(theta)[0]
+
+    def draw(self, theta, noise=None):
+        """Samples of w, `[episodes * S, way, D]` (an episode's side by side); without noise its mean.
+
+        Args:
+            theta: `[episodes, way, 2 D]`.
+            noise: `[episodes or 1, S, way, D]`, standard normal.
+        """
+        mean, log_scale = _halves(theta)
+        if noise is None:
+            return mean
+        samples = mean[:, None] + ops.exp(log_scale)[:, None] * noise
+        return ops.reshape(samples, (-1, *samples.shape[2:]))
+
+    def pull_back(self, theta, gradient, noise=None):
+        mean, log_scale = _halves(theta)
+        if noise is None:
+            return ops.concatenate([gradient, ops.zeros_like(log_scale)], axis=-1)
+        gradient = ops.reshape(gradient, (-1, noise.shape[1], *gradient.shape[1:]))
+        by_scale = ops.mean(gradient * noise, axis=1) * ops.exp(log_scale)
+        return ops.concatenate([ops.mean(gradient, axis=1), by_scale], axis=-1)
+
+    def kl(self, theta, prior_mean, prior_log_scale):
+        """KL(q || p) of every weight, `[episodes, way, D]`."""
+        mean, log_scale = _halves(theta)
+        variances = ops.exp(2.0 * (log_scale - prior_log_scale))
+        return prior_log_scale - log_scale + 0.5 * (variances + _squared(mean, prior_mean, prior_log_scale) - 1.0)
+
+    def kl_gradient(self, theta, prior_mean, prior_log_scale):
+        mean, log_scale = _halves(theta)
+        by_mean = (mean - prior_mean) * ops.exp(-2.0 * prior_log_scale)
+        return ops.concatenate([by_mean, ops.exp(2.0 * (log_scale - prior_log_scale)) - 1.0], axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "samples": self.samples, "initial_scale": self.initial_scale}
+
+
+@saving.register_keras_serializable("sib_tf")
+class GaussianPrior(layers.Layer):
+    """p(w): every row of w (a class's weights) is normal with the same learned mean and scales, `[D]` each.
+
+    The same for all classes, so that any number of them and any order has it.
+
+    Args:
+        initial_scale: > 0, before training; the mean starts at 0.
+    """
+
+    def __init__(self, initial_scale: float = 1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.initial_scale = initial_scale
+
+    def build(self, dim: int):
+        start = initializers.Constant(float(np.log(self.initial_scale)))
+        self.mean = self.add_weight(name="mean", shape=(dim,), initializer="zeros")
+        self.log_scale = self.add_weight(name="log_scale", shape=(dim,), initializer=start)
+        self.built = True
+
+    def kl(self, posterior, theta, class_mask=None):
+        """KL(q_theta || p) in nats, `[episodes]`; masked classes `[episodes, way]` do not count.
+
+        With a Dirac posterior -log p(w) stands in for it, see `DiracPosterior.kl`.
+        """
+        total = ops.sum(posterior.kl(theta, self.mean, self.log_scale), axis=-1)
+        return ops.sum(total if class_mask is None else total * ops.cast(class_mask, total.dtype), axis=-1)
+
+    def kl_gradient(self, posterior, theta, class_mask=None):
+        """d kl / d theta, shape of theta; 0 for masked classes."""
+        gradient = posterior.kl_gradient(theta, self.mean, self.log_scale)
+        return gradient if class_mask is None else gradient * ops.cast(class_mask, gradient.dtype)[..., None]
+
+    def get_config(self):
+        return {**super().get_config(), "initial_scale": self.initial_scale}
+
+
+def descend(theta, num_steps: int, posterior, weights_gradient, kl_gradient=None, noise=None) -> list:
+    """Takes the K steps; a pure function.
+
+    Args:
+        theta: theta^0.
+        num_steps: K.
+        posterior: of theta.
+        weights_gradient: (w, k) -> the data's part of step k, times its rate, with respect to w; w and the result
+            `[episodes * S, way, D]`, or `[episodes, way, D]` without noise.
+        kl_gradient: theta -> the KL divergence's part of a step, times its rate; None: there is no prior.
+        noise: of all draws, as in `GaussianPosterior.draw`; None: w is the posterior's mean.
+
+    Returns:
+        [theta^0, .., theta^K].
+    """
+    path = [theta]
+    for k in range(num_steps):
+        theta = path[-1]
+        gradient = posterior.pull_back(theta, weights_gradient(posterior.draw(theta, noise), k), noise)
+        if kl_gradient is not None:
+            gradient = gradient + kl_gradient(theta)
+        path.append(theta - gradient)
+    return path
+
+
+def fixed_noise(samples: int, way: int, dim: int, dtype: str = "float32"):
+    """The same standard normal numbers always, `[1, S, way, D]`; those of a class do not depend on the way."""
+    random = np.random.RandomState(np.random.Philox(key=[samples, dim]))
+    return ops.convert_to_tensor(random.standard_normal((way, samples, dim)).swapaxes(0, 1)[None], dtype)
+
+
+def random_noise(seed, episodes: int, samples: int, way: int, dim: int, dtype: str = "float32"):
+    """Standard normal numbers `[episodes, S, way, D]`, a pure function of `seed` `[2]` int32."""
+    return tf.random.stateless_normal((episodes, samples, way, dim), seed, dtype=tf.as_dtype(dtype))
+
+
+def _halves(theta):
+    return ops.split(theta, 2, axis=-1)
+
+
+def _squared(values, mean, log_scale):
+    return ops.square((values - mean) * ops.exp(-log_scale))
