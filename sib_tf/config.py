@@ -368,3 +368,43 @@ class MetaTrainConfig(Record):
         require("momentum", self.momentum, 0 <= self.momentum < 1, "in [0, 1)")
         require("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "0 or more and finite")
         require("seed", self.seed, 0 <= self.seed < 2**31, "in [0, 2**31)")
+
+
+@dataclasses.dataclass(frozen=True)
+class SpinningLinesConfig(Record):
+    """Zero-shot regression on lines that spin; see `sib_tf.spinning_lines.tasks`.
+
+    Attributes:
+        num_steps: K.
+        inner_learning_rate: eta.
+        posterior_samples: S, samples of the slope in each expectation, >= 1.
+        hidden_units: width of the synthetic gradient network's two hidden layers.
+        queries: n, unlabelled points of a task, >= 2.
+        spread: standard deviation of a task's inputs around their mean, > 0.
+        noise: standard deviation of the targets around the line, > 0.
+        steps: outer steps.
+        batch_tasks: tasks an outer step.
+        learning_rate: of Adam; reached after a tenth of the steps, it falls to zero along half a cosine.
+        seed: of weights and tasks.
+    """
+
+    num_steps: int = 5
+    inner_learning_rate: float = 1e-3
+    posterior_samples: int = 8
+    hidden_units: int = 32
+    queries: int = 32
+    spread: float = 1.0
+    noise: float = 0.5
+    steps: int = 3000
+    batch_tasks: int = 32
+    learning_rate: float = 3e-3
+    seed: int = 0
+
+    def __post_init__(self):
+        require("num_steps", self.num_steps, 1 <= self.num_steps <= 100, "in [1, 100] (the steps are unrolled)")
+        for name in ("posterior_samples", "hidden_units", "steps", "batch_tasks"):
+            require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+        require("queries", self.queries, self.queries >= 2, "at least 2")
+        for name in ("inner_learning_rate", "spread", "noise", "learning_rate"):
+            require_positive(name, getattr(self, name))
+        require("seed", self.seed, 0 <= self.seed < 2**31, "in [0, 2**31)")

@@ -39,6 +39,10 @@ class DiracPosterior:
         """From the gradient with respect to w to that with respect to theta."""
         return gradient
 
+    def scaled(self, gradient):
+        """The gradient as a step takes it: as it is."""
+        return gradient
+
     def kl(self, theta, prior_mean, prior_log_scale):
         """-log p(w), each weight's own: KL less the entropy of q, which is minus infinity and does not move."""
         return 0.5 * (_squared(theta, prior_mean, prior_log_scale) + _LOG_2PI) + prior_log_scale
@@ -52,20 +56,25 @@ class DiracPosterior:
 class GaussianPosterior(layers.Layer):
     """Independent normal weights; theta `[episodes, way, 2 D]` is their means, then the logs of their scales.
 
-    w = mean + scale * noise (reparameterised). Scales start at one learned number, for all weights.
+    w = mean + scale * noise (reparameterised). Scales start at one learned number, for all weights. Their logarithms
+    take steps of a learned size of their own, since a unit of them is not a unit of w, and of less than 1, a factor of e:
+    longer ones, of networks that are not trained yet, run off.
 
     Args:
         samples: S >= 0, of w in the expectation of the data term; 0: w is its mean.
         initial_scale: of theta^0, > 0, before training.
+        scale_rate: what steps of the log-scales are multiplied by, > 0, before training.
     """
 
-    def __init__(self, samples: int, initial_scale: float = 0.02, **kwargs):
+    def __init__(self, samples: int, initial_scale: float = 0.02, scale_rate: float = 1.0, **kwargs):
         super().__init__(**kwargs)
-        self.samples, self.initial_scale = samples, initial_scale
+        self.samples, self.initial_scale, self.scale_rate = samples, initial_scale, scale_rate
 
     def build(self, input_shape=None):
-        start = initializers.Constant(float(np.log(self.initial_scale)))
+        start, rate = (initializers.Constant(float(np.log(x))) for x in (self.initial_scale, self.scale_rate))
         self.initial_log_scale = self.add_weight(name="initial_log_scale", shape=(), initializer=start)
+        self.log_scale_rate = self.add_weight(name="log_scale_rate", shape=(), initializer=rate)
+        self.built = True
 
     def initial(self, centres):
         return ops.concatenate([centres, ops.zeros_like(centres) + self.initial_log_scale], axis=-1)
@@ -94,6 +103,11 @@ class GaussianPosterior(layers.Layer):
         by_scale = ops.mean(gradient * noise, axis=1) * ops.exp(log_scale)
         return ops.concatenate([ops.mean(gradient, axis=1), by_scale], axis=-1)
 
+    def scaled(self, gradient):
+        """The gradient as a step takes it, with the log-scales' own rate, and these bounded (tanh)."""
+        by_mean, by_log_scale = _halves(gradient)
+        return ops.concatenate([by_mean, ops.tanh(ops.exp(self.log_scale_rate) * by_log_scale)], axis=-1)
+
     def kl(self, theta, prior_mean, prior_log_scale):
         """KL(q || p) of every weight, `[episodes, way, D]`."""
         mean, log_scale = _halves(theta)
@@ -106,7 +120,8 @@ class GaussianPosterior(layers.Layer):
         return ops.concatenate([by_mean, ops.exp(2.0 * (log_scale - prior_log_scale)) - 1.0], axis=-1)
 
     def get_config(self):
-        return {**super().get_config(), "samples": self.samples, "initial_scale": self.initial_scale}
+        own = {"samples": self.samples, "initial_scale": self.initial_scale, "scale_rate": self.scale_rate}
+        return {**super().get_config(), **own}
 
 
 @saving.register_keras_serializable("sib_tf")
@@ -167,7 +182,7 @@ def descend(theta, num_steps: int, posterior, weights_gradient, kl_gradient=None
         gradient = posterior.pull_back(theta, weights_gradient(posterior.draw(theta, noise), k), noise)
         if kl_gradient is not None:
             gradient = gradient + kl_gradient(theta)
-        path.append(theta - gradient)
+        path.append(theta - posterior.scaled(gradient))
     return path
 
 

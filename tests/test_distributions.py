@@ -95,6 +95,15 @@ def test_pull_back_is_the_gradient_through_the_draws():
     np.testing.assert_allclose(w[5:], posterior.draw(theta[1:], noise[1:]), atol=1e-7)
 
 
+def test_log_scales_have_a_step_size_of_their_own():
+    posterior = GaussianPosterior(1, scale_rate=3.0)
+    posterior.build()
+    # tanh(3 * 0.001) and tanh(3 * 10): small steps three times as long, none longer than 1.
+    gradient = tf.constant([[[9.0, 1.0, 0.001, -10.0]]])
+    np.testing.assert_allclose(posterior.scaled(gradient), [[[9, 1, 0.003, -1]]], rtol=1e-5)
+    assert DiracPosterior().scaled("gradient") == "gradient"
+
+
 def test_without_noise_the_mean_is_drawn():
     posterior, theta = gaussian(samples=0), theta_of("gaussian")
     np.testing.assert_array_equal(posterior.draw(theta), theta[..., :DIM])
@@ -184,7 +193,7 @@ def test_descent_of_no_steps_is_its_start():
     assert descend("theta", 0, DiracPosterior(), None) == ["theta"]
 
 
-@pytest.mark.parametrize("layer", [GaussianPosterior(3, 0.5), GaussianPrior(0.25)])
+@pytest.mark.parametrize("layer", [GaussianPosterior(3, 0.5, 2.0), GaussianPrior(0.25)])
 def test_configuration_survives_a_round_trip(layer):
     again = type(layer).from_config(layer.get_config())
     assert again.get_config() == layer.get_config()

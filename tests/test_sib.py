@@ -148,7 +148,8 @@ def test_a_step_with_a_prior_is_the_tape_gradient_of_one_objective(network, redu
         data = tf.reduce_sum(flat * tf.stop_gradient(g)) / samples
         objective = data + model.config.kl_weight * tf.reduce_sum(model.kl(theta, class_mask))
     rate = model.config.inner_learning_rate * {"sum": 1, "mean": 1 / 20, "shrunk_mean": 1 / 20 * 19 / 24}[reduction]
-    np.testing.assert_allclose(after, theta - rate * tape.gradient(objective, theta), atol=3e-6)
+    expected = theta - model.posterior.scaled(rate * tape.gradient(objective, theta))
+    np.testing.assert_allclose(after, expected, atol=3e-6)
 
 
 def test_the_outer_loss_is_minus_the_bound_per_query():
