@@ -57,8 +57,8 @@ class GaussianPosterior(layers.Layer):
     """Independent normal weights; theta `[episodes, way, 2 D]` is their means, then the logs of their scales.
 
     w = mean + scale * noise (reparameterised). Scales start at one learned number, for all weights. Their logarithms
-    take steps of a learned size of their own, since a unit of them is not a unit of w, and of less than 1, a factor of e:
-    longer ones, of networks that are not trained yet, run off.
+    take steps of a learned size of their own, since a unit of them is not a unit of w, and of less than 1, a factor of
+    e: longer ones, of networks that are not trained yet, run off.
 
     Args:
         samples: S >= 0, of w in the expectation of the data term; 0: w is its mean.
