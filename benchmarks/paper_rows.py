@@ -28,7 +28,7 @@ flags.DEFINE_integer("seed", 0, "Seed of the test episodes.", 0, flag_values=FLA
 
 
 def main() -> None:
-    shots, steps = _numbers("shots"), _numbers("num_steps")
+    shots, steps = (cli.numbers(name, FLAGS[name].value, int) for name in ("shots", "num_steps"))
     cli.load_tensorflow()
     from sib_tf.features import FeatureCache
 
@@ -38,13 +38,6 @@ def main() -> None:
             for seed in range(FLAGS.seeds):
                 name = f"{shot}shot_k{num_steps}_seed{seed}"
                 print(f"{name}: {_row(cache, Path(FLAGS.output_dir) / name, shot, num_steps, seed)}", flush=True)
-
-
-def _numbers(name: str) -> list[int]:
-    values = FLAGS[name].value
-    if not values or not all(value.isdigit() and int(value) >= 1 for value in values):
-        raise cli.InputError(f"{name} must be whole numbers of at least 1, with commas; got {','.join(values)!r}.")
-    return [int(value) for value in values]
 
 
 def _row(cache, folder: Path, shot: int, num_steps: int, seed: int) -> str:

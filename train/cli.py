@@ -72,6 +72,22 @@ def number_range(name: str, text: str) -> tuple[int, int]:
     return int(low), int(high or low)
 
 
+def numbers(name: str, texts: Sequence[str], kind: type) -> list:
+    """Parses the values of a list flag into numbers of a `kind`, int or float.
+
+    Raises:
+        InputError: there are none, or one is no number above 0; names the flag.
+    """
+    try:
+        found = [kind(text) for text in texts]
+    except ValueError:
+        found = []
+    if not found or not all(0 < value < float("inf") for value in found):
+        expected = "whole numbers of at least 1" if kind is int else "numbers above 0"
+        raise InputError(f"{name} must be {expected}, with commas; got {','.join(texts)!r}.")
+    return found
+
+
 def _parse(values: flags.FlagValues, argv: list[str]) -> None:
     values.unparse_flags()
     try:
