@@ -8,7 +8,6 @@ measures a part of the settings on fewer episodes.
 """
 
 import sys
-from pathlib import Path
 
 from absl import flags
 
@@ -35,34 +34,28 @@ def main() -> None:
 
     chosen = settings.named(FLAGS.settings, settings.quick_settings() if FLAGS.quick else settings.all_settings())
     cli.load_tensorflow()
-    from benchmarks import entrants, measurement, sweeping, tuning
-    from benchmarks.peers import known_names
-    from sib_tf.features import FeatureCache
+    from benchmarks import own_process
+    from benchmarks.sweep_run import SweepRun, measure
 
-    measurement.expect_many_functions()
-    peers = list(dict.fromkeys(["prototypes", *known_names(FLAGS.peers)]))
-    cache = FeatureCache.open(FLAGS.features_dir)
-    models = entrants.load_models(FLAGS.models, cache)
-    tuned, base_mean = entrants.load_tuned(FLAGS.tuned, cache), tuning.base_mean_of(cache)
-    episodes, slow = (300, 100) if FLAGS.quick else (2000, 300)
-    sweep = sweeping.Sweep(
-        cache, Path(FLAGS.output_dir), FLAGS.episodes or episodes, FLAGS.slow_episodes or slow, FLAGS.seed
+    run = SweepRun(
+        FLAGS.features_dir,
+        FLAGS.output_dir,
+        tuple(FLAGS.models),
+        FLAGS.tuned,
+        FLAGS.peers,
+        FLAGS.episodes or (300 if FLAGS.quick else 2000),
+        FLAGS.slow_episodes or (100 if FLAGS.quick else 300),
+        FLAGS.seed,
     )
+    run.check()
     for setting in chosen:
-        taking_part = entrants.peer_entrants(peers, tuned, setting, base_mean)
-        taking_part += [model.entrant() for model in models if model.fits(setting)]
         try:
-            record = sweep.run(setting, taking_part, lambda label, name=setting.name: print(f"{name}: {label}"))
+            print(measure(run, setting) if len(chosen) == 1 else own_process.call(measure, run, setting), flush=True)
         except cli.InputError as error:
             if FLAGS.settings:
                 raise
             # Such as 20 shots where classes have 20 pictures.
-            print(f"{setting.name}: left out. {error}")
-            continue
-        # Not by accuracy: slow methods are measured on fewer episodes.
-        label, figures = max(record["methods"].items(), key=lambda item: item[1]["difference"])
-        points = f"{100 * figures['difference']:+.2f} points to nearest prototypes"
-        print(f"{setting.name}: done; best is {label}, {points}.", flush=True)
+            print(f"{setting.name}: left out. {error}", flush=True)
     print(f"Results: {FLAGS.output_dir}")
 
 

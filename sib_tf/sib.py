@@ -106,10 +106,13 @@ class SIB(keras.Model):
         self.gradient_networks = [
             self._network(f"gradient_network{i}" if i else "gradient_network") for i in range(count)
         ]
-        self.prior = distributions.GaussianPrior(name="prior") if self.config.prior == "gaussian" else None
+        # About twice the root mean square of the elements of a unit vector, which theta^0 is the mean of some of.
+        scale = 2.0 * self.config.feature_dim**-0.5
+        self.prior = distributions.GaussianPrior(scale, name="prior") if self.config.prior == "gaussian" else None
         self.posterior = distributions.DiracPosterior()
         if self.config.posterior == "gaussian":
-            self.posterior = distributions.GaussianPosterior(self.config.posterior_samples, name="posterior")
+            samples = self.config.posterior_samples
+            self.posterior = distributions.GaussianPosterior(samples, 0.25 * scale, name="posterior")
 
     def build(self, input_shape=None):
         if self.built:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import entrants, grids, measurement, settings, sweeping, sweeps, tune_peers, tuning
+from benchmarks import entrants, grids, measurement, own_process, settings, sweeping, sweeps, tune_peers, tuning
 from benchmarks.peers import PEERS, authors
 from benchmarks.settings import Setting
 from sib_tf import atomic, checkpoints, evaluation
@@ -266,14 +267,14 @@ def run(module, **values) -> int:
 
 
 @pytest.mark.slow
-def test_commands_from_features_to_results(cache, model_dirs, monkeypatch, capsys):
+def test_commands_from_features_to_results(cache, model_dirs, monkeypatch, capfd):
     monkeypatch.setattr(tuning, "DISTRIBUTIONS", {kind: {"query": 3} for kind in tuning.DISTRIBUTIONS})
     monkeypatch.setattr(grids, "GRIDS", {})
     given = {"features_dir": cache.folder, "peers": "soft_kmeans,pt_map"}
     assert run(tune_peers, **given, episodes=4, output="tuned.json") == 0
     given |= {"tuned": "tuned.json", "models": f"mine={model_dirs / 'joint'}", "episodes": 4, "output_dir": "out"}
     assert run(sweeps, **given, settings="total_query_5,way_2") == 0
-    out = capsys.readouterr().out
+    out = capfd.readouterr().out
     assert "total_query_5: mine" in out
     assert "way_2: mine" not in out
     # Equal constants are measured once.
@@ -283,7 +284,7 @@ def test_commands_from_features_to_results(cache, model_dirs, monkeypatch, capsy
         *(f"{name}, {kind}" for name in ("soft_kmeans", "pt_map") for kind in ("authors", "tuned", "tuned to setting")),
     }
     assert run(sweeps, **given, settings="total_query_5,way_2") == 0
-    assert "mine" not in capsys.readouterr().out.replace("best is mine", "")
+    assert "mine" not in capfd.readouterr().out.replace("best is mine", "")
 
 
 @pytest.mark.parametrize(
@@ -317,7 +318,20 @@ def test_small_classes_do_not_pass_for_imbalanced_ones(cache, tmp_path):
 
 def test_settings_that_the_data_cannot_give_are_left_out(cache, monkeypatch, capsys):
     monkeypatch.setattr(settings, "all_settings", lambda: settings.way((5, 20)))
+    monkeypatch.setattr(own_process, "call", lambda function, *arguments: function(*arguments))
     assert run(sweeps, features_dir=cache.folder, output_dir="out", episodes=4, peers="prototypes") == 0
     out = capsys.readouterr().out
     assert "way_5: done" in out
     assert "way_20: left out. way=20, shot=1" in out
+
+
+def refuse():
+    raise InputError("no")
+
+
+def test_a_process_of_one_s_own_returns_raises_and_may_be_killed():
+    assert own_process.call(os.getpid) != os.getpid()
+    with pytest.raises(InputError, match="^no$"):
+        own_process.call(refuse)
+    with pytest.raises(InputError, match="A process that measured was killed"):
+        own_process.call(os._exit, 9)
