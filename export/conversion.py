@@ -22,10 +22,10 @@ from sib_tf.errors import InputError
 # What a file may contain: ops without state that LiteRT has kernels for on every platform.
 ALLOWED_OPS = frozenset(
     """
-    ADD AVERAGE_POOL_2D BATCH_MATMUL BROADCAST_TO CAST CONCATENATION CONV_2D DEQUANTIZE DIV EXP EXPAND_DIMS
+    ADD AVERAGE_POOL_2D BATCH_MATMUL BROADCAST_TO CAST CONCATENATION CONV_2D DEQUANTIZE DIV EQUAL EXP EXPAND_DIMS
     FULLY_CONNECTED GATHER GREATER L2_NORMALIZATION LOG LOG_SOFTMAX MAX_POOL_2D MAXIMUM MEAN MINIMUM MUL NEG NOT_EQUAL
     ONE_HOT PACK PAD QUANTIZE REDUCE_ANY REDUCE_MAX REDUCE_PROD RELU RESHAPE RSQRT SELECT_V2 SHAPE SOFTMAX SPLIT SQRT
-    SQUARE SQUARED_DIFFERENCE STRIDED_SLICE SUB SUM TRANSPOSE
+    SQUARE SQUARED_DIFFERENCE STRIDED_SLICE SUB SUM TANH TILE TRANSPOSE UNPACK ZEROS_LIKE
     """.split()  # noqa: SIM905
 )
 # Ops of the backbone that int8 covers. Its normalisation of the pictures stays in float, as does the whole head:
@@ -140,7 +140,9 @@ def _archive(signatures: Signatures, way, max_support, max_query) -> keras.expor
         archive.add_endpoint("adapt", adapt_static, [support, labels, support_mask, query, query_mask])
     else:
         archive.add_endpoint("adapt", adapt_dynamic, [support, labels, query])
-    archive.add_endpoint("classify", signatures.classify, [query, tf.TensorSpec((1, way, dim), tf.float32, "weights")])
+    archive.add_endpoint(
+        "classify", signatures.classify, [query, tf.TensorSpec((1, way, signatures.weights_dim), tf.float32, "weights")]
+    )
     return archive
 
 

@@ -1,7 +1,7 @@
 """What pictures and episodes must be for a model to answer, wherever it runs; NumPy only.
 
-`description` is a model's own, with `image_size`, `feature_dim`, `way`, `gradient_network` and, of files with fixed
-sizes, `max_support` and `max_query`.
+`description` is a model's own, with `image_size`, `feature_dim`, `weights_dim`, `way`, `gradient_network` and, of files
+with fixed sizes, `max_support` and `max_query`.
 """
 
 import numpy as np
@@ -53,19 +53,20 @@ def check_classifier(query: np.ndarray, weights: np.ndarray, description: dict) 
         InputError: another shape, numbers that are not finite, or more classes than the model takes.
     """
     check_features("query", query, description)
-    check_features("weights", weights, description)
+    check_features("weights", weights, description, "weights_dim")
     if len(weights) == 0:
         raise InputError("weights must have at least 1 row, one for each class; got none.")
     _check_way(len(weights), description)
 
 
-def check_features(name: str, features: np.ndarray, description: dict) -> None:
-    """Checks that features are finite and `[rows, D]`; `name` is theirs in the error.
+def check_features(name: str, features: np.ndarray, description: dict, length: str = "feature_dim") -> None:
+    """Checks that features are finite and `[rows, D]`; `name` is theirs in the error, `length` that of D.
 
     Raises:
         InputError: they are not.
     """
-    dim = description["feature_dim"]
+    # Files from before there were samples have no weights_dim.
+    dim = description.get(length, description["feature_dim"])
     if features.ndim != 2 or features.shape[1] != dim:
         raise InputError(f"{name} must have the shape [rows, {dim}]; got {features.shape}.")
     if not np.isfinite(features).all():

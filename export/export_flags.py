@@ -14,6 +14,8 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string("model_dir", None, "Folder of a meta-training.", flag_values=values)
     flags.DEFINE_string("backbone_dir", None, "Folder of its backbone's pre-training.", flag_values=values)
     flags.mark_flags_as_required(["model_dir", "backbone_dir"], flag_values=values)
+    text = "S, samples of a gaussian posterior that classify together, with an uncertainty; 0: its mean classifies."
+    flags.DEFINE_integer("posterior_samples", 0, text, 0, 100, flag_values=values)
     dataset_flags.define(values, "Data set for the check on real episodes. Default: the one it was trained on.")
 
 
@@ -36,7 +38,7 @@ def load_run(values: flags.FlagValues):
     cli.load_tensorflow()
     from export import runs
 
-    return runs.load(values.model_dir, values.backbone_dir)
+    return runs.load(values.model_dir, values.backbone_dir, values.posterior_samples)
 
 
 def load_data(values: flags.FlagValues, run):

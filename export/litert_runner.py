@@ -133,20 +133,36 @@ class LiteRTModel:
         Raises:
             InputError: another shape, numbers that are not finite, or more classes than the file takes.
         """
+        result = self._classified(query, weights)
+        return result["logits"], result["probabilities"]
+
+    def uncertainty(self, query: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """How far the posterior's samples disagree on each picture, in nats: `[queries]` float32; as `classify`.
+
+        Raises:
+            InputError: as `classify`, or the file has no samples.
+        """
+        if not self.description.get("posterior_samples"):
+            raise InputError(
+                f"{self.path} has no samples of a posterior; export a model with posterior=gaussian and "
+                "--posterior_samples above 0."
+            )
+        return self._classified(query, weights)["uncertainty"]
+
+    def _classified(self, query: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """All outputs of the file, for the queries and classes there are."""
         check_classifier(query, weights, self.description)
-        way = len(weights)
+        way, found = len(weights), []
         if self.max_query is None:
             # An empty input cannot be allocated.
-            result = self._classify(query=_at_least_one(query)[None], weights=weights[None])
-            return tuple(result[name][0, : len(query)] for name in ("logits", "probabilities"))
-        weights = _pad(weights, self.way)
-        logits, probabilities = [np.zeros((0, way), np.float32)], [np.zeros((0, way), np.float32)]
-        for start in range(0, len(query), self.max_query):
-            part = query[start : start + self.max_query]
-            result = self._classify(query=_pad(part, self.max_query)[None], weights=weights[None])
-            logits.append(result["logits"][0, : len(part), :way])
-            probabilities.append(result["probabilities"][0, : len(part), :way])
-        return np.concatenate(logits), np.concatenate(probabilities)
+            found.append(self._classify(query=_at_least_one(query)[None], weights=weights[None]))
+        else:
+            padded = _pad(weights, self.way)[None]
+            for start in range(0, max(len(query), 1), self.max_query):
+                part = query[start : start + self.max_query]
+                found.append(self._classify(query=_pad(part, self.max_query)[None], weights=padded))
+        outputs = {name: np.concatenate([part[name][0] for part in found])[: len(query)] for name in found[0]}
+        return {name: values if values.ndim == 1 else values[:, :way] for name, values in outputs.items()}
 
     def _padded(self, support, support_labels, query) -> dict:
         return {

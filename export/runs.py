@@ -29,6 +29,7 @@ class Run:
         record: `config.json` of the meta-training.
         dataset: name of the data set that it was trained on; None where the record does not say (imported models).
         calibration: of the SIB model; None where there is none.
+        samples: S, of a gaussian posterior, that exported files classify with; 0: its mean.
     """
 
     backbone: keras.Model
@@ -37,10 +38,11 @@ class Run:
     record: dict
     dataset: str | None
     calibration: Calibration | None = None
+    samples: int = 0
 
     def signatures(self) -> Signatures:
         """Returns what an exported file of this run computes."""
-        return Signatures(self.backbone, self.sib, self.calibration)
+        return Signatures(self.backbone, self.sib, self.calibration, self.samples)
 
     def description(self) -> dict:
         """JSON values that runners and model cards read: pictures, steps, limits, origin."""
@@ -51,6 +53,8 @@ class Run:
             "input": "RGB pictures, 0 to 255; the file normalises them itself",
             "normalization": {"mean": list(backbone.mean), "std": list(backbone.std)},
             "feature_dim": sib.feature_dim,
+            "weights_dim": max(self.samples, 1) * sib.feature_dim,
+            "posterior_samples": self.samples,
             "way": sib.way if sib.gradient_network == "joint" else None,
             "num_steps": sib.num_steps,
             "inner_learning_rate": sib.inner_learning_rate,
@@ -69,11 +73,12 @@ class Run:
         }
 
 
-def load(model_dir: str | os.PathLike, backbone_dir: str | os.PathLike) -> Run:
-    """Loads both stages and checks that they belong together.
+def load(model_dir: str | os.PathLike, backbone_dir: str | os.PathLike, samples: int = 0) -> Run:
+    """Loads both stages and checks that they belong together; `samples` as in `Run`.
 
     Raises:
-        InputError: a folder lacks its model, or the SIB model was meta-trained on another backbone's features.
+        InputError: a folder lacks its model, the SIB model was meta-trained on another backbone's features, or it has
+            no posterior to sample from.
     """
     backbone, config = backbones.load(backbone_dir)
     sib, record = meta_testing.load_model(model_dir)
@@ -84,9 +89,14 @@ def load(model_dir: str | os.PathLike, backbone_dir: str | os.PathLike) -> Run:
             f"model_dir {model_dir} was meta-trained on features of another backbone than that in backbone_dir "
             f"{backbone_dir}; name the folder of its own backbone."
         )
+    if samples and sib.config.posterior != "gaussian":
+        raise InputError(
+            f"posterior_samples must be 0 for a model with posterior={sib.config.posterior}; got {samples}."
+        )
     trained_on = atomic.read_json(Path(backbone_dir) / checkpoints.CONFIG, "Configuration").get("dataset")
     dataset = trained_on.get("name") if isinstance(trained_on, dict) else None
-    return Run(backbone, config, sib, record, dataset, calibration.load(model_dir, weights_fingerprint(sib)))
+    fitted = calibration.load(model_dir, weights_fingerprint(sib))
+    return Run(backbone, config, sib, record, dataset, fitted, samples)
 
 
 def calibration_pictures(images: np.ndarray, count: int, size: int, seed: int = 0) -> np.ndarray:

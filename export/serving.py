@@ -42,15 +42,19 @@ class ServingSignatures:
             probabilities: `[episodes, queries, way]` float32; 0 for masked queries.
             predicted_class: `[episodes, queries]` int32; -1 for masked queries.
             confidence: `[episodes, queries]` float32, the probability of that class; 0 for masked queries.
+            uncertainty: with samples of a posterior, `[episodes, queries]` float32 nats, as `Signatures.classify`.
         """
         support_images, labels, support_mask, query_images, query_mask = self._checked(
             self._serve_inputs(), support_images, support_labels, support_mask, query_images, query_mask
         )
         support, query = self._embed_rows(support_images, query_images)
         weights = self._adapted(support, labels, support_mask, query, query_mask)["weights"]
-        probabilities = self.signatures.classify(query, weights)["probabilities"]
-        probabilities *= tf.cast(query_mask, tf.float32)[..., None]
+        result = self.signatures.classify(query, weights)
+        counts = tf.cast(query_mask, tf.float32)
+        probabilities = result["probabilities"] * counts[..., None]
+        uncertainty = {"uncertainty": result["uncertainty"] * counts} if self.signatures.samples else {}
         return {
+            **uncertainty,
             "probabilities": probabilities,
             "predicted_class": tf.where(query_mask, tf.argmax(probabilities, -1, tf.int32), NO_CLASS),
             "confidence": tf.reduce_max(probabilities, axis=-1),
@@ -151,11 +155,12 @@ class ServingSignatures:
             checks.append(_assert(tf.reduce_all(counts > 0), message))
         return checks
 
-    def _features(self, name: str, rows: int | None = None) -> tf.TensorSpec:
-        return tf.TensorSpec((None, rows, self.config.feature_dim), tf.float32, name)
+    def _features(self, name: str) -> tf.TensorSpec:
+        return tf.TensorSpec((None, None, self.config.feature_dim), tf.float32, name)
 
     def _classify_inputs(self) -> list[tf.TensorSpec]:
-        return [self._features("query"), self._features("weights", self.way)]
+        weights = tf.TensorSpec((None, self.way, self.signatures.weights_dim), tf.float32, "weights")
+        return [self._features("query"), weights]
 
     def _adapt_inputs(self) -> list[tf.TensorSpec]:
         return [self._features("support"), *_labels(), self._features("query"), _mask("query_mask")]

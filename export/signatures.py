@@ -9,8 +9,9 @@ import keras
 import tensorflow as tf
 
 from sib_tf.calibration import Calibration
+from sib_tf.distributions import disagreement, fixed_noise, mixture_logits
 from sib_tf.layers import norm, unit
-from sib_tf.sib import SIB
+from sib_tf.sib import MASKED_LOGIT, SIB
 
 
 class Signatures:
@@ -20,10 +21,12 @@ class Signatures:
         backbone: from `sib_tf.backbones`.
         sib: takes the backbone's features.
         calibration: makes the probabilities mean what they say; None: they are the softmax of the logits.
+        samples: S, of a gaussian posterior's weights, that classify together; 0: its mean does. The weights of a class
+            are then S classifiers side by side, S * D numbers.
     """
 
-    def __init__(self, backbone: keras.Model, sib: SIB, calibration: Calibration | None = None):
-        self.backbone, self.sib, self.calibration = backbone, sib, calibration
+    def __init__(self, backbone: keras.Model, sib: SIB, calibration: Calibration | None = None, samples: int = 0):
+        self.backbone, self.sib, self.calibration, self.samples = backbone, sib, calibration, samples
 
     def embed(self, images) -> tf.Tensor:
         """`[pictures, size, size, 3]` (RGB, 0-255) -> features `[pictures, D]` float32."""
@@ -33,26 +36,58 @@ class Signatures:
         """The K steps; arguments as for `SIB.adapt`.
 
         Returns:
-            weights: `[episodes, way, D]`, theta^K.
+            weights: `[episodes, way, D]`, theta^K; with samples `[episodes, way, S * D]`.
             weights_by_step: `[episodes, K + 1, way, D]`, theta^0 .. theta^K; with a calibration all of length 1 / T.
         """
         path, class_mask = self.sib.adapt(support, support_labels, query, support_mask, query_mask, way)
-        path = [self.sib.mean_weights(theta) for theta in path]
+        path = [self._weights(theta) for theta in path]  # [episodes, way, S or 1, D] each
         if self.calibration is not None:
-            logits = [self.sib.weights_logits(weights, query, class_mask) for weights in path]
+            logits = [mixture_logits(self._logits(weights, query, class_mask)) for weights in path]
             temperatures = [self.calibration.temperature(x, step, query_mask) for step, x in enumerate(logits)]
-            path = [unit(weights) / t[:, None, None] for weights, t in zip(path, temperatures, strict=True)]
+            path = [unit(weights) / t[:, None, None, None] for weights, t in zip(path, temperatures, strict=True)]
+        if self.samples:
+            # A padded class has samples around zero: they are no class's.
+            path = [tf.where(class_mask[..., None, None], weights, 0.0) for weights in path]
+        path = [tf.reshape(weights, (*tf.unstack(tf.shape(weights))[:2], self.weights_dim)) for weights in path]
         return {"weights": path[-1], "weights_by_step": tf.stack(path, axis=1)}
 
     def classify(self, query, weights) -> dict:
-        """Features `[episodes, queries, D]` under weights `[episodes, way, D]`.
+        """Features `[episodes, queries, D]` under weights `[episodes, way, D]`, of samples `[episodes, way, S * D]`.
 
         Returns:
             logits, probabilities: `[episodes, queries, way]` float32; probability 0 for classes with weights of zero.
+            uncertainty: with samples, `[episodes, queries]` float32, their disagreement in nats, before calibration.
         """
-        logits = self.sib.weights_logits(weights, query, tf.reduce_any(weights != 0, axis=-1))
-        if self.calibration is None:
-            return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
+        class_mask = tf.reduce_any(weights != 0, axis=-1)
+        shape = (*tf.unstack(tf.shape(weights))[:2], max(self.samples, 1), self.sib.config.feature_dim)
+        weights = tf.reshape(weights, shape)
+        sampled = self._logits(weights, query, class_mask)
+        logits = tf.where(class_mask[:, None], mixture_logits(sampled), MASKED_LOGIT)
         # Classes without weights have length 0, the others all the same.
-        inverse = tf.reduce_max(norm(weights), axis=1, keepdims=True)
-        return {"logits": logits, "probabilities": tf.nn.softmax(logits * inverse)}
+        inverse = 1.0 if self.calibration is None else tf.reduce_max(norm(weights[:, :, 0]), axis=1, keepdims=True)
+        result = {"logits": logits, "probabilities": tf.nn.softmax(logits * inverse)}
+        return {**result, "uncertainty": disagreement(sampled)} if self.samples else result
+
+    @property
+    def weights_dim(self) -> int:
+        """Numbers of a class's weights, S * D."""
+        return max(self.samples, 1) * self.sib.config.feature_dim
+
+    def _weights(self, theta):
+        """Classifiers of a step, `[episodes, way, S, D]`; S is 1 where nothing is sampled."""
+        if not self.samples:
+            return self.sib.mean_weights(theta)[:, :, None]
+        dim = self.sib.config.feature_dim
+        drawn = self.sib.posterior.draw(theta, fixed_noise(self.samples, tf.shape(theta)[1], dim))
+        return tf.transpose(tf.reshape(drawn, (-1, self.samples, tf.shape(theta)[1], dim)), (0, 2, 1, 3))
+
+    def _logits(self, weights, query, class_mask):
+        """Logits `[episodes, S, queries, way]` under weights `[episodes, way, S, D]`."""
+        samples, way = max(self.samples, 1), tf.shape(weights)[1]
+        if samples == 1:
+            return self.sib.weights_logits(weights[:, :, 0], query, class_mask)[:, None]
+        flat = tf.reshape(tf.transpose(weights, (0, 2, 1, 3)), (-1, way, weights.shape[-1]))
+        logits = self.sib.weights_logits(
+            flat, tf.repeat(query, samples, axis=0), tf.repeat(class_mask, samples, axis=0)
+        )
+        return tf.reshape(logits, (-1, samples, tf.shape(query)[1], way))

@@ -16,6 +16,9 @@ import tensorflow as tf
 from keras import initializers, layers, ops, saving
 
 _LOG_2PI = float(np.log(2 * np.pi))
+# Of fixed noise where the way is not known before a call.
+MOST_CLASSES = 128
+_LEAST_PROBABILITY = 1e-37
 
 
 class DiracPosterior:
@@ -93,13 +96,13 @@ class GaussianPosterior(layers.Layer):
         if noise is None:
             return mean
         samples = mean[:, None] + ops.exp(log_scale)[:, None] * noise
-        return ops.reshape(samples, (-1, *samples.shape[2:]))
+        return ops.reshape(samples, (-1, *ops.shape(samples)[2:]))
 
     def pull_back(self, theta, gradient, noise=None):
         mean, log_scale = _halves(theta)
         if noise is None:
             return ops.concatenate([gradient, ops.zeros_like(log_scale)], axis=-1)
-        gradient = ops.reshape(gradient, (-1, noise.shape[1], *gradient.shape[1:]))
+        gradient = ops.reshape(gradient, (-1, noise.shape[1], *ops.shape(gradient)[1:]))
         by_scale = ops.mean(gradient * noise, axis=1) * ops.exp(log_scale)
         return ops.concatenate([ops.mean(gradient, axis=1), by_scale], axis=-1)
 
@@ -186,15 +189,49 @@ def descend(theta, num_steps: int, posterior, weights_gradient, kl_gradient=None
     return path
 
 
-def fixed_noise(samples: int, way: int, dim: int, dtype: str = "float32"):
-    """The same standard normal numbers always, `[1, S, way, D]`; those of a class do not depend on the way."""
+def fixed_noise(samples: int, way, dim: int, dtype: str = "float32"):
+    """The same standard normal numbers always, `[1, S, way, D]`; those of a class do not depend on the way.
+
+    Args:
+        samples: S.
+        way: a number, or a scalar tensor of at most `MOST_CLASSES`.
+        dim: D.
+        dtype: of the result.
+    """
     random = np.random.RandomState(np.random.Philox(key=[samples, dim]))
-    return ops.convert_to_tensor(random.standard_normal((way, samples, dim)).swapaxes(0, 1)[None], dtype)
+    known = isinstance(way, int)
+    numbers = random.standard_normal((way if known else MOST_CLASSES, samples, dim)).swapaxes(0, 1)[None]
+    noise = ops.convert_to_tensor(numbers, dtype)
+    return noise if known else noise[:, :, :way]
 
 
 def random_noise(seed, episodes: int, samples: int, way: int, dim: int, dtype: str = "float32"):
     """Standard normal numbers `[episodes, S, way, D]`, a pure function of `seed` `[2]` int32."""
     return tf.random.stateless_normal((episodes, samples, way, dim), seed, dtype=tf.as_dtype(dtype))
+
+
+def mixture_logits(logits):
+    """Logits of the mean probability of the samples: `[episodes, S, queries, way]` -> `[episodes, queries, way]`.
+
+    Their log sum exp is the samples' mean one: as of one sample, it says how near a picture is to all classes.
+    """
+    if logits.shape[1] == 1:
+        return logits[:, 0]
+    probability = ops.mean(ops.softmax(logits, axis=-1), axis=1)
+    energy = ops.mean(ops.logsumexp(logits, axis=-1, keepdims=True), axis=1)
+    return ops.log(ops.maximum(probability, _LEAST_PROBABILITY)) + energy
+
+
+def disagreement(logits):
+    """How far the samples disagree: `[episodes, S, queries, way]` -> `[episodes, queries]`, in nats, >= 0.
+
+    The mutual information of the class and the sample, H(mean p) - mean H(p): what knowing w would tell of the class.
+    """
+    log_p = ops.log_softmax(logits, axis=-1)
+    p = ops.exp(log_p)
+    mean = ops.mean(p, axis=1)
+    of_mean = -ops.sum(mean * ops.log(ops.maximum(mean, _LEAST_PROBABILITY)), axis=-1)
+    return ops.maximum(of_mean + ops.mean(ops.sum(p * log_p, axis=-1), axis=1), 0.0)
 
 
 def _halves(theta):

@@ -187,16 +187,10 @@ class SIB(keras.Model):
     def classify(self, theta, query, class_mask=None, noise=None):
         """Logits of features `query` `[episodes, queries, D]` under q_theta: `[episodes, queries, way]`.
 
-        Of several samples of w they are those of the mean of the probabilities; added is the mean of log sum exp, so
-        that, as of one sample, they also say how near a picture is to all classes.
+        Of several samples of w they are those of the mean probability, see `distributions.mixture_logits`.
         """
-        logits = self.sampled_logits(theta, query, class_mask, noise)
-        if logits.shape[1] == 1:
-            return logits[:, 0]
-        probability = ops.mean(ops.softmax(logits, axis=-1), axis=1)
-        # Padded classes have probability 0.
-        energy = ops.mean(ops.logsumexp(logits, axis=-1, keepdims=True), axis=1)
-        return ops.where(probability > 0, ops.log(ops.maximum(probability, 1e-37)) + energy, MASKED_LOGIT)
+        logits = distributions.mixture_logits(self.sampled_logits(theta, query, class_mask, noise))
+        return logits if class_mask is None else ops.where(class_mask[:, None], logits, MASKED_LOGIT)
 
     def sampled_logits(self, theta, query, class_mask=None, noise=None):
         """Logits of every sample of w, `[episodes, S, queries, way]`; S is 1 where w is not sampled."""
@@ -239,9 +233,7 @@ class SIB(keras.Model):
         """The noise of all draws: as given, or the same numbers always; None where w is not sampled."""
         if noise is not None or not self.posterior.samples:
             return noise
-        way = theta.shape[1]
-        if way is None:
-            raise InputError("way must be a number with posterior=gaussian and posterior_samples above 0.")
+        way = ops.shape(theta)[1]
         return distributions.fixed_noise(self.posterior.samples, way, self.config.feature_dim, self.compute_dtype)
 
     def _kl_gradient(self, theta, task: Task):

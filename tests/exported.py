@@ -19,7 +19,7 @@ from sib_tf.sib import SIB
 BACKBONE = BackboneConfig(width=4, image_size=32, mean=(120.0, 110.0, 100.0), std=(60.0, 61.0, 62.0))
 
 
-def write_run(folder: Path, gradient_network: str = "per_class", num_steps: int = 3) -> Path:
+def write_run(folder: Path, gradient_network: str = "per_class", num_steps: int = 3, **config) -> Path:
     """Writes `folder/backbone` and `folder/sib` as training does, with seeded weights; returns `folder`.
 
     The synthetic gradients are made large enough that the steps change predictions.
@@ -39,6 +39,7 @@ def write_run(folder: Path, gradient_network: str = "per_class", num_steps: int 
         num_steps=num_steps,
         inner_learning_rate=4e-3,
         gradient_network=gradient_network,
+        **config,
     )
     sib = SIB(config)
     sib.build()
@@ -54,9 +55,9 @@ def write_run(folder: Path, gradient_network: str = "per_class", num_steps: int 
     return folder
 
 
-def load_run(folder: Path) -> runs.Run:
+def load_run(folder: Path, samples: int = 0) -> runs.Run:
     """Loads what `write_run` wrote."""
-    return runs.load(folder / "sib", folder / "backbone")
+    return runs.load(folder / "sib", folder / "backbone", samples)
 
 
 def pictures(count: int, seed: int = 0) -> np.ndarray:

@@ -58,7 +58,8 @@ export class Model {
    * @param {Float32Array[]} support features [D] of the labelled pictures, at most `max_support`.
    * @param {number[]} labels one for each, 0 .. classes - 1, every class at least once; at most `way` classes.
    * @param {Float32Array[]} query features [D] of the unlabelled pictures, 1 to `max_query`.
-   * @return {Promise<Float32Array[]>} [K + 1] times weights [classes, D]: theta^0, the prototypes, to theta^K.
+   * @return {Promise<Float32Array[]>} [K + 1] times weights [classes, D]: theta^0, the prototypes, to theta^K. Of files
+   *   that sample a posterior each class has `weights_dim` numbers.
    */
   async adapt(support, labels, query) {
     const { way, max_support: supports, max_query: queries, feature_dim: dim, num_steps: steps } = this.description;
@@ -69,9 +70,10 @@ export class Model {
       query: [padded(query, queries, dim), [1, queries, dim]],
       query_mask: [mask(query.length, queries), [1, queries]],
     });
-    const length = (Math.max(...labels) + 1) * dim;
+    const numbers = this.#weightsDim;
+    const length = (Math.max(...labels) + 1) * numbers;
     const path = outputs.weights_by_step;
-    return Array.from({ length: steps + 1 }, (_, k) => path.slice(k * way * dim, k * way * dim + length));
+    return Array.from({ length: steps + 1 }, (_, k) => path.slice(k * way * numbers, k * way * numbers + length));
   }
 
   /**
@@ -83,13 +85,18 @@ export class Model {
    */
   async classify(query, weights) {
     const { way, max_query: queries, feature_dim: dim } = this.description;
+    const numbers = this.#weightsDim;
     const outputs = await this.#run('classify', {
       query: [padded(query, queries, dim), [1, queries, dim]],
       // Classes with weights of zero get no probability.
-      weights: [padded([weights], 1, way * dim), [1, way, dim]],
+      weights: [padded([weights], 1, way * numbers), [1, way, numbers]],
     });
-    const rows = (values) => query.map((_, i) => values.slice(i * way, i * way + weights.length / dim));
+    const rows = (values) => query.map((_, i) => values.slice(i * way, i * way + weights.length / numbers));
     return { logits: rows(outputs.logits), probabilities: rows(outputs.probabilities) };
+  }
+
+  get #weightsDim() {
+    return this.description.weights_dim ?? this.description.feature_dim;
   }
 
   /** Frees the runtime's memory. */
