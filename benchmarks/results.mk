@@ -32,10 +32,10 @@ $(FEATURES)/manifest.json: | install
 	$(BIN)/python -m train.pretrain --flagfile=$(RECIPES)/pretrain $(PICTURES) --output_dir=$(RESULTS_RUN)/backbone
 	$(BIN)/python -m train.extract_features --flagfile=$(RECIPES)/extract_features $(PICTURES) --backbone_dir=$(RESULTS_RUN)/backbone --output_dir=$(FEATURES)
 
-# The last thing that is written into a model's folder; "mixture" is for 1 to 20 shots.
+# The last thing that is written into a model's folder; "mixture" is calibrated for 1 to 5 shots.
 $(RESULTS_RUN)/%/calibration.json: $(FEATURES)/manifest.json | install
 	$(BIN)/python -m train.meta_train --flagfile=$(RECIPES)/meta_train_$* --features_dir=$(FEATURES) --output_dir=$(@D)
-	$(BIN)/python -m train.calibrate --features_dir=$(FEATURES) --model_dir=$(@D) --shot=$(if $(findstring mixture,$*),1-20,$(if $(findstring 5shot,$*),5,1))
+	$(BIN)/python -m train.calibrate --features_dir=$(FEATURES) --model_dir=$(@D) --shot=$(if $(findstring mixture,$*),1-5,$(if $(findstring 5shot,$*),5,1))
 
 $(TUNED): $(FEATURES)/manifest.json | install
 	$(BIN)/python -m benchmarks.tune_peers --features_dir=$(FEATURES) --output=$@

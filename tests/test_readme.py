@@ -28,6 +28,7 @@ def test_all_stages_are_there():
         "evaluate",
         "import_checkpoint",
         "predict",
+        "spinning_lines",
         "tune",
     )
     export = ("saved_model", "tflite", "verify", "benchmark_litert", "serving_client")
@@ -37,7 +38,8 @@ def test_all_stages_are_there():
 
 @pytest.mark.parametrize("target", re.findall(r"^    make (\w+)$", README, re.MULTILINE))
 def test_make_target_exists(target):
-    assert re.search(rf"^{target}:", (CHECKOUT / "Makefile").read_text(), re.MULTILINE)
+    rules = "".join((CHECKOUT / name).read_text() for name in ("Makefile", "benchmarks/results.mk"))
+    assert re.search(rf"^{target}:", rules, re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", re.findall(r"--flagfile=([\w/]+)", README))
