@@ -6,10 +6,12 @@ Names those that do not, with exit code 2. Other constants are another method; a
 training episodes is the same, whatever its weights.
 """
 
+import dataclasses
 import sys
 
 from absl import flags
 
+from sib_tf.config import SIBConfig
 from train import cli
 
 FLAGS = flags.FlagValues()
@@ -41,9 +43,12 @@ def main() -> None:
 
 def _constants(figures: dict) -> dict:
     """What makes it the same method; a SIB model that was meta-trained anew, the same way, is the same."""
-    return {name: value for name, value in figures["config"].items() if name not in ("folder", "model")} | {
-        name: value for name, value in figures["config"].get("model", {}).items() if name != "weights"
-    }
+    config = {name: value for name, value in figures["config"].items() if name != "folder"}
+    if "model" in config:
+        # Settings that there were not yet when it was measured are at their defaults.
+        own = {name: value for name, value in config["model"].items() if name != "weights"}
+        config["model"] = dataclasses.asdict(SIBConfig.from_dict(own))
+    return config
 
 
 def _points(figures: dict) -> str:

@@ -14,16 +14,17 @@ from train import cli
 FLAGS = flags.FlagValues()
 flags.DEFINE_multi_string("sweeps_dir", [], "Folder of benchmarks.sweeps.", flag_values=FLAGS)
 flags.DEFINE_multi_string("rows_dir", [], "Folder of benchmarks.paper_rows.", flag_values=FLAGS)
+flags.DEFINE_string("bayes_dir", None, "Folder of benchmarks.bayes_rows.", flag_values=FLAGS)
 flags.DEFINE_multi_string("metrics", [], "metrics.json of train.evaluate, for the first table.", flag_values=FLAGS)
 flags.DEFINE_string("output", "RESULTS.md", "The page.", flag_values=FLAGS)
 flags.DEFINE_string("figures_dir", "docs/results", "Folder for the figures.", flag_values=FLAGS)
 
 
 def main() -> None:
-    if not FLAGS.sweeps_dir and not FLAGS.metrics and not FLAGS.rows_dir:
-        raise cli.InputError("sweeps_dir, rows_dir or metrics must be given: there is nothing to report.")
+    if not any((FLAGS.sweeps_dir, FLAGS.metrics, FLAGS.rows_dir, FLAGS.bayes_dir)):
+        raise cli.InputError("sweeps_dir, rows_dir, bayes_dir or metrics must be given: there is nothing to report.")
     cli.load_tensorflow()
-    from benchmarks import paper_table, results_figures, results_page
+    from benchmarks import bayes_table, paper_table, results_figures, results_page
     from benchmarks.records import load_metrics, load_sweep
 
     sweeps = [load_sweep(folder) for folder in FLAGS.sweeps_dir]
@@ -32,7 +33,8 @@ def main() -> None:
     rows, views = (
         make(FLAGS.rows_dir) if FLAGS.rows_dir else [] for make in (paper_table.rows, paper_table.views_rows)
     )
-    results_page.write(FLAGS.output, metrics, rows, views, sweeps, figures)
+    bayes = bayes_table.rows(FLAGS.bayes_dir) if FLAGS.bayes_dir else []
+    results_page.write(FLAGS.output, metrics, rows, views, bayes, sweeps, figures)
     print(f"Page: {FLAGS.output}")
 
 

@@ -15,8 +15,13 @@ BEST = "best.keras"
 LAST = "last.keras"
 
 
-def claim_folder(folder: str | os.PathLike, record: dict) -> None:
+def claim_folder(folder: str | os.PathLike, record: dict, defaults: dict | None = None) -> None:
     """Makes `folder` the home of the run that `record` (JSON values) describes, or checks that it already is.
+
+    Args:
+        folder: of the run.
+        record: what the run was asked to do.
+        defaults: of settings that there were not yet when the folder's record was written; nested as the record is.
 
     Raises:
         InputError: the folder holds another run; the message names the first fields that differ.
@@ -27,6 +32,7 @@ def claim_folder(folder: str | os.PathLike, record: dict) -> None:
         return
     # Through JSON and back, as what was read came: tuples become lists.
     found, wanted = _flat(atomic.read_json(path, "Configuration")), _flat(json.loads(json.dumps(record)))
+    found = {**_flat(json.loads(json.dumps(defaults or {}))), **found}
     differing = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
     if differing:
         changes = ", ".join(f"{n}: {found.get(n)} there, {wanted.get(n)} asked" for n in differing[:4])

@@ -56,7 +56,8 @@ def meta_train(
     train, validation = cache.table("train"), cache.table("validation")
     lists = validation_lists(cache, config)
     samplers = training_samplers(cache, config)
-    checkpoints.claim_folder(output_dir, run_record(cache, model_config, config, lists))
+    defaults = {"model": dataclasses.asdict(SIBConfig()), "meta_training": dataclasses.asdict(MetaTrainConfig())}
+    checkpoints.claim_folder(output_dir, run_record(cache, model_config, config, lists), defaults)
     keras.utils.set_random_seed(config.seed)
     model = SIB(model_config)
     model.build()

@@ -49,6 +49,13 @@ def test_the_folder_of_another_run_is_refused_by_the_fields_that_differ(tmp_path
     assert (tmp_path / "run" / "config.json").read_bytes() == before
 
 
+def test_settings_that_came_later_are_at_their_defaults(tmp_path):
+    checkpoints.claim_folder(tmp_path, {"model": {"way": 5}})
+    checkpoints.claim_folder(tmp_path, {"model": {"way": 5, "prior": "none"}}, {"model": {"way": 7, "prior": "none"}})
+    with pytest.raises(InputError, match=r"\(model\.prior: none there, gaussian asked\)"):
+        checkpoints.claim_folder(tmp_path, {"model": {"way": 5, "prior": "gaussian"}}, {"model": {"prior": "none"}})
+
+
 def test_a_damaged_record_is_refused(tmp_path):
     (tmp_path / "config.json").write_text('{"model": ')
     with pytest.raises(InputError, match=r"Configuration .*config\.json is not valid JSON"):

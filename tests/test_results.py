@@ -185,8 +185,9 @@ def test_results_of_two_data_sets_need_two_folders(sweeps_dir):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, "sweeps_dir, rows_dir or metrics must be given"),
+        ({}, "sweeps_dir, rows_dir, bayes_dir or metrics must be given"),
         ({"sweeps_dir": "nothing"}, "sweeps_dir nothing holds no results"),
+        ({"bayes_dir": "nothing"}, "bayes_dir nothing holds no metrics"),
         ({"metrics": "nothing.json"}, "metrics nothing.json cannot be read"),
         ({"metrics": "other.json"}, "metrics other.json is no metrics.json"),
     ],
@@ -221,7 +222,7 @@ def test_sweeps_agree_within_their_intervals_or_the_methods_that_do_not_are_name
     # Of other constants it is another method; a model meta-trained anew is the same.
     write(0.0, config={"other": 1})
     assert compare() == 0
-    write(0.0, "mine", config={"folder": "there", "model": {"weights": "other"}, "episodes": {}})
+    write(0.0, "mine", config={"folder": "there", "model": {"weights": "other", "num_steps": 3}, "episodes": {}})
     assert compare() == cli.USAGE_ERROR
     write(0.0, "mine", config={"folder": "there", "model": {"num_steps": 5}, "episodes": {}})
     assert compare() == 0

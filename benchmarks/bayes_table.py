@@ -1,0 +1,66 @@
+"""The table of what prior and posterior do, from the metrics of `benchmarks.bayes_rows`."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.records import load_metrics
+from sib_tf.errors import InputError
+from sib_tf.evaluation import mean_and_ci95
+
+HEADER = ("shot", "queries", "prior, posterior", "KL weight", "accuracy", "difference", "calibration error", "NLL")
+_NAMES = {
+    "released": "none, dirac; sums (released code)",
+    "mean": "none, dirac; means",
+    "prior": "gaussian, dirac; means",
+    "posterior": "gaussian, gaussian; means",
+}
+_BASE = "mean"
+_QUERIES = {"balanced": "balanced", "dirichlet": "Dirichlet(2)"}
+
+
+def rows(folder: str | os.PathLike) -> list[tuple[str, ...]]:
+    """Returns the table: means over the seeds; intervals over the episodes; differences to the model without a prior.
+
+    Args:
+        folder: of `benchmarks.bayes_rows`.
+
+    Raises:
+        InputError: it holds no metrics.
+    """
+    found: dict[tuple, list[Path]] = {}
+    for path in sorted(Path(folder).glob("*/*.json")):
+        parts = re.fullmatch(r"(\d+)shot_([a-z]+?)(?:_kl([0-9.e-]+))?_seed\d+", path.parent.name)
+        if parts and path.stem in _QUERIES:
+            found.setdefault((int(parts[1]), path.stem, parts[2], parts[3] or ""), []).append(path)
+    if not found:
+        raise InputError(f"bayes_dir {folder} holds no metrics; make some with benchmarks.bayes_rows.")
+    order = list(_NAMES)
+    keys = sorted(found, key=lambda key: (key[0], key[1], order.index(key[2])))
+    return [_row(key, found) for key in keys]
+
+
+def _row(key: tuple, found: dict[tuple, list[Path]]) -> tuple[str, ...]:
+    shot, queries, variant, weight = key
+    accuracy, base = _over_seeds(found[key]), found.get((shot, queries, _BASE, ""))
+    difference = "" if variant == _BASE or base is None else _points(accuracy - _over_seeds(base), "+")
+    confidence = [load_metrics(path)["confidence"]["uncalibrated"] for path in found[key]]
+    ece, nll = (np.mean([quality[name] for quality in confidence]) for name in ("ece", "nll"))
+    cells = (_points(accuracy), difference, f"{100 * ece:.2f} %", f"{nll:.3f}")
+    return (f"{shot}", _QUERIES[queries], _NAMES[variant], weight, *cells)
+
+
+def _over_seeds(paths: list[Path]) -> np.ndarray:
+    """Accuracies of every episode, the mean over the seeds: `[episodes]`."""
+    values = []
+    for path in paths:
+        with np.load(path.with_suffix(".npz")) as arrays:
+            values.append(arrays["accuracy"][-1])
+    return np.mean(values, axis=0)
+
+
+def _points(values: np.ndarray, sign: str = "") -> str:
+    mean, half = mean_and_ci95(values)
+    return f"{100 * mean:{sign}.2f} +-{100 * half:.2f}"
