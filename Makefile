@@ -61,8 +61,9 @@ $(RUN)/exports/float32.tflite:
 
 include benchmarks/results.mk
 
+# Files stay together: what a module's tests share is made once.
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .
