@@ -32,7 +32,7 @@ flags.DEFINE_string(
     "Folder for prepared pictures. Default: $TFDS_DATA_DIR, or else ~/tensorflow_datasets.",
     flag_values=FLAGS,
 )
-flags.DEFINE_list("methods", DOMAIN_METHODS, "Methods, with commas.", flag_values=FLAGS)
+flags.DEFINE_list("methods", list(DOMAIN_METHODS), "Methods, with commas.", flag_values=FLAGS)
 flags.DEFINE_list("seeds", ["0"], "Seeds of weights, order and augmentation, with commas.", flag_values=FLAGS)
 flags.DEFINE_string(
     "weights",

@@ -37,10 +37,18 @@ Student's t, counts training again too. The step of every run was chosen on held
 |---|---|---|---|---|---|---|{"---|" if metrics["oracle"] else ""}
 {chr(10).join(_run(run, metrics["oracle"]) for run in metrics["runs"])}
 
-Backbone {config["backbone"]}, weights {metrics["weights"]}; {config["steps"]} outer steps; xi \
-{config["gradient_network"]}, eta = {config["inner_learning_rate"]:g}, eta_rot = {config["rotation_learning_rate"]:g}, weight of the rotation loss \
-{config["rotation_weight"]:g}.
+{_settings(metrics)}
 """
+
+
+def _settings(metrics: dict) -> str:
+    config = metrics["config"]
+    rates = ("inner_learning_rate", "rotation_learning_rate", "rotation_weight")
+    eta, eta_rot, weight = (f"{config[name]:g}" for name in rates)
+    return (
+        f"Backbone {config['backbone']}, weights {metrics['weights']}; {config['steps']} outer steps; "
+        f"xi {config['gradient_network']}; eta = {eta}, eta_rot = {eta_rot}, weight of the rotation loss {weight}."
+    )
 
 
 def _row(row: dict, targets) -> str:
