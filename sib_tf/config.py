@@ -444,12 +444,12 @@ class DomainAdaptationConfig(Record):
     num_steps: int = 3
     inner_learning_rate: float = 0.1
     gradient_network: str = "per_class"
-    rotation_learning_rate: float = 1.0
+    rotation_learning_rate: float = 0.03
     rotation_weight: float = 0.5
     target_in_training: bool = True
     minibatch: int = 32
     steps: int = 300
-    learning_rate: float = 3e-3
+    learning_rate: float = 1e-2
     color_jitter: float = 0.4
     mirror: bool = False
     validation_fraction: float = 0.2
