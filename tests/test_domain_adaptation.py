@@ -8,13 +8,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from pacs_folder import make_pacs
 from PIL import Image
 
 from sib_tf import domain_adaptation
 from sib_tf.config import DomainAdaptationConfig
-from sib_tf.datasets import domains, glyph_domains, pacs
+from sib_tf.datasets import glyph_domains
 from sib_tf.datasets.domains import DomainDataset, Pictures
-from sib_tf.domain_adaptation import experiment, page, resnet18, scoring, starting, tasks
+from sib_tf.domain_adaptation import experiment, starting, tasks
 from sib_tf.domain_adaptation.model import AdaptiveHead
 from sib_tf.errors import InputError
 from train import cli
@@ -186,55 +187,25 @@ def test_target_labels_change_nothing():
     assert isinstance(sources.target, np.ndarray)
 
 
+def test_weights_from_a_file():
+    dataset = small_dataset()
+    sources = tasks.split(dataset, "c", 0.2)
+    model = starting.backbone(SMALL, sources, "random")
+    model.save("b.keras")
+    model.save_weights("b.weights.h5")
+    for name in ("b.keras", "b.weights.h5"):
+        again = starting.backbone(SMALL, sources, name)
+        np.testing.assert_array_equal(again(sources.target[:3]), model(sources.target[:3]))
+    with pytest.raises(InputError, match="b.keras holds no weights for conv4 "):
+        starting.backbone(dataclasses.replace(SMALL, width=5), sources, "b.keras")
+
+
 def test_the_head_survives_a_round_trip():
     head = build()
     features, turned = inputs()
     expected = head(features, turned)
     head.save("head.keras")
     np.testing.assert_array_equal(keras.saving.load_model("head.keras")(features, turned), expected)
-
-
-def test_glyph_domains_are_deterministic_and_their_styles_differ():
-    for domain in glyph_domains.DOMAINS:
-        one, again, other = (glyph_domains.draw(domain, "R", i, 32, s) for i, s in ((1, 0), (1, 0), (1, 1)))
-        np.testing.assert_array_equal(one, again)
-        assert one.shape == (32, 32, 3) and one.dtype == np.uint8
-        assert (one != other).any() and (one != glyph_domains.draw(domain, "R", 2, 32, 0)).any()
-    means = {d: np.mean([glyph_domains.draw(d, "A", i, 32, 0) for i in range(20)]) for d in glyph_domains.DOMAINS}
-    # Light grounds, a dark one, and any.
-    assert means["outline"] < means["textured"] < min(means["print"], means["hand"])
-
-
-def test_glyph_domains_are_kept(monkeypatch):
-    monkeypatch.setattr(glyph_domains, "PICTURES_PER_CLASS", 2)
-    dataset = domains.load("glyph_domains", cache_dir="cache")
-    assert list(dataset.domains) == ["print", "outline", "hand", "textured"]
-    assert dataset.domains["hand"].images.shape == (20, 32, 32, 3)
-    monkeypatch.setattr(glyph_domains, "draw", None)
-    again = domains.load("glyph_domains", cache_dir="cache")
-    np.testing.assert_array_equal(again.domains["hand"].images, dataset.domains["hand"].images)
-
-
-def make_pacs(root: Path, per_class=3) -> Path:
-    """A folder laid out as PACS: grey by class, JPEG but for the sketches."""
-    for d, domain in enumerate(pacs.DOMAINS):
-        for c, name in enumerate(pacs.CLASSES):
-            folder = root / domain / name
-            folder.mkdir(parents=True)
-            for i in range(per_class):
-                picture = Image.new("RGB", (24, 20), (30 * c + 10, 40 * d, 9 * i))
-                picture.save(folder / f"pic_{i:03d}.{'png' if domain == 'sketch' else 'jpg'}")
-    return root
-
-
-def test_pacs_is_read_with_and_without_kfold():
-    make_pacs(Path("data/kfold"))
-    nested = domains.load("pacs", "data", "cache", 16)
-    assert nested.domains["sketch"].images.shape == (21, 16, 16, 3)
-    np.testing.assert_array_equal(nested.domains["photo"].labels, np.repeat(np.arange(7), 3))
-    np.testing.assert_array_equal(nested.domains["sketch"].images[4, 0, 0], (40, 120, 9))
-    plain = domains.load("pacs", "data/kfold", "cache2", 16)
-    np.testing.assert_array_equal(plain.domains["cartoon"].images, nested.domains["cartoon"].images)
 
 
 def run(**values) -> int:
@@ -305,76 +276,6 @@ def test_what_pacs_lacks_is_named(capsys):
     assert run_pacs() == cli.USAGE_ERROR
     assert "data/photo/dog/pic_000.jpg cannot be read as a picture" in capsys.readouterr().err
     assert not list(Path("cache").rglob("*.npy"))
-
-
-def test_weights_from_a_file():
-    dataset = small_dataset()
-    sources = tasks.split(dataset, "c", 0.2)
-    model = starting.backbone(SMALL, sources, "random")
-    model.save("b.keras")
-    model.save_weights("b.weights.h5")
-    for name in ("b.keras", "b.weights.h5"):
-        again = starting.backbone(SMALL, sources, name)
-        np.testing.assert_array_equal(again(sources.target[:3]), model(sources.target[:3]))
-    with pytest.raises(InputError, match="b.keras holds no weights for conv4 "):
-        starting.backbone(dataclasses.replace(SMALL, width=5), sources, "b.keras")
-
-
-def test_resnet18_is_the_size_it_should_be():
-    """11,176,512 weights that are learned (torchvision's, without its classifier), and 512 features."""
-    model = resnet18.build(32)
-    assert sum(int(np.prod(v.shape)) for v in model.trainable_variables) == 11_176_512
-    assert model.output_shape == (None, 512)
-
-
-def test_resnet18_takes_the_weights_of_keras_hub():
-    """By number, where keras-hub is installed: an untrained model of its own, with statistics that are not 0 and 1."""
-    keras_hub = pytest.importorskip("keras_hub")
-    hub = keras_hub.models.ResNetBackbone(
-        input_conv_filters=[64],
-        input_conv_kernel_sizes=[7],
-        stackwise_num_filters=[64, 128, 256, 512],
-        stackwise_num_blocks=[2, 2, 2, 2],
-        stackwise_num_strides=[1, 2, 2, 2],
-        block_type="basic_block",
-        use_pre_activation=False,
-        image_shape=(64, 64, 3),
-    )
-    random = np.random.RandomState(0)
-    hub.set_weights([w + np.abs(0.1 * random.normal(size=w.shape)) * (w.ndim == 1) for w in hub.get_weights()])
-    model = resnet18.build(64)
-    resnet18.copy_weights(hub, model)
-    pictures = random.uniform(0, 255, (2, 64, 64, 3)).astype("f")
-    expected = hub((pictures - resnet18.MEAN) / resnet18.STD).numpy().mean(axis=(1, 2))
-    np.testing.assert_allclose(model(pictures), expected, rtol=1e-3, atol=1e-3)
-
-
-def test_imagenet_without_keras_hub_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "keras_hub", None)
-    with pytest.raises(InputError, match=r"needs keras-hub.*pip install 'sib_tf\[domains\]', name a file"):
-        resnet18.load_imagenet(None)
-
-
-def test_differences_by_hand():
-    """Two minibatches, one target, two seeds: means over seeds first, then the interval over minibatches."""
-    rows = {("a", 0): [0.5, 0.7], ("a", 1): [0.7, 0.9], ("b", 0): [0.4, 0.4], ("b", 1): [0.6, 0.4]}
-    methods = {"a": "sib_rot", "b": "k0"}
-    scores = {
-        ("t", methods[m], seed): {
-            "accuracy": np.array(values),
-            "oracle": None,
-            "result": {"step": 1, "validation_accuracy": 0.5, "seconds": 1.0},
-        }
-        for (m, seed), values in rows.items()
-    }
-    found = {row["name"]: row for row in scoring.summary(scores)["rows"]}
-    difference = found["sib_rot - k0"]
-    # By seed (0.1, 0.3) and (0.1, 0.5); by minibatch 0.1 and 0.4.
-    assert difference["targets"]["t"]["mean"] == pytest.approx(0.25)
-    assert difference["targets"]["t"]["ci95"] == pytest.approx(1.96 * np.std([0.1, 0.4], ddof=1) / np.sqrt(2))
-    # Runs 0.2 and 0.3; t with one degree of freedom is 12.706.
-    assert difference["average"]["ci95_runs"] == pytest.approx(12.706 * np.std([0.2, 0.3], ddof=1) / 2**0.5, rel=1e-4)
-    assert page._percent(0.25, 0.1, "+") == "+25.00 +-10.00"
 
 
 @pytest.mark.slow

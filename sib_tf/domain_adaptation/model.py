@@ -8,8 +8,9 @@ heads, `[tasks, F + 1, H]` with the biases in the last row:
     theta^0     = lambda - eta_rot * d rotation loss / d theta, of the minibatch's pictures turned by 0, 90, 180, 270
     theta^(k+1) = theta^k - eta * J^T xi(label logits under theta^k)
 
-The method is SIB-Rot of the paper (Hu et al., ICLR 2020), whose text leaves the shared layer open; ours are its
-non-linearity, the scaled features and eta_rot.
+The method is SIB-Rot of the paper (Hu et al., ICLR 2020), which adapts a ResNet-18 on PACS. Ours, where its text is
+not at hand: the non-linearity of the shared layer, a step size eta_rot of its own, the outer rotation loss
+under lambda, and the choice of synthetic gradient networks.
 
 Axes: `tasks`; n, pictures of a task; F, of a feature; H, of the shared layer; `classes`.
 """
