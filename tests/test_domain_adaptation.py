@@ -208,6 +208,21 @@ def test_the_head_survives_a_round_trip():
     np.testing.assert_array_equal(keras.saving.load_model("head.keras")(features, turned), expected)
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"num_steps": 0}, r"num_steps must be in \[1, 100\].*; got 0"),
+        ({"minibatch": 1}, "minibatch must be at least 2 pictures; got 1"),
+        ({"rotation_weight": -0.5}, "rotation_weight must be 0 or more and finite; got -0.5"),
+        ({"validation_fraction": 1.0}, "validation_fraction must be above 0 and below 1; got 1.0"),
+        ({"backbone": "vgg"}, "backbone must be one of conv4, resnet18; got 'vgg'"),
+    ],
+)
+def test_wrong_settings_are_named(fields, message):
+    with pytest.raises(InputError, match=message):
+        DomainAdaptationConfig(**fields)
+
+
 def run(**values) -> int:
     arguments = [f"--{name}={value}" for name, value in values.items()]
     return cli.run(entry_point.main, entry_point.FLAGS, entry_point.__doc__, ["train.domain_adaptation", *arguments])
