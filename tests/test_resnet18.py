@@ -1,12 +1,17 @@
 """ResNet-18: its size, keras-hub's weights, and weights that cannot be had."""
 
+import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from pacs_folder import make_pacs
 
 from sib_tf.domain_adaptation import resnet18
 from sib_tf.errors import InputError
+from train import cli
+from train import domain_adaptation as entry_point
 
 
 def test_resnet18_is_the_size_it_should_be():
@@ -42,3 +47,17 @@ def test_imagenet_without_keras_hub_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "keras_hub", None)
     with pytest.raises(InputError, match=r"needs keras-hub.*pip install 'sib_tf\[domains\]', name a file"):
         resnet18.load_imagenet(None)
+
+
+@pytest.mark.slow
+def test_resnet18_learns_pacs_from_the_command_line():
+    """Two steps of SIB-Rot at 32 pixels, its weights drawn at random: every picture of the target gets a class."""
+    make_pacs(Path("data"))
+    given = {"dataset": "pacs", "data_dir": "data", "cache_dir": "cache", "target": "photo", "output_dir": "run"}
+    given |= {"weights": "random", "image_size": 32, "minibatch": 4, "steps": 2, "validations": 1, "methods": "sib_rot"}
+    arguments = [f"--{name}={value}" for name, value in given.items()]
+    assert cli.run(entry_point.main, entry_point.FLAGS, "", ["train.domain_adaptation", *arguments]) == 0
+    config = json.loads(Path("run/config.json").read_text())["domain_adaptation"]
+    assert config["backbone"] == "resnet18" and config["learning_rate"] == 1e-4 and config["mirror"]
+    predicted = np.load("run/photo/sib_rot-0/predictions.npz")["chosen"]
+    assert predicted.shape == (6, 4) and set(predicted.ravel()) <= set(range(7))
