@@ -8,11 +8,13 @@ import pytest
 
 from sib_tf.config import (
     BackboneConfig,
+    DomainAdaptationConfig,
     EpisodeSpec,
     MetaTrainConfig,
     PretrainConfig,
     Record,
     SIBConfig,
+    SpinningLinesConfig,
     as_range,
     range_text,
 )
@@ -26,6 +28,8 @@ RECORDS = [
     MetaTrainConfig(
         episodes=EpisodeSpec(way=(2, 7)), mixture=(EpisodeSpec(shot=5),), optimizer="adamw", cosine_decay=True
     ),
+    SpinningLinesConfig(num_steps=3, noise=0.1),
+    DomainAdaptationConfig(backbone="resnet18", image_size=224, gradient_network="joint", target_in_training=False),
 ]
 
 

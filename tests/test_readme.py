@@ -25,6 +25,7 @@ def test_all_stages_are_there():
         "extract_features",
         "meta_train",
         "calibrate",
+        "domain_adaptation",
         "evaluate",
         "import_checkpoint",
         "predict",

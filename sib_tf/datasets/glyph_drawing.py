@@ -48,17 +48,17 @@ def draw(letter: Letter, index: int, size: int, seed: int) -> np.ndarray:
     random = np.random.RandomState(np.random.Philox(key=[seed, letter.code_point], counter=[0, 0, 0, index]))
     face = letter.faces[random.randint(len(letter.faces))]
     difficulty = random.uniform()
-    coverage = _stroke(_pose(glyph_fonts.ink(face, letter.code_point), size, difficulty, random), random)
+    coverage = _stroke(pose(glyph_fonts.ink(face, letter.code_point), size, difficulty, random), random)
     ink, ground, second = _colors(random)
-    weave = _texture(size, random)[..., None]
+    weave = texture(size, random)[..., None]
     picture = ground + weave * (second - ground)
-    picture += _shrink(coverage)[..., None] * (ink - picture)
+    picture += shrink(coverage)[..., None] * (ink - picture)
     picture = _blur(_occlude(picture, difficulty, random), difficulty, random)
     picture += random.normal(0.0, random.uniform(0.0, difficulty * _MAX_NOISE), picture.shape)
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
 
-def _pose(ink: Image.Image, size: int, difficulty: float, random: np.random.RandomState) -> Image.Image:
+def pose(ink: Image.Image, size: int, difficulty: float, random: np.random.RandomState) -> Image.Image:
     """Turns, scales, shears and shifts the letter; returns its coverage 0-255, supersampled."""
     canvas = size * _SUPERSAMPLING
     angle, shear, stretch, *shift = random.uniform(-difficulty, difficulty, 5)
@@ -101,7 +101,7 @@ def _colors(random: np.random.RandomState) -> tuple[np.ndarray, np.ndarray, np.n
             return ink, ground, second
 
 
-def _texture(size: int, random: np.random.RandomState) -> np.ndarray:
+def texture(size: int, random: np.random.RandomState) -> np.ndarray:
     """A pattern `[size, size]` in [0, 1]: a slope, stripes, or smooth noise."""
     kind = random.randint(3)
     if kind == 2:
@@ -122,7 +122,7 @@ def _occlude(picture: np.ndarray, difficulty: float, random: np.random.RandomSta
     pen = ImageDraw.Draw(shapes)
     for _ in range(random.binomial(_MAX_OCCLUDERS, difficulty * _MAX_OCCLUSION)):
         (_bar if random.randint(2) else _blob)(pen, shapes.width, random)
-    return picture + _shrink(shapes)[..., None] * (random.uniform(0, 255, 3) - picture)
+    return picture + shrink(shapes)[..., None] * (random.uniform(0, 255, 3) - picture)
 
 
 def _blur(picture: np.ndarray, difficulty: float, random: np.random.RandomState) -> np.ndarray:
@@ -145,6 +145,6 @@ def _blob(pen: ImageDraw.ImageDraw, canvas: int, random: np.random.RandomState) 
     pen.ellipse((x - across, y - down, x + across, y + down), fill=255)
 
 
-def _shrink(coverage: Image.Image) -> np.ndarray:
+def shrink(coverage: Image.Image) -> np.ndarray:
     """Averages down to the picture's size; coverage 0-255 becomes floats in [0, 1]."""
     return np.asarray(coverage.reduce(_SUPERSAMPLING), np.float64) / 255

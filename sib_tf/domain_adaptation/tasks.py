@@ -1,0 +1,91 @@
+"""Minibatches of one domain, their turned copies, and who sees which labels.
+
+Training gets labels of the source domains only: `Sources` has no place for the target's, and its pictures come alone.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from sib_tf.datasets.domains import DomainDataset, Pictures
+
+# Streams of random numbers: held-out pictures, order of testing, order of training.
+_SPLIT, _TEST, _TRAIN = 0, 1, 2
+
+
+class Rows(NamedTuple):
+    """Some pictures of a domain, not copied: `images` and `labels` of all, `rows` of those meant."""
+
+    pictures: Pictures
+    rows: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sources:
+    """What training sees.
+
+    Attributes:
+        train, validation: the labelled pictures by source domain, disjoint.
+        target: the target's pictures, without labels.
+    """
+
+    train: dict[str, Rows]
+    validation: dict[str, Rows]
+    target: np.ndarray
+
+
+def split(dataset: DomainDataset, target: str, fraction: float) -> Sources:
+    """Sets the target's labels aside and holds out `fraction` of every source's pictures, by class.
+
+    The same pictures are held out whatever the seed of the run. A class keeps at least one picture to train on.
+    """
+    train, validation = {}, {}
+    for domain, pictures in dataset.domains.items():
+        if domain == target:
+            continue
+        random = np.random.RandomState(np.random.Philox(np.random.SeedSequence([_SPLIT, len(pictures.labels)])))
+        held = []
+        for label in np.unique(pictures.labels):
+            own = random.permutation(np.flatnonzero(pictures.labels == label))
+            held.append(own[: min(max(1, round(fraction * len(own))), len(own) - 1)])
+        held = np.sort(np.concatenate(held))
+        validation[domain] = Rows(pictures, held)
+        train[domain] = Rows(pictures, np.setdiff1d(np.arange(len(pictures.labels)), held))
+    return Sources(train, validation, dataset.domains[target].images)
+
+
+def endless(rows: np.ndarray, size: int, seed) -> Iterator[np.ndarray]:
+    """Yields minibatches `[size]` for ever: shuffled passes over `rows`, one after the other."""
+    random = np.random.RandomState(np.random.Philox(np.random.SeedSequence(seed)))
+    left = np.empty(0, int)
+    while True:
+        while len(left) < size:
+            left = np.concatenate([left, random.permutation(rows)])
+        yield left[:size]
+        left = left[size:]
+
+
+def training_seed(seed: int, domain: str) -> list[int]:
+    """The seed of a domain's order of training pictures."""
+    return [_TRAIN, seed, *domain.encode()]
+
+
+def fixed(rows: np.ndarray, size: int) -> np.ndarray:
+    """Minibatches `[minibatches, size]` that hold every one of `rows`, shuffled, the same for ever.
+
+    The last one is filled up with pictures of the first ones, which count twice.
+    """
+    random = np.random.RandomState(np.random.Philox(np.random.SeedSequence([_TEST, len(rows)])))
+    order = random.permutation(rows)
+    return np.resize(order, (-(-len(order) // size), size))
+
+
+def turn(images):
+    """Turned copies of `[tasks, n, size, size, 3]`: `[tasks, 4, n, size, size, 3]`, by 0, 90, 180, 270 degrees."""
+    quarter = tf.transpose(images, [0, 1, 3, 2, 4])[:, :, ::-1]
+    half = images[:, :, ::-1, ::-1]
+    three_quarters = tf.transpose(images[:, :, ::-1], [0, 1, 3, 2, 4])
+    return tf.stack([images, quarter, half, three_quarters], axis=1)

@@ -1,0 +1,306 @@
+"""SIB-Rot: its steps by hand and by tape, who sees what, the data sets, and small runs from the command line."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from pacs_folder import make_pacs
+from PIL import Image
+
+from sib_tf import domain_adaptation
+from sib_tf.config import DomainAdaptationConfig
+from sib_tf.datasets import glyph_domains
+from sib_tf.datasets.domains import DomainDataset, Pictures
+from sib_tf.domain_adaptation import experiment, starting, tasks
+from sib_tf.domain_adaptation.model import AdaptiveHead
+from sib_tf.errors import InputError
+from train import cli
+from train import domain_adaptation as entry_point
+
+SMALL = DomainAdaptationConfig(width=4, shared_dim=6, num_steps=2, minibatch=4, steps=2, validations=1, image_size=16)
+TASKS, N, F, CLASSES = 3, 5, 7, 4
+
+
+def build(method="sib_rot", config=SMALL) -> AdaptiveHead:
+    """A head none of whose weights is zero."""
+    keras.utils.set_random_seed(0)
+    head = AdaptiveHead(config, F, CLASSES, method)
+    head.build()
+    random = np.random.RandomState(0)
+    for variable in head.trainable_variables:
+        variable.assign(variable + 0.3 * random.normal(size=variable.shape))
+    return head
+
+
+def inputs(seed=1):
+    """Features `[TASKS, N, F]` and those of turned pictures `[TASKS, 4, N, F]`, the first of which are the same."""
+    turned = np.random.RandomState(seed).normal(size=(TASKS, 4, N, F)).astype("f")
+    return tf.constant(turned[:, 0]), tf.constant(turned)
+
+
+def small_dataset(per_class=6, domain_names=("a", "b", "c"), classes=("x", "y"), size=16) -> DomainDataset:
+    random = np.random.RandomState(0)
+    labels = np.repeat(np.arange(len(classes)), per_class)
+    made = {}
+    for i, domain in enumerate(domain_names):
+        images = random.randint(0, 120, (len(labels), size, size, 3)) + 60 * labels[:, None, None, None] + 10 * i
+        made[domain] = Pictures(images.astype(np.uint8), labels)
+    return DomainDataset("small", "digest", classes, made)
+
+
+def learner_for(dataset, target, method, seed=0, config=SMALL):
+    sources = tasks.split(dataset, target, config.validation_fraction)
+    keras.utils.set_random_seed(seed)
+    backbone = starting.backbone(config, sources, "random")
+    head = AdaptiveHead(config, backbone.output_shape[-1], len(dataset.class_names), method)
+    return domain_adaptation.Learner(backbone, head, seed), sources
+
+
+def test_the_first_theta_by_a_tape_and_by_finite_differences():
+    """theta^0 = lambda - eta_rot * gradient: all of it by a tape, five entries by central differences."""
+    head = build("k0")
+    features, turned = inputs()
+    theta = tf.repeat(head.start[None], TASKS, axis=0)
+    with tf.GradientTape() as tape:
+        tape.watch(theta)
+        loss = tf.reduce_sum(head.rotation_loss(theta, turned))
+    gradient = tape.gradient(loss, theta)
+    expected = theta - SMALL.rotation_learning_rate * gradient
+    np.testing.assert_allclose(head.adapt(features, turned)[0], expected, rtol=1e-4, atol=1e-6)
+    random = np.random.RandomState(3)
+    for _ in range(5):
+        place = (random.randint(TASKS), random.randint(F + 1), random.randint(SMALL.shared_dim))
+        step = np.zeros(theta.shape, "f")
+        step[place] = 1e-2
+        up, down = (tf.reduce_sum(head.rotation_loss(theta + sign * step, turned)) for sign in (1, -1))
+        assert float(up - down) / 2e-2 == pytest.approx(float(gradient[place]), rel=0.05, abs=2e-3)
+
+
+def test_the_rotation_loss_by_hand():
+    """One picture, F = H = 1, theta = (2, 1), kernel (1, 0, 0, 0): h = 2 f + 1 where positive, logits (h, 0, 0, 0)."""
+    config = dataclasses.replace(SMALL, shared_dim=1)
+    head = AdaptiveHead(config, 1, 2, "k0")
+    head.build()
+    head.rotation_head.kernel.assign([[1.0, 0.0, 0.0, 0.0]])
+    turned = tf.constant([1.0, 0.5, -1.0, 0.0])[None, :, None, None]
+    h = np.array([3.0, 2.0, 0.0, 1.0])
+    of_turn = [h[0], 0, 0, 0]  # The logit of each picture's own turn.
+    expected = np.mean([np.log(np.exp(a) + 3) - b for a, b in zip(h, of_turn, strict=True)])
+    found = head.rotation_loss(tf.constant([[[2.0], [1.0]]]), turned)
+    assert float(found[0]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_steps_by_a_tape():
+    """theta^(k+1) = theta^k - eta / n * J^T xi: the vector-Jacobian product of the label logits."""
+    head = build()
+    features, turned = inputs()
+    path = head.adapt(features, turned)
+    assert len(path) == SMALL.num_steps + 1
+    for before, after in zip(path, path[1:], strict=False):
+        with tf.GradientTape() as tape:
+            tape.watch(before)
+            logits = head.label_logits(before, features)
+        synthetic = head.gradient_network(logits, tf.zeros((TASKS, CLASSES)))
+        gradient = tape.gradient(logits, before, output_gradients=synthetic)
+        assert np.abs(gradient).max() > 1e-3
+        np.testing.assert_allclose(after, before - SMALL.inner_learning_rate / N * gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("network", ["joint", "per_class"])
+def test_gradients_reach_everything(network):
+    """The label loss alone moves lambda, both heads (the rotation head through theta^0), and xi."""
+    head = build(config=dataclasses.replace(SMALL, gradient_network=network))
+    features, turned = inputs()
+    with tf.GradientTape() as tape:
+        tape.watch([features, turned])
+        loss = tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits([[0, 1, 2, 3, 0]] * TASKS, head(features, turned))
+        )
+    gradients = tape.gradient(loss, [*head.trainable_variables, features, turned])
+    names = [v.path for v in head.trainable_variables]
+    still = [name for name, g in zip(names, gradients, strict=False) if g is None or np.abs(g).max() == 0]
+    # A bias before the softmax over classes moves nothing where the network centres it.
+    assert all("gradient_network" in name for name in still)
+    assert len(still) <= 4
+    assert np.abs(gradients[-1]).max() > 0
+
+
+def test_untrained_steps_stay_at_the_first_theta():
+    head = AdaptiveHead(SMALL, F, CLASSES, "sib_rot")
+    head.build()
+    path = head.adapt(*inputs())
+    np.testing.assert_array_equal(path[0], path[-1])
+
+
+@pytest.mark.parametrize("method", ["source_only", "k0", "sib_rot"])
+def test_a_minibatch_does_not_see_its_neighbours(method):
+    """Predictions from pictures: others beside it, or none, change nothing."""
+    learner, sources = learner_for(small_dataset(), "c", method)
+    images = tf.constant(sources.target[:12].reshape(3, 4, 16, 16, 3))
+    features, turned = learner.embed(images, training=False, turns=learner.head.adapts)
+    together = learner.head(features, turned)
+    features, turned = learner.embed(images[1:2], training=False, turns=learner.head.adapts)
+    np.testing.assert_allclose(learner.head(features, turned), together[1:2], rtol=1e-4, atol=1e-5)
+
+
+def test_turns_are_numpys():
+    images = np.random.RandomState(0).randint(0, 255, (2, 3, 5, 5, 3))
+    turned = tasks.turn(tf.constant(images)).numpy()
+    for turns in range(4):
+        np.testing.assert_array_equal(turned[:, turns], np.rot90(images, turns, axes=(2, 3)))
+
+
+def test_minibatches_hold_every_picture():
+    rows = tasks.fixed(np.arange(10), 4)
+    assert rows.shape == (3, 4)
+    assert set(rows.ravel()) == set(range(10))
+    np.testing.assert_array_equal(rows, tasks.fixed(np.arange(10), 4))
+    order = tasks.endless(np.arange(6), 4, [0, 1])
+    assert sorted(np.concatenate([next(order) for _ in range(3)])) == sorted([*range(6)] * 2)
+
+
+def test_held_out_pictures_are_of_every_class_and_not_trained_on():
+    sources = tasks.split(small_dataset(per_class=10), "b", 0.2)
+    assert set(sources.train) == set(sources.validation) == {"a", "c"}
+    for domain, held in sources.validation.items():
+        np.testing.assert_array_equal(np.bincount(held.pictures.labels[held.rows]), [2, 2])
+        assert sorted([*held.rows, *sources.train[domain].rows]) == list(range(20))
+
+
+def test_target_labels_change_nothing():
+    """Permuted labels of the target: the same weights and predictions, to the last bit; another accuracy."""
+    dataset = small_dataset()
+    other = dict(dataset.domains)
+    other["c"] = Pictures(other["c"].images, other["c"].labels[::-1].copy())
+    found = []
+    for each in (dataset, dataclasses.replace(dataset, domains=other)):
+        learner, sources = learner_for(each, "c", "sib_rot")
+        found.append((domain_adaptation.train(learner, sources), learner.weights()))
+    (one, weights), (two, again) = found
+    np.testing.assert_array_equal(one.chosen.prediction, two.chosen.prediction)
+    for a, b in zip(keras.tree.flatten(weights), keras.tree.flatten(again), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert isinstance(sources.target, np.ndarray)
+
+
+def test_weights_from_a_file():
+    dataset = small_dataset()
+    sources = tasks.split(dataset, "c", 0.2)
+    model = starting.backbone(SMALL, sources, "random")
+    model.save("b.keras")
+    model.save_weights("b.weights.h5")
+    for name in ("b.keras", "b.weights.h5"):
+        again = starting.backbone(SMALL, sources, name)
+        np.testing.assert_array_equal(again(sources.target[:3]), model(sources.target[:3]))
+    with pytest.raises(InputError, match="b.keras holds no weights for conv4 "):
+        starting.backbone(dataclasses.replace(SMALL, width=5), sources, "b.keras")
+
+
+def test_the_head_survives_a_round_trip():
+    head = build()
+    features, turned = inputs()
+    expected = head(features, turned)
+    head.save("head.keras")
+    np.testing.assert_array_equal(keras.saving.load_model("head.keras")(features, turned), expected)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"num_steps": 0}, r"num_steps must be in \[1, 100\].*; got 0"),
+        ({"minibatch": 1}, "minibatch must be at least 2 pictures; got 1"),
+        ({"rotation_weight": -0.5}, "rotation_weight must be 0 or more and finite; got -0.5"),
+        ({"validation_fraction": 1.0}, "validation_fraction must be above 0 and below 1; got 1.0"),
+        ({"backbone": "vgg"}, "backbone must be one of conv4, resnet18; got 'vgg'"),
+    ],
+)
+def test_wrong_settings_are_named(fields, message):
+    with pytest.raises(InputError, match=message):
+        DomainAdaptationConfig(**fields)
+
+
+def run(**values) -> int:
+    arguments = [f"--{name}={value}" for name, value in values.items()]
+    return cli.run(entry_point.main, entry_point.FLAGS, entry_point.__doc__, ["train.domain_adaptation", *arguments])
+
+
+TINY = {"backbone": "conv4", "width": 4, "image_size": 16, "minibatch": 6, "steps": 2, "validations": 1}
+
+
+def run_pacs(**values) -> int:
+    common = {"dataset": "pacs", "data_dir": "data", "cache_dir": "cache", "target": "sketch", "output_dir": "run"}
+    return run(**common | TINY | values)
+
+
+def test_pacs_from_the_command_line_and_again(capsys):
+    make_pacs(Path("data"))
+    assert run_pacs(methods="source_only,sib_rot", seeds="0,1", oracle="true") == 0
+    metrics = json.loads(Path("run/metrics.json").read_text())
+    assert [row["name"] for row in metrics["rows"]] == ["source_only", "sib_rot", "sib_rot - source_only"]
+    text = Path("run/report.md").read_text()
+    for name in ("accuracy.png", "domains.png"):
+        assert f"({name})" in text
+        with Image.open(Path("run") / name) as picture:
+            assert picture.width > 200
+    assert "oracle" in text and "| sketch | `sib_rot` | 1 |" in text
+    assert "sib_rot - source_only: " in capsys.readouterr().out
+    before = {path: path.stat().st_mtime_ns for path in Path("run/sketch").rglob("*") if path.is_file()}
+    assert len(before) == 4 * 4
+    # Another method joins; what is done stays.
+    assert run_pacs(methods="source_only,k0,sib_rot", seeds="0", oracle="true") == 0
+    assert Path("run/sketch/k0-0/result.json").is_file()
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    # Another setting does not.
+    assert run_pacs(methods="k0", oracle="true", steps=3) == cli.USAGE_ERROR
+    assert "run holds a run with other settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"data_dir": "nowhere"}, "data_dir must be an existing folder; nowhere is not"),
+        ({"target": "pencil"}, "target must be one of art_painting, .*; got 'pencil'"),
+        ({"methods": "k0,k1"}, "methods must be one of .*; got 'k1'"),
+        ({"seeds": "0,x"}, "seeds must be whole numbers.*; got '0,x'"),
+        ({"seeds": "1,1"}, "seeds must be some, each once; got 1,1"),
+        ({"minibatch": 50}, "minibatch must be at most the pictures of a domain, 21 for art_painting; got 50"),
+        ({"weights": "imagenet"}, "weights=imagenet is for backbone=resnet18; got conv4"),
+        ({"weights": "no.keras"}, "weights must be imagenet, random or a file; there is no file no.keras"),
+        ({"inner_learning_rate": 0}, "inner_learning_rate must be above 0"),
+        ({"dataset": "glyph_domains"}, "data_dir must not be given for data set 'glyph_domains'"),
+    ],
+)
+def test_errors_are_one_line(values, message, capsys):
+    make_pacs(Path("data"))
+    assert run_pacs(**values) == cli.USAGE_ERROR
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("error: ")
+    with pytest.raises(InputError, match=message):
+        raise InputError(error)
+
+
+def test_what_pacs_lacks_is_named(capsys):
+    make_pacs(Path("data"))
+    assert run_pacs(data_dir="data/photo") == cli.USAGE_ERROR
+    assert "has no folder art_painting/dog; lay it out as <data_dir>/<domain>/<class>" in capsys.readouterr().err
+    Path("data/photo/dog/pic_000.jpg").write_bytes(b"no picture")
+    assert run_pacs() == cli.USAGE_ERROR
+    assert "data/photo/dog/pic_000.jpg cannot be read as a picture" in capsys.readouterr().err
+    assert not list(Path("cache").rglob("*.npy"))
+
+
+@pytest.mark.slow
+def test_a_finished_run_is_whole_and_is_scored_again_without_training(monkeypatch):
+    """All methods on a tiny drawn data set; then the same command trains nothing."""
+    monkeypatch.setattr(glyph_domains, "PICTURES_PER_CLASS", 6)
+    values = {"dataset": "glyph_domains", "target": "all", "cache_dir": "cache", "output_dir": "run"} | TINY
+    assert run(**values | {"image_size": 32, "steps": 3}) == 0
+    first = Path("run/metrics.json").read_text()
+    monkeypatch.setattr(experiment, "_train", None)
+    assert run(**values | {"image_size": 32, "steps": 3}) == 0
+    assert Path("run/metrics.json").read_text() == first
+    assert {path.name for path in Path("run").iterdir() if path.is_dir()} == set(glyph_domains.DOMAINS)
