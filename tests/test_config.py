@@ -8,17 +8,16 @@ import pytest
 
 from sib_tf.config import (
     BackboneConfig,
-    DomainAdaptationConfig,
     EpisodeSpec,
     MetaTrainConfig,
     PretrainConfig,
     Record,
     SIBConfig,
-    SpinningLinesConfig,
     as_range,
     range_text,
 )
 from sib_tf.errors import InputError
+from sib_tf.zero_shot_config import DomainAdaptationConfig, SpinningLinesConfig
 
 RECORDS = [
     EpisodeSpec(way=(5, 20), shot=1, query=(1, 15), query_distribution="dirichlet", balanced_fraction=0.25),

@@ -12,12 +12,12 @@ from pacs_folder import make_pacs
 from PIL import Image
 
 from sib_tf import domain_adaptation
-from sib_tf.config import DomainAdaptationConfig
 from sib_tf.datasets import glyph_domains
 from sib_tf.datasets.domains import DomainDataset, Pictures
 from sib_tf.domain_adaptation import experiment, starting, tasks
 from sib_tf.domain_adaptation.model import AdaptiveHead
 from sib_tf.errors import InputError
+from sib_tf.zero_shot_config import DomainAdaptationConfig
 from train import cli
 from train import domain_adaptation as entry_point
 

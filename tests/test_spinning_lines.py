@@ -10,9 +10,9 @@ import tensorflow as tf
 from PIL import Image
 
 from sib_tf import checkpoints, distributions
-from sib_tf.config import SpinningLinesConfig
 from sib_tf.errors import InputError
 from sib_tf.spinning_lines import PredictionGradientNetwork, SpinningLines, experiment, tasks
+from sib_tf.zero_shot_config import SpinningLinesConfig
 from train import cli
 from train import spinning_lines as entry_point
 

@@ -11,8 +11,9 @@ import sys
 
 from absl import flags
 
-from sib_tf.config import DOMAIN_BACKBONES, DOMAIN_DATASETS, DOMAIN_METHODS, GRADIENT_NETWORKS, DomainAdaptationConfig
+from sib_tf.config import GRADIENT_NETWORKS
 from sib_tf.errors import InputError
+from sib_tf.zero_shot_config import DOMAIN_BACKBONES, DOMAIN_DATASETS, DOMAIN_METHODS, DomainAdaptationConfig
 from train import cli
 
 DEFAULT = DomainAdaptationConfig()

@@ -9,7 +9,7 @@ import sys
 
 from absl import flags
 
-from sib_tf.config import SpinningLinesConfig
+from sib_tf.zero_shot_config import SpinningLinesConfig
 from train import cli
 
 DEFAULT = SpinningLinesConfig()

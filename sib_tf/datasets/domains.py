@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sib_tf import atomic
-from sib_tf.config import DOMAIN_DATASETS, require_choice
+from sib_tf.config import require_choice
 from sib_tf.errors import InputError
+from sib_tf.zero_shot_config import DOMAIN_DATASETS
 
 
 class Pictures(NamedTuple):

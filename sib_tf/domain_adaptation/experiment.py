@@ -13,11 +13,12 @@ import keras
 import numpy as np
 
 from sib_tf import atomic, checkpoints
-from sib_tf.config import DOMAIN_METHODS, DomainAdaptationConfig, require, require_choice
+from sib_tf.config import require, require_choice
 from sib_tf.datasets.domains import DomainDataset
 from sib_tf.domain_adaptation import figures, page, scoring, starting, tasks, training
 from sib_tf.domain_adaptation.model import AdaptiveHead
 from sib_tf.errors import InputError
+from sib_tf.zero_shot_config import DOMAIN_METHODS, DomainAdaptationConfig
 
 RESULT, PREDICTIONS = "result.json", "predictions.npz"
 

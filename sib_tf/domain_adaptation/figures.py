@@ -60,4 +60,4 @@ def _bars(axis, rows: list[dict], targets: list[str], labels: list[str], colors)
         places = np.arange(len(targets)) + (i - (len(rows) - 1) / 2) * width
         axis.bar(places, mean, width, yerr=half, color=colors[i], label=label, error_kw={"lw": 1})
     axis.set_xticks(np.arange(len(targets)), targets)
-    axis.legend(frameon=False, fontsize=8)
+    axis.legend(frameon=False, fontsize=8, ncols=len(rows), loc="upper center", bbox_to_anchor=(0.5, -0.08))

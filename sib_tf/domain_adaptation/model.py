@@ -21,8 +21,9 @@ import keras
 from keras import ops
 
 from sib_tf import distributions
-from sib_tf.config import DOMAIN_METHODS, DomainAdaptationConfig, require_choice
+from sib_tf.config import require_choice
 from sib_tf.gradient_networks import JointGradientNetwork, PerClassGradientNetwork
+from sib_tf.zero_shot_config import DOMAIN_METHODS, DomainAdaptationConfig
 
 TURNS = 4
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from sib_tf import atomic
-from sib_tf.config import DomainAdaptationConfig
 from sib_tf.datasets.domains import DomainDataset
 from sib_tf.domain_adaptation import tasks
 from sib_tf.errors import InputError
 from sib_tf.evaluation import mean_and_ci95
+from sib_tf.zero_shot_config import DomainAdaptationConfig
 
 # What is compared, minibatch by minibatch.
 PAIRS = (("sib_rot", "k0"), ("sib_rot", "source_only"), ("sib_rot", "rot"), ("k0", "source_only"))

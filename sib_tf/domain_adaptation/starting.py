@@ -6,11 +6,12 @@ import keras
 import numpy as np
 
 from sib_tf import backbones
-from sib_tf.config import BackboneConfig, DomainAdaptationConfig
+from sib_tf.config import BackboneConfig
 from sib_tf.datasets.loading import channel_statistics
 from sib_tf.domain_adaptation import resnet18
 from sib_tf.domain_adaptation.tasks import Sources
 from sib_tf.errors import InputError
+from sib_tf.zero_shot_config import DomainAdaptationConfig
 
 
 def backbone(config: DomainAdaptationConfig, sources: Sources, weights: str) -> keras.Model:

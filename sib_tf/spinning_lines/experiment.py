@@ -10,11 +10,11 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from sib_tf import atomic, checkpoints, distributions
-from sib_tf.config import SpinningLinesConfig
 from sib_tf.errors import InputError
 from sib_tf.evaluation import mean_and_ci95
 from sib_tf.spinning_lines import figures, tasks
 from sib_tf.spinning_lines.model import SpinningLines
+from sib_tf.zero_shot_config import SpinningLinesConfig
 
 _STEPS_PER_CALL = 50
 # Seeds of the tasks to train on, to choose the true gradient's step size on, and to measure on.

@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib import animation
 
 from sib_tf import atomic
-from sib_tf.config import SpinningLinesConfig
 from sib_tf.figures import ADAPTED, BASELINE, save
 from sib_tf.spinning_lines import tasks
+from sib_tf.zero_shot_config import SpinningLinesConfig
 
 _FRAMES_PER_STEP, _PAUSE = 8, 12
 

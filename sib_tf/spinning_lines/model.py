@@ -11,8 +11,8 @@ import numpy as np
 from keras import ops
 
 from sib_tf import distributions
-from sib_tf.config import SpinningLinesConfig
 from sib_tf.spinning_lines.tasks import PRIOR_SCALE
+from sib_tf.zero_shot_config import SpinningLinesConfig
 
 
 @keras.saving.register_keras_serializable("sib_tf")

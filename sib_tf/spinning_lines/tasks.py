@@ -10,7 +10,7 @@ spread, noise) are ours, since the text leaves them open.
 
 import numpy as np
 
-from sib_tf.config import SpinningLinesConfig
+from sib_tf.zero_shot_config import SpinningLinesConfig
 
 PRIOR_MEAN, PRIOR_SCALE = 0.0, 1.0
 
