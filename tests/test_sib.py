@@ -202,7 +202,9 @@ def test_meta_gradient_by_finite_differences(network, reduction):
     previous = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float64")
     try:
-        model = build(network, inner_learning_rate=5e-2, step_reduction=reduction)
+        # Steps that long throw a sum's samples of w far apart: too curved for finite differences.
+        rate = 5e-3 if network == "posterior" else 5e-2
+        model = build(network, inner_learning_rate=rate, step_reduction=reduction)
         e = episode(queries=12)
         e = e._replace(support=e.support.astype("d"), query=e.query.astype("d"))
         with tf.GradientTape() as tape:
