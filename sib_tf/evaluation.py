@@ -134,6 +134,33 @@ def episode_logits(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
+def evidence_bounds(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
+    """Returns the evidence lower bound of every episode's query labels under theta^K, `[episodes]`, in nats.
+
+    E_q[sum over the queries of log p(y | x, w)] - KL(q || p(w)), whatever `kl_weight` the model was trained with.
+
+    Args:
+        model: with a prior and a gaussian posterior: that of a point is minus infinity.
+        rows: the episodes.
+        table: `[pictures, D]` float32 features of their split.
+    """
+    way, table = _way(rows), tf.convert_to_tensor(table)
+
+    @tf.function(jit_compile=True, reduce_retracing=True)
+    def run(part: EpisodeRows):
+        episode = part.gather(table)
+        path, class_mask = model.adapt(
+            episode.support, episode.support_labels, episode.query, episode.support_mask, episode.query_mask, way
+        )
+        logits = model.sampled_logits(path[-1], episode.query, class_mask)
+        labels = tf.broadcast_to(episode.query_labels[:, None], tf.shape(logits)[:3])
+        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits), axis=1)
+        return -tf.reduce_sum(loss * tf.cast(episode.query_mask, loss.dtype), axis=1) - model.kl(path[-1], class_mask)
+
+    parts = [run(rows.part(first, first + _BATCH)).numpy() for first in range(0, len(rows.support), _BATCH)]
+    return np.concatenate(parts).astype(np.float64)
+
+
 def known_score(logits: np.ndarray, rows: EpisodeRows) -> np.ndarray:
     """Returns `open_set.score` of the queries, `[episodes, queries]`.
 

@@ -188,6 +188,9 @@ def meta_test(
         "views": cache.views,
         "hardware": f"{os.cpu_count()} cores, {platform.machine()}",
     }
+    if model.config.posterior == "gaussian":
+        mean, half = evaluation.mean_and_ci95(evaluation.evidence_bounds(model, rows, table))
+        metrics["evidence_bound"] = {"mean": mean, "ci95": half}
     if unknown_classes:
         unknown = with_unknown_classes(cache.labels(split), spec, unknown_classes, episodes, seed)
         metrics["open_set"] = {"unknown_classes": unknown_classes, **_open_set(model, unknown, table, fitted)}

@@ -29,6 +29,7 @@ def write(folder: str | os.PathLike, metrics: dict, figures: dict[str, str]) -> 
         f"Model: {metrics['model']['gradient_network']}, K = {metrics['model']['num_steps']}, "
         f"eta = {metrics['model']['inner_learning_rate']:g}.",
         _calibration_line(metrics["confidence"]),
+        *_bound_lines(metrics.get("evidence_bound")),
         *_open_set_lines(metrics.get("open_set")),
         f"Time: {metrics['seconds']:.1f} s on {metrics['hardware']}.",
         "",
@@ -43,6 +44,12 @@ def write(folder: str | os.PathLike, metrics: dict, figures: dict[str, str]) -> 
 def _calibration_line(confidence: dict) -> str:
     errors = ", ".join(f"{100 * quality['ece']:.2f} % {name}" for name, quality in confidence.items())
     return f"Expected calibration error: {errors}."
+
+
+def _bound_lines(bound: dict | None) -> list[str]:
+    if bound is None:
+        return []
+    return [f"Evidence lower bound of an episode's query labels: {bound['mean']:.2f} +-{bound['ci95']:.2f} nats."]
 
 
 def _open_set_lines(measured: dict | None) -> list[str]:

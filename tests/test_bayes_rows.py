@@ -46,6 +46,8 @@ def test_variants_are_trained_chosen_measured_and_not_done_again(capsys, tiny_fe
     assert run(**values) == 0
     assert "posterior, 1 shot: validation accuracy by kl_weight 0.1: " in capsys.readouterr().out
     assert len(bayes_table.rows("bayes")) == 4
+    metrics = json.loads(Path("bayes/1shot_posterior_kl0.1_seed0/balanced.json").read_text())
+    assert metrics["evidence_bound"]["mean"] < 0
     assert run(**values) == 0
     assert "paired difference" not in capsys.readouterr().out
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sib_tf import evaluation
+from sib_tf import evaluation, meta_training
 from sib_tf.config import EpisodeSpec, SIBConfig
 from sib_tf.episodes import EpisodeRows, EpisodeSampler
 from sib_tf.errors import InputError
@@ -98,3 +98,15 @@ def test_features_of_another_length_are_refused():
     rows = EpisodeSampler(LABELS, EpisodeSpec(), seed=4).sample(2)
     with pytest.raises(InputError, match="built for features of length 9; these have 8"):
         evaluation.Evaluator(rows)(model(feature_dim=9), table())
+
+
+def test_the_evidence_bound_is_minus_the_outer_loss_of_all_queries():
+    """Of 60 episodes of different sizes, in two batches; kl_weight is 1 in the bound."""
+    rows = EpisodeSampler(LABELS, EpisodeSpec(query=(2, 6)), seed=2).sample(60)
+    m = model(gradient_network="per_class", prior="gaussian", posterior="gaussian", posterior_samples=2)
+    found = evaluation.evidence_bounds(m, rows, table())
+    assert found.shape == (60,)
+    for i in (0, 7, 55):
+        one = rows.part(i, i + 1)
+        loss = float(meta_training.episode_loss(m, one.gather(table()), 5))
+        assert found[i] == pytest.approx(-loss * one.query_mask.sum(), rel=1e-4)

@@ -121,3 +121,11 @@ def test_the_reliability_figure_is_drawn_with_and_without_a_calibration(tmp_path
 def test_the_page_says_how_well_probabilities_are_calibrated(tmp_path):
     page = report.write(tmp_path, METRICS, {}).read_text()
     assert "Expected calibration error: 12.34 % uncalibrated, 1.23 % calibrated." in page
+
+
+def test_the_page_has_the_evidence_bound_where_there_is_one(tmp_path):
+    report.write(tmp_path, METRICS, {})
+    assert "Evidence lower bound" not in (tmp_path / "report.md").read_text()
+    report.write(tmp_path, {**METRICS, "evidence_bound": {"mean": -81.234, "ci95": 0.5}}, {})
+    page = (tmp_path / "report.md").read_text()
+    assert "Evidence lower bound of an episode's query labels: -81.23 +-0.50 nats." in page
