@@ -132,7 +132,9 @@ def _how(sweep: SweepRecords) -> list[str]:
     names = ",".join(f"{name}=RUN/{folder}" for name, folder in models)
     first = sweep.settings[0]
     hardware = sorted({s["hardware"] for s in sweep.settings})
-    command = "python -m benchmarks.sweeps --features_dir=RUN/features --tuned=RUN/sweeps/tuned.json"
+    tuned = any(f["constants"].startswith("tuned") for s in sweep.settings for f in s["methods"].values())
+    command = "python -m benchmarks.sweeps --features_dir=RUN/features"
+    command += " --tuned=RUN/sweeps/tuned.json" if tuned else ""
     command += f" --models={names}" if names else ""
     command += f" --episodes={first['episodes']} --slow_episodes={first['slow_episodes']} --seed={first['seed']}"
     return [
