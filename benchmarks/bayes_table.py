@@ -3,10 +3,12 @@
 import os
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from benchmarks.records import load_metrics
+from sib_tf import atomic, checkpoints
 from sib_tf.errors import InputError
 from sib_tf.evaluation import mean_and_ci95
 
@@ -21,7 +23,14 @@ _BASE = "mean"
 _QUERIES = {"balanced": "balanced", "dirichlet": "Dirichlet(2)"}
 
 
-def rows(folder: str | os.PathLike) -> list[tuple[str, ...]]:
+class Table(NamedTuple):
+    """Rows under `HEADER`, and what they are in words."""
+
+    text: str
+    rows: list[tuple[str, ...]]
+
+
+def load(folder: str | os.PathLike) -> Table:
     """Returns the table: means over the seeds; intervals over the episodes; differences to the model without a prior.
 
     Args:
@@ -39,7 +48,21 @@ def rows(folder: str | os.PathLike) -> list[tuple[str, ...]]:
         raise InputError(f"bayes_dir {folder} holds no metrics; make some with benchmarks.bayes_rows.")
     order = list(_NAMES)
     keys = sorted(found, key=lambda key: (key[0], key[1], order.index(key[2])))
-    return [_row(key, found) for key in keys]
+    return Table(_text(Path(folder), found), [_row(key, found) for key in keys])
+
+
+def _text(folder: Path, found: dict[tuple, list[Path]]) -> str:
+    """How the rows were made, as their own files say."""
+    path = next(iter(found.values()))[0]
+    steps = atomic.read_json(path.parent / checkpoints.CONFIG, "Configuration")["meta_training"]["steps"]
+    tried = {match[1] for each in folder.iterdir() if (match := re.search(r"_kl([0-9.e-]+)_seed", each.name))}
+    weights, seeds = ", ".join(sorted(tried, key=float)), max(map(len, found.values()))
+    dataset = load_metrics(path)["dataset"]["name"]
+    return f"""The joint network with and without a learned prior and a gaussian posterior (docs/method.md), {dataset},
+meta-trained for {steps:,} steps on balanced episodes of the row's shot. Means over {seeds} seeds; intervals over the
+same test episodes; differences to the model without a prior. The weight of the KL divergence was chosen on validation
+classes, among {weights}. Calibration error and negative log-likelihood are as the model is, before `train.calibrate`.
+Command: `python -m benchmarks.bayes_rows --features_dir=RUN/features --output_dir=RUN/bayes --steps={steps}`."""
 
 
 def _row(key: tuple, found: dict[tuple, list[Path]]) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ def main() -> None:
     rows, views = (
         make(FLAGS.rows_dir) if FLAGS.rows_dir else [] for make in (paper_table.rows, paper_table.views_rows)
     )
-    bayes = bayes_table.rows(FLAGS.bayes_dir) if FLAGS.bayes_dir else []
+    bayes = bayes_table.load(FLAGS.bayes_dir) if FLAGS.bayes_dir else None
     results_page.write(FLAGS.output, metrics, rows, views, bayes, sweeps, figures)
     print(f"Page: {FLAGS.output}")
 

@@ -31,12 +31,6 @@ _VIEWS = """Features are cached, so that meta-training sees as many views of a t
 same configuration on more views: accuracy, and the paired difference to one view on the same episodes, means over
 seeds."""
 _VIEWS_HEADER = ("data set", "backbone", "shot", "K", "views", "accuracy", "difference to one view")
-_BAYES = """The joint network with and without a learned prior and a gaussian posterior of 4 samples (docs/method.md),
-K = 3, meta-trained for 20,000 steps on balanced episodes of the row's shot, CIFAR-FS, Conv-4-64. Means over seeds;
-intervals over the same test episodes; differences to the model without a prior. The weight of the KL divergence was
-chosen among 0.01, 0.1 and 1 on validation classes. Calibration error and negative log-likelihood are as the model is,
-before `train.calibrate`. Command: `python -m benchmarks.bayes_rows --features_dir=RUN/features --output_dir=RUN/bayes
---steps=20000`."""
 _PAPER_HEADER = ("data set", "backbone", "shot", "K", "published", "ours", "seeds", "over K = 0")
 
 
@@ -45,7 +39,7 @@ def write(
     metrics: Sequence[dict],
     paper_rows: Sequence[tuple[str, ...]],
     views_rows: Sequence[tuple[str, ...]],
-    bayes_rows: Sequence[tuple[str, ...]],
+    bayes: bayes_table.Table | None,
     sweeps: Sequence[SweepRecords],
     figures: Sequence[dict[str, Path]],
 ) -> None:
@@ -56,7 +50,7 @@ def write(
         metrics: `metrics.json` values of train.evaluate.
         paper_rows: from `paper_table.rows`.
         views_rows: from `paper_table.views_rows`.
-        bayes_rows: from `bayes_table.rows`.
+        bayes: from `bayes_table.load`.
         sweeps: one a data set.
         figures: for each sweep its figures by group.
     """
@@ -67,8 +61,8 @@ def write(
         lines += ["### More views of the training pictures", "", _VIEWS, "", *_table(_VIEWS_HEADER, views_rows), ""]
     if metrics:
         lines += ["## SIB and nearest prototypes", "", *_metrics_table(metrics), "", *_confidence(metrics), ""]
-    if bayes_rows:
-        lines += ["## Prior and posterior", "", _BAYES, "", *_table(bayes_table.HEADER, bayes_rows), ""]
+    if bayes:
+        lines += ["## Prior and posterior", "", bayes.text, "", *_table(bayes_table.HEADER, bayes.rows), ""]
     for sweep, drawn in zip(sweeps, figures, strict=True):
         lines += [f"## Transductive methods on {sweep.dataset}", "", *_how(sweep), "", _READING, ""]
         lines += _against(sweep)

@@ -96,6 +96,9 @@ def _check_way(way: int, description: dict) -> None:
             f"way must be {limit}: a joint model takes exactly as many classes; got {way}. Name {limit} classes, or "
             "use a per_class model, which takes any number."
         )
+    most = description.get("most_classes")
+    if most is not None and way > most:
+        raise InputError(f"way must be at most {most} for a model with a gaussian posterior; got {way} classes.")
     if limit is not None and way > limit:
         raise InputError(
             f"way must be at most {limit}, which this file was exported for; got {way} classes. Name fewer, or export "

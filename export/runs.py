@@ -11,6 +11,7 @@ from export.signatures import Signatures
 from sib_tf import atomic, backbones, calibration, checkpoints, meta_testing
 from sib_tf.calibration import Calibration
 from sib_tf.config import BackboneConfig
+from sib_tf.distributions import MOST_CLASSES
 from sib_tf.errors import InputError
 from sib_tf.features import centre_crop, weights_fingerprint
 from sib_tf.sib import SIB
@@ -56,6 +57,8 @@ class Run:
             "weights_dim": max(self.samples, 1) * sib.feature_dim,
             "posterior_samples": self.samples,
             "way": sib.way if sib.gradient_network == "joint" else None,
+            # Of sampled posteriors: their noise is a table.
+            "most_classes": MOST_CLASSES if sib.posterior == "gaussian" else None,
             "num_steps": sib.num_steps,
             "inner_learning_rate": sib.inner_learning_rate,
             "gradient_network": sib.gradient_network,

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from export.signatures import Signatures
+from sib_tf.distributions import MOST_CLASSES
 
 NO_CLASS = -1
 
@@ -139,6 +140,8 @@ class ServingSignatures:
         # More classes than rows cannot be: the bound keeps a wild label from asking for all memory.
         way = tf.shape(labels)[1] if self.way is None else self.way
         limit = "there cannot be more classes than support rows" if self.way is None else f"way = {self.way}"
+        if self.way is None and self.config.posterior == "gaussian":
+            way, limit = tf.minimum(way, MOST_CLASSES), f"{limit}, nor than {MOST_CLASSES}"
         checks = [
             _assert(some, "every episode, at least one, must have at least one row with support_mask True"),
             _assert(

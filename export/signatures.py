@@ -7,6 +7,7 @@ cosine classifier; with a calibration it carries the episode's temperature, as 1
 
 import keras
 import tensorflow as tf
+from keras import ops
 
 from sib_tf.calibration import Calibration
 from sib_tf.distributions import disagreement, fixed_noise, mixture_logits
@@ -77,9 +78,9 @@ class Signatures:
         """Classifiers of a step, `[episodes, way, S, D]`; S is 1 where nothing is sampled."""
         if not self.samples:
             return self.sib.mean_weights(theta)[:, :, None]
-        dim = self.sib.config.feature_dim
-        drawn = self.sib.posterior.draw(theta, fixed_noise(self.samples, tf.shape(theta)[1], dim))
-        return tf.transpose(tf.reshape(drawn, (-1, self.samples, tf.shape(theta)[1], dim)), (0, 2, 1, 3))
+        dim, way = self.sib.config.feature_dim, ops.shape(theta)[1]
+        drawn = self.sib.posterior.draw(theta, fixed_noise(self.samples, way, dim))
+        return tf.transpose(tf.reshape(drawn, (-1, self.samples, way, dim)), (0, 2, 1, 3))
 
     def _logits(self, weights, query, class_mask):
         """Logits `[episodes, S, queries, way]` under weights `[episodes, way, S, D]`."""

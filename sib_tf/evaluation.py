@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from sib_tf import open_set
 from sib_tf.config import SIBConfig
-from sib_tf.episodes import EpisodeRows
+from sib_tf.episodes import Episode, EpisodeRows
 from sib_tf.errors import InputError
 from sib_tf.sib import SIB
 
@@ -79,9 +79,7 @@ def _compiled(model: SIB, way: int):
 def _measure_batch(model: SIB, way: int, table, rows: EpisodeRows):
     """Queries that are right after every k `[K + 1, episodes]`, summed loss under theta^K and count `[episodes]`."""
     episode = rows.gather(table)
-    path, class_mask = model.adapt(
-        episode.support, episode.support_labels, episode.query, episode.support_mask, episode.query_mask, way
-    )
+    path, class_mask = _adapt(model, episode, way)
     logits = [model.classify(theta, episode.query, class_mask) for theta in path]
     counts = tf.cast(episode.query_mask, tf.float32)
     hits = [tf.cast(tf.argmax(x, axis=-1, output_type=tf.int32) == episode.query_labels, tf.float32) for x in logits]
@@ -120,18 +118,30 @@ def episode_logits(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
         rows: the episodes.
         table: `[pictures, D]` float32 features of their split.
     """
-    way, table = _way(rows), tf.convert_to_tensor(table)
+    way = _way(rows)
+
+    def logits(episode: Episode):
+        path, class_mask = _adapt(model, episode, way)
+        return tf.stack([model.classify(theta, episode.query, class_mask) for theta in path])
+
+    return np.concatenate(_in_batches(logits, rows, table), axis=1)
+
+
+def _adapt(model: SIB, episode: Episode, way: int, noise=None):
+    return model.adapt(
+        episode.support, episode.support_labels, episode.query, episode.support_mask, episode.query_mask, way, noise
+    )
+
+
+def _in_batches(function, rows: EpisodeRows, table) -> list[np.ndarray]:
+    """Results of `function` of an `Episode`, compiled, for every batch of the episodes `rows` of features `table`."""
+    table = tf.convert_to_tensor(table)
 
     @tf.function(jit_compile=True, reduce_retracing=True)
     def run(part: EpisodeRows):
-        episode = part.gather(table)
-        path, class_mask = model.adapt(
-            episode.support, episode.support_labels, episode.query, episode.support_mask, episode.query_mask, way
-        )
-        return tf.stack([model.classify(theta, episode.query, class_mask) for theta in path])
+        return function(part.gather(table))
 
-    parts = [run(rows.part(first, first + _BATCH)).numpy() for first in range(0, len(rows.support), _BATCH)]
-    return np.concatenate(parts, axis=1)
+    return [run(rows.part(first, first + _BATCH)).numpy() for first in range(0, len(rows.support), _BATCH)]
 
 
 def evidence_bounds(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
@@ -144,21 +154,29 @@ def evidence_bounds(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
         rows: the episodes.
         table: `[pictures, D]` float32 features of their split.
     """
-    way, table = _way(rows), tf.convert_to_tensor(table)
+    way = _way(rows)
+    found = _in_batches(lambda episode: negative_bound(model, episode, way, kl_weight=1.0), rows, table)
+    return -np.concatenate(found).astype(np.float64)
 
-    @tf.function(jit_compile=True, reduce_retracing=True)
-    def run(part: EpisodeRows):
-        episode = part.gather(table)
-        path, class_mask = model.adapt(
-            episode.support, episode.support_labels, episode.query, episode.support_mask, episode.query_mask, way
-        )
-        logits = model.sampled_logits(path[-1], episode.query, class_mask)
-        labels = tf.broadcast_to(episode.query_labels[:, None], tf.shape(logits)[:3])
-        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits), axis=1)
-        return -tf.reduce_sum(loss * tf.cast(episode.query_mask, loss.dtype), axis=1) - model.kl(path[-1], class_mask)
 
-    parts = [run(rows.part(first, first + _BATCH)).numpy() for first in range(0, len(rows.support), _BATCH)]
-    return np.concatenate(parts).astype(np.float64)
+def negative_bound(model: SIB, episode: Episode, way: int, kl_weight: float, noise=None) -> tf.Tensor:
+    """E_q[sum over the queries of -log p(y | x, w)] + kl_weight * KL(q || p(w)) under theta^K: `[episodes]`, in nats.
+
+    Masked queries do not count; a model without a prior has no KL divergence.
+
+    Args:
+        model: the SIB model.
+        episode: with features.
+        way: columns of the logits.
+        kl_weight: 1: minus the evidence lower bound.
+        noise: of the posterior's samples; None: fixed numbers.
+    """
+    path, class_mask = _adapt(model, episode, way, noise)
+    logits = model.sampled_logits(path[-1], episode.query, class_mask, noise)
+    labels = tf.broadcast_to(episode.query_labels[:, None], tf.shape(logits)[:3])
+    loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits), axis=1)
+    total = tf.reduce_sum(loss * tf.cast(episode.query_mask, loss.dtype), axis=1)
+    return total if model.prior is None else total + kl_weight * model.kl(path[-1], class_mask)
 
 
 def known_score(logits: np.ndarray, rows: EpisodeRows) -> np.ndarray:

@@ -16,7 +16,7 @@ from sib_tf import atomic, checkpoints, distributions, history
 from sib_tf.config import MetaTrainConfig, SIBConfig
 from sib_tf.episodes import EpisodeRows, EpisodeSampler, fingerprint, stream
 from sib_tf.errors import InputError
-from sib_tf.evaluation import Evaluator, mean_and_ci95
+from sib_tf.evaluation import Evaluator, mean_and_ci95, negative_bound
 from sib_tf.features import FeatureCache
 from sib_tf.optimizers import CoupledDecaySGD
 from sib_tf.sib import SIB
@@ -134,7 +134,8 @@ class Trainer:
         samples = self.model.posterior.samples
         if not samples:
             return None
-        seed = tf.stack([self.config.seed + (index << 20), tf.cast(self.optimizer.iterations, tf.int32)])
+        seed = tf.stack([self.config.seed, tf.cast(self.optimizer.iterations, tf.int32)])
+        seed = tf.random.fold_in(seed, index)
         return distributions.random_noise(seed, episodes, samples, way, self.model.config.feature_dim)
 
 
@@ -151,17 +152,9 @@ def episode_loss(model: SIB, episode, way: int, noise=None) -> tf.Tensor:
         way: columns of the logits.
         noise: of the posterior's samples; None: fixed numbers.
     """
-    arguments = (episode.support, episode.support_labels, episode.query, episode.support_mask, episode.query_mask)
-    path, class_mask = model.adapt(*arguments, way, noise)
-    logits = model.sampled_logits(path[-1], episode.query, class_mask, noise)
-    labels = tf.broadcast_to(episode.query_labels[:, None], tf.shape(logits)[:3])
-    loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits), axis=1)
-    weights = tf.cast(episode.query_mask, loss.dtype)
-    queries = tf.maximum(tf.reduce_sum(weights, axis=1), 1.0)
-    total = tf.reduce_sum(loss * weights, axis=1)
-    if model.prior is not None:
-        total += model.config.kl_weight * model.kl(path[-1], class_mask)
-    return tf.reduce_mean(total / queries)
+    total = negative_bound(model, episode, way, model.config.kl_weight, noise)
+    queries = tf.reduce_sum(tf.cast(episode.query_mask, total.dtype), axis=1)
+    return tf.reduce_mean(total / tf.maximum(queries, 1.0))
 
 
 def outer_optimizer(config: MetaTrainConfig) -> keras.optimizers.Optimizer:

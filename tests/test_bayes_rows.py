@@ -22,7 +22,9 @@ def write(name: str, accuracy: list[float], ece: float) -> None:
         ("accuracy", "ci95", "baseline_accuracy", "baseline_ci95", "difference", "difference_ci95"), 0
     )
     confidence = {"uncalibrated": {"ece": ece, "nll": 1.0}}
-    (folder / "balanced.json").write_text(json.dumps({**zeros, "dataset": {}, "confidence": confidence}))
+    metrics = {**zeros, "dataset": {"name": "tiny"}, "confidence": confidence}
+    (folder / "balanced.json").write_text(json.dumps(metrics))
+    (folder / "config.json").write_text(json.dumps({"meta_training": {"steps": 20000}}))
     np.savez(folder / "balanced.npz", accuracy=[[0, 0], accuracy])
 
 
@@ -31,10 +33,15 @@ def test_the_table_is_of_means_over_seeds_and_paired_differences():
     write("1shot_prior_kl0.1_seed0", [0.6, 0.8], 0.01)
     write("1shot_prior_kl0.1_seed1", [0.8, 0.8], 0.03)
     # Means over the seeds 0.7 and 0.8: 0.75, and 0.2 and 0.1 above. Half-widths 1.96 * std / sqrt(2).
-    assert bayes_table.rows("bayes") == [
+    table = bayes_table.load("bayes")
+    assert table.rows == [
         ("1", "balanced", "none, dirac; means", "", "60.00 +-19.60", "", "2.00 %", "1.000"),
         ("1", "balanced", "gaussian, dirac; means", "0.1", "75.00 +-9.80", "+15.00 +-9.80", "2.00 %", "1.000"),
     ]
+    assert (
+        "tiny,\nmeta-trained for 20,000 steps on balanced episodes of the row's shot. Means over 2 seeds;" in table.text
+    )
+    assert "among 0.1. Calibration" in table.text
 
 
 @pytest.mark.slow
@@ -45,7 +52,7 @@ def test_variants_are_trained_chosen_measured_and_not_done_again(capsys, tiny_fe
     values |= {"shots": "1", "kl_weights": "0.1"}
     assert run(**values) == 0
     assert "posterior, 1 shot: validation accuracy by kl_weight 0.1: " in capsys.readouterr().out
-    assert len(bayes_table.rows("bayes")) == 4
+    assert len(bayes_table.load("bayes").rows) == 4
     metrics = json.loads(Path("bayes/1shot_posterior_kl0.1_seed0/balanced.json").read_text())
     assert metrics["evidence_bound"]["mean"] < 0
     assert run(**values) == 0

@@ -21,18 +21,21 @@ from train import (
     calibrate,
     cli,
     dataset_flags,
+    domain_adaptation,
     evaluate,
     extract_features,
     import_checkpoint,
     meta_train,
     predict,
     pretrain,
+    spinning_lines,
     tune,
 )
 
 STAGES = (pretrain, extract_features, meta_train, calibrate, evaluate, import_checkpoint, predict, tune)
 EXPORTS = (saved_model, tflite, verify, benchmark_litert, serving_client)
-MODULES = STAGES + EXPORTS
+EXPERIMENTS = (spinning_lines, domain_adaptation)
+MODULES = STAGES + EXPORTS + EXPERIMENTS
 NAMES = [module.__name__ for module in MODULES]
 TRAINED = {"model_dir": "sib", "backbone_dir": "backbone"}
 REQUIRED = {
@@ -54,6 +57,8 @@ REQUIRED = {
     tflite: {**TRAINED, "output": "out.tflite"},
     verify: {**TRAINED, "exported": "model.tflite"},
     benchmark_litert: {"tflite": "model.tflite"},
+    spinning_lines: {"output_dir": "out", "steps": "1", "test_tasks": "2"},
+    domain_adaptation: {"dataset": "glyph_domains", "target": "print", "output_dir": "out", "cache_dir": "cache"},
     serving_client: {"server": "http://localhost:1", "support": "pictures", "query": "pictures"},
 }
 

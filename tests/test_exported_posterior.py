@@ -12,7 +12,7 @@ from export.models import KerasModel, SavedModel
 from export.serving import ServingSignatures
 from sib_tf import atomic
 from sib_tf.calibration import Calibration
-from sib_tf.distributions import disagreement, mixture_logits
+from sib_tf.distributions import MOST_CLASSES, disagreement, mixture_logits
 from sib_tf.errors import InputError
 
 WAY, SAMPLES = 3, 4
@@ -101,3 +101,15 @@ def test_a_point_has_nothing_to_sample(tmp_path):
     folder = exported.write_run(tmp_path)
     with pytest.raises(InputError, match="posterior_samples must be 0 for a model with posterior=dirac; got 2"):
         exported.load_run(folder, samples=2)
+
+
+def test_more_classes_than_the_noise_has_are_refused(home, tmp_path):
+    """By the runners' checks, and by a server's graph."""
+    run = exported.load_run(home, SAMPLES)
+    many = MOST_CLASSES + 1
+    features = np.ones((many, run.sib.config.feature_dim), np.float32)
+    with pytest.raises(InputError, match=f"way must be at most {MOST_CLASSES} for a model with a gaussian posterior"):
+        KerasModel(run).adapt(features, np.arange(many), features)
+    serving, masks = ServingSignatures(run.signatures()), np.ones((1, many), bool)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"support rows, nor than {MOST_CLASSES}"):
+        serving.adapt(features[None], np.arange(many, dtype="i")[None], masks, features[None], masks)
