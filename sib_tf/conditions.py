@@ -2,9 +2,11 @@
 
 import dataclasses
 
+import numpy as np
+
 from sib_tf import evaluation
 from sib_tf.config import EpisodeSpec
-from sib_tf.episodes import EpisodeSampler, check_room_for_imbalance
+from sib_tf.episodes import EpisodeSampler
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache
 from sib_tf.sib import SIB
@@ -25,29 +27,33 @@ def measure(model: SIB, cache: FeatureCache, split: str, spec: EpisodeSpec, epis
         seed: of the lists.
 
     Returns:
-        "dirichlet_alpha" and "total_query": lists of points, each with its `value` ("balanced" is one of the alphas)
-        and `accuracy`, `baseline_accuracy` and `difference`, all with `ci95`. Variations that the split has too few
-        pictures for are left out.
+        "dirichlet_alpha" and "total_query": lists of points, each with its `value` ("balanced" is one of the alphas),
+        `queries` (the most of an episode) and `accuracy`, `baseline_accuracy` and `difference`, all with `ci95`. Query
+        sets that the split has too few pictures for are left out; imbalanced ones are smaller, if need be: one class
+        may have to give them all.
     """
     balanced = dataclasses.replace(spec, query_distribution="balanced", balanced_fraction=0.0, total_query=None)
-    imbalanced = [
-        (alpha, dataclasses.replace(balanced, query_distribution="dirichlet", dirichlet_alpha=alpha))
-        for alpha in ALPHAS
-    ]
     sizes = [(total, dataclasses.replace(balanced, total_query=total)) for total in TOTAL_QUERIES]
-    variations = {"dirichlet_alpha": [*imbalanced, ("balanced", balanced)], "total_query": sizes}
+    smallest = np.unique(cache.labels(split), return_counts=True)[1].min()
+    query, most = balanced.query, int(smallest - spec.shot[1]) // spec.way[1]
+    imbalanced = []
+    if most >= 1:
+        balanced = dataclasses.replace(balanced, query=(min(query[0], most), min(query[1], most)))
+        fields = [{"query_distribution": "dirichlet", "dirichlet_alpha": alpha} for alpha in ALPHAS]
+        imbalanced = [(each["dirichlet_alpha"], dataclasses.replace(balanced, **each)) for each in fields]
+        imbalanced.append(("balanced", balanced))
+    variations = {"dirichlet_alpha": imbalanced, "total_query": sizes}
     baseline = evaluation.prototypes(cache.feature_dim, spec.way[1])
 
     def point(value, variation: EpisodeSpec) -> dict | None:
         labels, table = cache.labels(split), cache.table(split)
         try:
-            check_room_for_imbalance(labels, variation)
             rows = EpisodeSampler(labels, variation, seed).sample(episodes)
         except InputError:
             return None
         evaluator = evaluation.Evaluator(rows)
         figures = evaluation.summary(evaluator(model, table), evaluator(baseline, table))
-        return {"value": value, **{name: figures[name] for name in _FIGURES}}
+        return {"value": value, "queries": variation.max_query, **{name: figures[name] for name in _FIGURES}}
 
     return {
         name: [found for value, variation in varied if (found := point(value, variation))]

@@ -82,6 +82,8 @@ def curves_figure(curves: dict, path: str | os.PathLike) -> None:
     """
     labels = {"dirichlet_alpha": "Dirichlet's alpha (imbalance grows to the left)", "total_query": "queries in all"}
     names = [name for name in labels if curves[name]]
+    if curves["dirichlet_alpha"]:
+        labels["dirichlet_alpha"] += f", {curves['dirichlet_alpha'][0]['queries']} queries"
     figure, axes = plt.subplots(1, len(names), figsize=(4.5 * len(names), 3.4), layout="constrained", squeeze=False)
     for axis, name in zip(axes[0], names, strict=True):
         points = curves[name]

@@ -41,6 +41,17 @@ def test_points_are_the_evaluations_of_their_episodes(measured):
         )
 
 
+def test_imbalanced_query_sets_are_as_small_as_the_classes_need(measured):
+    """Classes have 24 pictures: of 15 queries for each of 3 classes and 2 shots, 7 are left, 21 in all."""
+    cache, model, _ = measured
+    spec = EpisodeSpec(way=3, shot=2, query=15)
+    curves = conditions.measure(model, cache, "test", spec, episodes=4, seed=5)
+    assert [point["queries"] for point in curves["dirichlet_alpha"]] == [21] * (len(conditions.ALPHAS) + 1)
+    assert [point["queries"] for point in curves["total_query"]] == [1, 5, 15]
+    few = EpisodeSpec(way=3, shot=22, query=1)
+    assert conditions.measure(model, cache, "test", few, episodes=4, seed=5)["dirichlet_alpha"] == []
+
+
 def test_what_the_split_has_too_few_pictures_for_is_left_out(measured):
     """Classes have 24 pictures: 12 queries and 2 shots fit whatever the imbalance, 75 queries in all do not."""
     curves = measured[2]

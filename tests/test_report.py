@@ -129,3 +129,15 @@ def test_the_page_has_the_evidence_bound_where_there_is_one(tmp_path):
     report.write(tmp_path, {**METRICS, "evidence_bound": {"mean": -81.234, "ci95": 0.5}}, {})
     page = (tmp_path / "report.md").read_text()
     assert "Evidence lower bound of an episode's query labels: -81.23 +-0.50 nats." in page
+
+
+@pytest.mark.parametrize("dirichlet", [True, False])
+def test_the_curves_are_drawn_with_and_without_imbalanced_query_sets(tmp_path, dirichlet):
+    figures_of = {"accuracy": 0.7, "ci95": 0.01, "baseline_accuracy": 0.6, "baseline_ci95": 0.02, "queries": 15}
+    curves = {
+        "dirichlet_alpha": [{"value": value, **figures_of} for value in (0.5, 2.0, "balanced") if dirichlet],
+        "total_query": [{"value": value, **figures_of} for value in (1, 15)],
+    }
+    figures.curves_figure(curves, tmp_path / "curves.png")
+    assert is_figure(tmp_path / "curves.png")
+    assert not plt.get_fignums()
