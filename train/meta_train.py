@@ -22,7 +22,7 @@ meta_train_flags.define(FLAGS)
 
 def main() -> None:
     model, config = meta_train_flags.settings(FLAGS)
-    cli.load_tensorflow()
+    cli.load_tensorflow(one_thread=True)
     from sib_tf import meta_training
     from sib_tf.features import FeatureCache
 
