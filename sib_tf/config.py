@@ -21,6 +21,7 @@ POSTERIORS = ("dirac", "gaussian")
 QUERY_DISTRIBUTIONS = ("balanced", "dirichlet")
 SCHEDULES = ("paper", "cosine", "one_cycle")
 OPTIMIZERS = ("sgd", "adam", "adamw")
+DISTRIBUTIONS = ("none", "mirrored", "multi_worker", "tpu")
 
 Range = tuple[int, int]
 ALPHA = "above 0 and finite, or a range low-high of such"
