@@ -53,6 +53,11 @@ class Devices:
         return self.strategy.num_replicas_in_sync
 
     @property
+    def local_replicas(self) -> int:
+        """How many of them this worker has."""
+        return self.replicas // self.workers
+
+    @property
     def distributed(self) -> bool:
         """Whether `tf.distribute` is at work, be it with one replica."""
         return self.name != "none"
@@ -134,8 +139,11 @@ class Devices:
         except (tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError) as error:
             if self.workers == 1:
                 raise
+            reason = (
+                f"{type(error).__name__}: {str(error).splitlines()[0][:200]}" if str(error) else type(error).__name__
+            )
             raise WorkerLostError(
-                f"Worker {self.worker} lost another of the {self.workers} workers ({type(error).__name__}). {going_on}"
+                f"Worker {self.worker} lost another of the {self.workers} workers. {going_on} ({reason})"
             ) from error
 
 

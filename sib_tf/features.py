@@ -303,7 +303,7 @@ def _embedded(backbone: keras.Model, batches: Iterable, devices: Devices) -> Ite
     if not devices.distributed:
         yield from (forward(batch).numpy() for batch in batches)
         return
-    batches, replicas = iter(batches), devices.replicas // devices.workers
+    batches, replicas = iter(batches), devices.local_replicas
     while group := list(itertools.islice(batches, replicas)):
         filled = group + group[:1] * (replicas - len(group))
         values = devices.strategy.experimental_distribute_values_from_function(

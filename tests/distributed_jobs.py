@@ -41,19 +41,35 @@ def per_class(folder: Path, devices) -> None:
 def extract(folder: Path, devices) -> None:
     """Two views of the training pictures; in batches so small that workers have several each, of different sizes."""
     import keras
-    from conftest import CLASSES, make_split
 
     from sib_tf import backbones, features
     from sib_tf.config import BackboneConfig
-    from sib_tf.datasets import MetaDataset
 
     features._BATCH = 50
-    splits = {name: make_split(name, classes) for name, classes in CLASSES.items()}
-    data = MetaDataset("tiny", "1", **splits, normalization=((128.0,) * 3, (64.0,) * 3), picture_size=32)
     keras.utils.set_random_seed(0)
     with devices.strategy.scope():
         backbone = backbones.build(BackboneConfig(width=4, mean=(128.0,) * 3, std=(64.0,) * 3))
-    features.extract(data, backbone, folder, views=2, devices=devices)
+    features.extract(tiny_dataset(), backbone, folder, views=2, devices=devices)
+
+
+def tiny_dataset():
+    from conftest import CLASSES, make_split
+
+    from sib_tf.datasets import MetaDataset
+
+    splits = {name: make_split(name, classes) for name, classes in CLASSES.items()}
+    return MetaDataset("tiny", "1", **splits, normalization=((128.0,) * 3, (64.0,) * 3), picture_size=32)
+
+
+def pretrain(folder: Path, devices) -> None:
+    """50 steps of 38 augmented pictures: batch normalisation has to share its statistics."""
+    from sib_tf import pretraining
+    from sib_tf.config import BackboneConfig, PretrainConfig
+
+    pretraining.VALIDATION_EPISODES = 50
+    backbone = BackboneConfig(width=4, mean=(128.0,) * 3, std=(64.0,) * 3)
+    config = PretrainConfig(schedule="cosine", learning_rate=0.001, epochs=10, batch_size=38)
+    pretraining.pretrain(tiny_dataset(), backbone, config, folder, devices)
 
 
 def long(folder: Path, devices) -> None:
@@ -82,7 +98,7 @@ def send_signal(devices) -> None:
     trainer.steps = counted
 
 
-JOBS = {job.__name__: job for job in (joint, per_class, extract, long)}
+JOBS = {job.__name__: job for job in (joint, per_class, extract, pretrain, long)}
 
 
 def main() -> None:
