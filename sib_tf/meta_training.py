@@ -24,6 +24,8 @@ from sib_tf.sib import SIB
 
 # The validation list is the same for every run, so that runs can be compared.
 VALIDATION_SEED = 1
+# Episodes: smaller parts of a batch would take longer to hand out than they gain.
+_LEAST_PART = 4
 _GOING_ON = "Start all workers again with the same command: they go on from the last validation."
 
 
@@ -129,26 +131,43 @@ class Trainer:
         self.ways = [spec.way[1] for spec in (config.episodes, *config.mixture)]
         self.optimizer = outer_optimizer(config)
         self.optimizer.build(model.trainable_variables)
+        self.parts = parts_of(config.batch_episodes)
+        self._compiled_gradients = tf.function(self._gradients, jit_compile=True)
+        self._compiled_apply = tf.function(self._apply, jit_compile=True)
 
-    @tf.function(jit_compile=True)
     def steps(self, rows: Sequence[EpisodeRows]) -> tf.Tensor:
         """Takes outer steps: `[steps, episodes, ...]` rows of every specification -> the losses `[steps]`."""
+        return self._whole_steps(rows) if self.parts == 1 else self._steps_in_parts(rows)
+
+    @tf.function(jit_compile=True)
+    def _whole_steps(self, rows: Sequence[EpisodeRows]) -> tf.Tensor:
         count = rows[0].support.shape[0]
         losses = tf.TensorArray(tf.float32, count)
         for step in tf.range(count):
-            losses = losses.write(step, self._step([EpisodeRows(*(field[step] for field in each)) for each in rows]))
+            loss, gradients = self._gradients(_at(rows, step), 0)
+            self._apply(gradients)
+            losses = losses.write(step, loss)
         return losses.stack()
 
-    def _step(self, rows: Sequence[EpisodeRows]) -> tf.Tensor:
-        loss, gradients = self._gradients(rows)
-        self.optimizer.apply(gradients, self.model.trainable_variables)
-        return loss
+    @tf.function
+    def _steps_in_parts(self, rows: Sequence[EpisodeRows]) -> tf.Tensor:
+        """The same for large batches: XLA uses one core and every part of a batch fits its cache; a plain graph runs
+        several of them at a time."""
+        count = rows[0].support.shape[0]
+        losses = tf.TensorArray(tf.float32, count)
+        for step in tf.range(count):
+            batch = _at(rows, step)
+            found = [self._compiled_gradients(_part(batch, i, self.parts), tf.constant(i)) for i in range(self.parts)]
+            self._compiled_apply([tf.add_n(each) / self.parts for each in zip(*(g for _, g in found), strict=True)])
+            losses = losses.write(step, tf.add_n([loss for loss, _ in found]) / self.parts)
+        return losses.stack()
 
-    def _gradients(self, rows: Sequence[EpisodeRows]) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    def _gradients(self, rows: Sequence[EpisodeRows], part) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Loss and gradients of the episodes `rows`, which are the batch's part number `part`."""
         episodes = [each.gather(self.table) for each in rows]
         with tf.GradientTape() as tape:
             losses = [
-                episode_loss(self.model, each, way, self._noise(i, way, each.query.shape[0]))
+                episode_loss(self.model, each, way, self._noise(i, way, part))
                 for i, (each, way) in enumerate(zip(episodes, self.ways, strict=True))
             ]
             loss = tf.add_n(losses) / len(losses)
@@ -157,14 +176,33 @@ class Trainer:
         # The bias cancels in a softmax: with K = 0 it has no gradient.
         return loss, [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, variables, strict=True)]
 
-    def _noise(self, index: int, way: int, episodes: int):
+    def _apply(self, gradients: list[tf.Tensor]) -> None:
+        self.optimizer.apply(gradients, self.model.trainable_variables)
+
+    def _noise(self, index: int, way: int, part):
         """What the posterior's samples are drawn with: new numbers for every outer step and specification."""
         samples = self.model.posterior.samples
         if not samples:
             return None
         seed = tf.stack([self.config.seed, tf.cast(self.optimizer.iterations, tf.int32)])
         seed = tf.random.fold_in(seed, index)
-        return distributions.random_noise(seed, episodes, samples, way, self.model.config.feature_dim)
+        dim = self.model.config.feature_dim
+        whole = distributions.random_noise(seed, self.config.batch_episodes, samples, way, dim)
+        return tf.reshape(whole, (self.parts, -1, *whole.shape[1:]))[part]
+
+
+def parts_of(batch_episodes: int) -> int:
+    """Returns how many equal parts a batch is computed in: as many as have at least four episodes each."""
+    return max((n for n in range(1, batch_episodes // _LEAST_PART + 1) if batch_episodes % n == 0), default=1)
+
+
+def _at(rows: Sequence[EpisodeRows], step) -> list[EpisodeRows]:
+    """The batch of one step."""
+    return [EpisodeRows(*(field[step] for field in each)) for each in rows]
+
+
+def _part(batch: list[EpisodeRows], number: int, parts: int) -> list[EpisodeRows]:
+    return [EpisodeRows(*(tf.split(field, parts)[number] for field in each)) for each in batch]
 
 
 class ReplicatedTrainer(Trainer):
@@ -184,8 +222,7 @@ class ReplicatedTrainer(Trainer):
         # The optimiser is built here, in scope: Keras 3 fails to build one while a step is being traced.
         super().__init__(model, table, config)
         self.table = tf.Variable(table, trainable=False)  # A copy on every device.
-        self.devices, self._part = devices, devices.share("batch_episodes", config.batch_episodes)
-        self._compiled_gradients = tf.function(self._gradients, jit_compile=True)
+        self.devices, self.parts = devices, devices.replicas
 
     def steps(self, rows: Sequence[EpisodeRows]) -> tf.Tensor:
         """Takes outer steps: `[steps, episodes, ...]` rows of every specification -> the losses `[steps]`.
@@ -205,18 +242,11 @@ class ReplicatedTrainer(Trainer):
         return losses.stack()
 
     def _replica_step(self, rows: Sequence[EpisodeRows], step: tf.Tensor) -> tf.Tensor:
-        loss, gradients = self._compiled_gradients([EpisodeRows(*(field[step] for field in each)) for each in rows])
+        number = tf.distribute.get_replica_context().replica_id_in_sync_group
+        loss, gradients = self._compiled_gradients(_at(rows, step), number)
         # The optimiser adds up what replicas give it.
-        gradients = [gradient / self.devices.replicas for gradient in gradients]
-        self.optimizer.apply(gradients, self.model.trainable_variables)
+        self._apply([gradient / self.devices.replicas for gradient in gradients])
         return loss
-
-    def _noise(self, index: int, way: int, episodes: int):
-        whole = super()._noise(index, way, self.config.batch_episodes)
-        if whole is None:
-            return None
-        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-        return tf.reshape(whole, (-1, self._part, *whole.shape[1:]))[replica]
 
 
 def episode_loss(model: SIB, episode, way: int, noise=None) -> tf.Tensor:

@@ -7,23 +7,21 @@ from benchmarks.speed import timing
 from benchmarks.speed.matrix_products import MatrixProducts
 from benchmarks.speed.synthetic import SyntheticFeatures
 from benchmarks.speed.timing import Comparison, Contestant
-from sib_tf import devices
 from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
 from sib_tf.episodes import EpisodeRows, EpisodeSampler
-from sib_tf.meta_training import ReplicatedTrainer, Trainer
+from sib_tf.meta_training import Trainer, parts_of
 from sib_tf.sib import SIB
 
-OURS, SHARED, FLOOR, PEER = "sib_tf", "sib_tf, mirrored", "matrix products", "PyTorch"
+OURS, FLOOR, PEER = "sib_tf", "matrix products", "PyTorch"
 SPEC, NUM_STEPS = EpisodeSpec(way=5, shot=1, query=15), 3
 # Episodes a call of the compiled step, at least a step.
 _EPISODES = 256
 
 
-def measure(rounds: int, batches: tuple[int, ...] = (1, 4, 16, 64), feature_dim: int = 640) -> Comparison:
+def measure(rounds: int, batches: tuple[int, ...] = (1, 16, 64), feature_dim: int = 640) -> Comparison:
     """Times steps of `batches` episodes."""
-    # As train.meta_train does; the second device is for the steps that share a batch.
+    # As train.meta_train does.
     tf.config.threading.set_intra_op_parallelism_threads(1)
-    both = devices.connect("mirrored", device_per_core=True)
     cache = SyntheticFeatures(feature_dim)
     table, sampler = cache.table("train"), EpisodeSampler(cache.labels("train"), SPEC, 0)
     times, ratios = {}, {}
@@ -31,11 +29,9 @@ def measure(rounds: int, batches: tuple[int, ...] = (1, 4, 16, 64), feature_dim:
         setting = f"{batch} episode{'s' * (batch > 1)} a step"
         rows = batched(sampler, max(_EPISODES // batch, 1), batch)
         contestants = {OURS: ours(table, rows), FLOOR: floor(rows, feature_dim)}
-        if batch % both.replicas == 0:
-            contestants[SHARED] = shared(table, rows, both)
         contestants |= peers(table, rows)
         times[setting] = timing.in_turns(contestants, rounds)
-        ratios[setting] = [(timing.best(times[setting], PEER), timing.best(times[setting], OURS)), (OURS, FLOOR)]
+        ratios[setting] = [(timing.best(times[setting], PEER), OURS), (OURS, FLOOR)]
     return Comparison(
         "One meta-training step of the head",
         f"5-way 1-shot, 75 queries, D = {feature_dim}, K = {NUM_STEPS}, `joint`, float32; the same rows of the same table, SGD "
@@ -64,26 +60,13 @@ def ours(table: np.ndarray, rows: EpisodeRows, gradient_network: str = "joint") 
     return Contestant(lambda: trainer.steps([rows]).numpy(), steps * batch)
 
 
-def shared(table: np.ndarray, rows: EpisodeRows, both: devices.Devices) -> Contestant:
-    """The project's steps with `--distribution=mirrored`: every core takes its part of each batch."""
-    with both.strategy.scope():
-        model = SIB(SIBConfig(feature_dim=table.shape[1], way=SPEC.fixed_way(), num_steps=NUM_STEPS))
-        model.build()
-        config = MetaTrainConfig(episodes=SPEC, batch_episodes=rows.support.shape[1])
-        trainer = ReplicatedTrainer(model, table, config, both)
-
-    def run():
-        with both.strategy.scope():
-            return trainer.steps([rows]).numpy()
-
-    return Contestant(run, rows.support.shape[0] * rows.support.shape[1])
-
-
 def floor(rows: EpisodeRows, feature_dim: int) -> Contestant:
-    """The matrix products of the same steps."""
+    """The matrix products of the same steps, in as many parts at a time as ours."""
     steps, batch, queries = rows.query.shape
-    products = MatrixProducts(batch, queries, SPEC.way[1], feature_dim, NUM_STEPS, steps)
-    return Contestant(lambda: products.steps().numpy(), steps * batch)
+    parts = parts_of(batch)
+    products = MatrixProducts(batch // parts, queries, SPEC.way[1], feature_dim, NUM_STEPS, steps)
+    together = tf.function(lambda: [products.steps(tf.constant(float(i))) for i in range(parts)])
+    return Contestant(lambda: [total.numpy() for total in together()], steps * batch)
 
 
 def peers(table: np.ndarray, rows: EpisodeRows) -> dict[str, Contestant]:

@@ -26,9 +26,13 @@ class MatrixProducts:
         self.num_steps, self.count = num_steps, steps
 
     @tf.function(jit_compile=True)
-    def steps(self) -> tf.Tensor:
-        """Does the products of `steps` steps; each depends on the one before, so that none can be left out."""
-        theta, weights = self.theta, self.weights
+    def steps(self, start: tf.Tensor) -> tf.Tensor:
+        """Does the products of `steps` steps, each from what the one before left, so that none can be left out.
+
+        Args:
+            start: a number; calls with different ones are not one call.
+        """
+        theta, weights = self.theta + 1e-30 * start, self.weights
         for _ in tf.range(self.count):
             gradient, by_weights = self._step(theta, weights)
             theta = self.theta + 1e-30 * gradient
