@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from sib_tf import atomic, augmentation
+from sib_tf import atomic, augmentation, run_lock
 from sib_tf.config import PretrainConfig
 from sib_tf.datasets import META_SPLITS, MetaDataset, Split
 from sib_tf.errors import InputError
@@ -148,7 +148,7 @@ def extract(
         raise InputError(f"The backbone takes pictures of {wanted} pixels; those of {data.name} have only {stored}.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
         raise InputError(f"output_dir {folder} holds other files; name a new folder.")
-    with atomic.new_folder(folder) as partial:
+    with run_lock.held(folder, beside=True), atomic.new_folder(folder) as partial:
         for name in META_SPLITS:
             split = data.split(name)
             np.save(partial / f"{name}_labels.npy", split.labels)
@@ -185,17 +185,16 @@ def _holds(folder: Path, identity: dict) -> bool:
 def _write_features(path: Path, name: str, split: Split, backbone, views: int, config: PretrainConfig) -> None:
     views = views if name == "train" else 1
     count, size = len(split.images), backbone.input_shape[1]
-    features = np.lib.format.open_memmap(path, "w+", np.float32, (views, count, backbone.output_shape[-1]))
-    with tqdm(total=views * count, unit="picture", desc=f"embed {name}") as progress:
+    shape = (views, count, backbone.output_shape[-1])
+    # Written, not memory-mapped: on a full disk a write is refused, where a map would kill the process.
+    with path.open("wb") as file, tqdm(total=views * count, unit="picture", desc=f"embed {name}") as progress:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
         for view in range(views):
             pictures = centre_crop(split.images, size) if view == 0 else split.images
             batches = pictures if view == 0 else _Augmented(pictures, view, size, config)
-            row = 0
             for batch in _embedded(backbone, batches, _BATCH):
-                features[view, row : row + len(batch)] = batch
-                row += len(batch)
+                file.write(np.ascontiguousarray(batch, "<f4"))
                 progress.update(len(batch))
-    features.flush()
 
 
 class _Augmented:

@@ -1,8 +1,6 @@
 """Stage 2: meta-training of the SIB model on cached features, through its K unrolled steps."""
 
-import csv
 import dataclasses
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from sib_tf import atomic, checkpoints, distributions, history
+from sib_tf import checkpoints, distributions, history, run_lock
 from sib_tf.config import MetaTrainConfig, SIBConfig
 from sib_tf.episodes import EpisodeRows, EpisodeSampler, fingerprint, stream
 from sib_tf.errors import InputError
@@ -49,7 +47,7 @@ def meta_train(
         The best validation accuracy, in [0, 1].
 
     Raises:
-        InputError: the folder holds another run, or the split is too small for the episodes.
+        InputError: the folder holds another run or is in use, or the split is too small for the episodes.
         DivergenceError: a loss is not finite; the message names the step, and the state before it is kept.
     """
     output_dir = Path(output_dir)
@@ -57,13 +55,14 @@ def meta_train(
     lists = validation_lists(cache, config)
     samplers = training_samplers(cache, config)
     defaults = {"model": dataclasses.asdict(SIBConfig()), "meta_training": dataclasses.asdict(MetaTrainConfig())}
-    checkpoints.claim_folder(output_dir, run_record(cache, model_config, config, lists), defaults)
-    keras.utils.set_random_seed(config.seed)
-    model = SIB(model_config)
-    model.build()
-    trainer = Trainer(model, train, config)
-    run = _Run(trainer, [Evaluator(rows) for rows in lists], validation, output_dir)
-    run.train(samplers)
+    with run_lock.held(output_dir):
+        checkpoints.claim_folder(output_dir, run_record(cache, model_config, config, lists), defaults)
+        keras.utils.set_random_seed(config.seed)
+        model = SIB(model_config)
+        model.build()
+        trainer = Trainer(model, train, config)
+        run = _Run(trainer, [Evaluator(rows) for rows in lists], validation, output_dir)
+        run.train(samplers)
     return run.best
 
 
@@ -200,23 +199,14 @@ class _Run:
                 losses = self._advance(batches, step, target, progress)
                 accuracy, half = self._validate(target)
                 row = {"step": target, "loss": losses.mean(), "validation_accuracy": accuracy, "validation_ci95": half}
-                self._log(row)
-                self.state.save()  # Last: a run broken off before takes these steps again, and logs them again.
+                history.add(self.output_dir / "history.csv", row)
                 tf.summary.scalar("loss", losses.mean(), target)
                 tf.summary.scalar("validation_accuracy", accuracy, target)
+                writer.flush()
+                self.state.save()  # Last: a run broken off before takes these steps again, and logs them again.
                 progress.set_postfix(
                     loss=f"{losses.mean():.3f}", val=f"{100 * accuracy:.2f}%", best=f"{100 * self.best:.2f}%"
                 )
-
-    def _log(self, row: dict) -> None:
-        """Adds a row to `history.csv`; rows of steps that a broken-off run took twice are dropped."""
-        path = self.output_dir / "history.csv"
-        rows = [old for old in history.read(path) if int(old["step"]) < row["step"]] + [row]
-        text = io.StringIO()
-        table = csv.DictWriter(text, list(row), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-        atomic.write_text(path, text.getvalue())
 
     def _advance(self, batches: list["_Batches"], step: int, target: int, progress: tqdm) -> np.ndarray:
         losses = []

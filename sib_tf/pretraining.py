@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sib_tf import augmentation, backbones, checkpoints, evaluation, features
+from sib_tf import augmentation, backbones, checkpoints, evaluation, features, history, run_lock
 from sib_tf.config import BackboneConfig, EpisodeSpec, PretrainConfig
 from sib_tf.datasets import MetaDataset
 from sib_tf.episodes import EpisodeRows, EpisodeSampler
@@ -34,7 +34,8 @@ def pretrain(
         The best validation accuracy (nearest prototypes on fixed 5-way 1-shot episodes), in [0, 1].
 
     Raises:
-        InputError: `output_dir` holds another run, pictures are smaller than the backbone wants, or the loss is NaN.
+        InputError: `output_dir` holds another run or is in use, pictures are smaller than the backbone wants, or the
+            loss is NaN.
     """
     output_dir = Path(output_dir)
     if data.train.images.shape[1] < backbone_config.image_size:
@@ -47,10 +48,19 @@ def pretrain(
     if steps < 1:
         raise InputError(f"batch_size {config.batch_size} is more than the {len(data.train.labels)} training pictures.")
     episodes = _validation_episodes(data)  # Before the folder is claimed: a run that cannot start leaves nothing.
-    checkpoints.claim_folder(output_dir, _run_record(data, backbone_config, config))
+    with run_lock.held(output_dir):
+        checkpoints.claim_folder(output_dir, _run_record(data, backbone_config, config))
+        return _train(data, backbone_config, config, episodes, output_dir)
+
+
+def _train(
+    data: MetaDataset, backbone_config: BackboneConfig, config: PretrainConfig, episodes: EpisodeRows, output_dir: Path
+) -> float:
     keras.utils.set_random_seed(config.seed)
     backbone = backbones.build(backbone_config)
-    model = keras.Sequential([backbone, CosineClassifier(classes, config.logit_scale, name="classifier")])
+    classifier = CosineClassifier(len(data.train.class_names), config.logit_scale, name="classifier")
+    model = keras.Sequential([backbone, classifier])
+    steps = len(data.train.labels) // config.batch_size
     model.compile(
         CoupledDecaySGD(learning_rate(config, steps), coupled_weight_decay=config.weight_decay),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -66,11 +76,7 @@ def pretrain(
             initial_epoch=first_epoch,
             steps_per_epoch=steps,
             shuffle=False,  # The batches are.
-            callbacks=[
-                keeper,
-                keras.callbacks.CSVLogger(output_dir / "history.csv", append=first_epoch > 0),
-                keras.callbacks.TensorBoard(output_dir / "tensorboard", write_graph=False),
-            ],
+            callbacks=[keeper, keras.callbacks.TensorBoard(output_dir / "tensorboard", write_graph=False)],
         )
     return keeper.best
 
@@ -169,7 +175,7 @@ class _KeepBest(keras.callbacks.Callback):
         self.data, self.backbone = data, backbone
         self.evaluator = evaluation.Evaluator(episodes)
         self.prototypes = evaluation.prototypes(backbone.output_shape[-1], self.evaluator.way)
-        self.path = output_dir / backbones.FILE
+        self.path, self.history = output_dir / backbones.FILE, output_dir / "history.csv"
         self.epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.best_so_far = tf.Variable(0.0, trainable=False)
         self.state = checkpoints.TrainingState(
@@ -198,4 +204,5 @@ class _KeepBest(keras.callbacks.Callback):
             checkpoints.save_model(self.backbone, self.path)
             self.best_so_far.assign(accuracy)
         self.epoch.assign(epoch + 1)
-        self.state.save()
+        history.add(self.history, {"epoch": epoch, **{name: float(logs[name]) for name in sorted(logs)}})
+        self.state.save()  # Last: a run broken off before takes this epoch again, and writes all of it again.
