@@ -206,7 +206,9 @@ def writing_to(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        raise InputError(f"Cannot write to the folder {folder} ({error.strerror}); name one that can be.") from error
+        refusal = disk_errors.unwritable(folder, error) if disk_errors.is_full(error) else None
+        text = f"Cannot write to the folder {folder} ({error.strerror}); name one that can be."
+        raise refusal or InputError(text) from error
 
 
 def _umask() -> int:

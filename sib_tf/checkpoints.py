@@ -124,15 +124,10 @@ class TrainingState:
         Raises:
             InputError: the disk refuses; the last checkpoint stays what it was.
         """
-        try:
+        with disk_errors.named(self.folder):
             self._manager.save(options=tf.train.CheckpointOptions(experimental_write_callbacks=[_to_disk]))
             atomic.to_disk(self.folder)
             self._remove_leftovers()
-        except (OSError, tf.errors.OpError) as error:
-            refusal = disk_errors.unwritable(self.folder, error)
-            if refusal is None:
-                raise
-            raise refusal from error
 
     def _newest_first(self) -> list[str]:
         """Prefixes of the checkpoints; where the file that lists them is damaged, of those that are there."""

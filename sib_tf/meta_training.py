@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from sib_tf import checkpoints, distributions, history, run_lock
+from sib_tf import checkpoints, disk_errors, distributions, history, run_lock
 from sib_tf.config import MetaTrainConfig, SIBConfig
 from sib_tf.episodes import EpisodeRows, EpisodeSampler, fingerprint, stream
 from sib_tf.errors import InputError
@@ -58,11 +58,12 @@ def meta_train(
     with run_lock.held(output_dir):
         checkpoints.claim_folder(output_dir, run_record(cache, model_config, config, lists), defaults)
         keras.utils.set_random_seed(config.seed)
-        model = SIB(model_config)
+        model = SIB(model_config, name="sib")  # By default the name counts the models of the process.
         model.build()
         trainer = Trainer(model, train, config)
         run = _Run(trainer, [Evaluator(rows) for rows in lists], validation, output_dir)
-        run.train(samplers)
+        with disk_errors.named(output_dir):
+            run.train(samplers)
     return run.best
 
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sib_tf import augmentation, backbones, checkpoints, evaluation, features, history, run_lock
+from sib_tf import augmentation, backbones, checkpoints, disk_errors, evaluation, features, history, run_lock
 from sib_tf.config import BackboneConfig, EpisodeSpec, PretrainConfig
 from sib_tf.datasets import MetaDataset
 from sib_tf.episodes import EpisodeRows, EpisodeSampler
@@ -48,7 +48,7 @@ def pretrain(
     if steps < 1:
         raise InputError(f"batch_size {config.batch_size} is more than the {len(data.train.labels)} training pictures.")
     episodes = _validation_episodes(data)  # Before the folder is claimed: a run that cannot start leaves nothing.
-    with run_lock.held(output_dir):
+    with run_lock.held(output_dir), disk_errors.named(output_dir):
         checkpoints.claim_folder(output_dir, _run_record(data, backbone_config, config))
         return _train(data, backbone_config, config, episodes, output_dir)
 

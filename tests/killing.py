@@ -13,10 +13,12 @@ import dataclasses
 import importlib
 import json
 import os
+import resource
 import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,12 +64,24 @@ class Stable:
             command, cwd=CHECKOUT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
-    def run(self, command: list[str], folder: Path, moment: Moment | None = None, eager: bool = True) -> Outcome:
-        """Runs `command`, ["train.pretrain", "--epochs=2", ...], in `folder`; kills it at `moment`.
+    def run(
+        self,
+        command: list[str],
+        folder: Path,
+        moment: Moment | None = None,
+        eager: bool = True,
+        largest_file: int | None = None,
+    ) -> Outcome:
+        """Runs a command, killed at a moment.
 
-        `eager` saves the compilation, which takes most of the time of a tiny run.
+        Args:
+            command: ["train.pretrain", "--epochs=2", ...].
+            folder: to run it in.
+            moment: None: it may end.
+            eager: without compilation, which takes most of the time of a tiny run.
+            largest_file: in bytes; longer ones are refused, as on a full disk.
         """
-        job = {"command": command, "folder": str(folder), "eager": eager}
+        job = {"command": command, "folder": str(folder), "eager": eager, "largest_file": largest_file}
         self._process.stdin.write(json.dumps({**job, "moment": moment and dataclasses.asdict(moment)}) + "\n")
         self._process.stdin.flush()
         return Outcome(**json.loads(self._process.stdout.readline()))
@@ -103,9 +117,15 @@ def _serve() -> None:
 
 
 def _one(job: dict) -> Outcome:
+    with tempfile.TemporaryFile() as output:  # Not in the folder, whose disk may be full.
+        code, counts, seconds = _watched(job, output.fileno())
+        output.seek(0)
+        return Outcome(code, counts["w"], counts["c"], seconds, output.read().decode(errors="replace"))
+
+
+def _watched(job: dict, output: int) -> tuple[int, dict, float]:
     moment = Moment(**job["moment"]) if job["moment"] else None
     report, notes = os.pipe()
-    output = Path(job["folder"], "output.txt")
     start = time.monotonic()
     child = os.fork()
     if child == 0:
@@ -131,18 +151,17 @@ def _one(job: dict) -> Outcome:
         for letter in rest.decode():
             counts[letter] += 1
     os.close(report)
-    text = output.read_text(errors="replace")
-    output.unlink()
-    return Outcome(status, counts["w"], counts["c"], time.monotonic() - start, text)
+    return status, counts, time.monotonic() - start
 
 
-def _be_child(job: dict, moment: Moment | None, notes: int, output: Path) -> None:
+def _be_child(job: dict, moment: Moment | None, notes: int, output: int) -> None:
     code = 70
     try:
-        handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(handle, 1)
-        os.dup2(handle, 2)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
         os.chdir(job["folder"])
+        if job["largest_file"] is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (job["largest_file"], resource.RLIM_INFINITY))
         import tensorflow as tf
 
         tf.config.threading.set_intra_op_parallelism_threads(1)

@@ -7,6 +7,14 @@ import pytest
 import tensorflow as tf
 
 from sib_tf import disk_errors
+from sib_tf.errors import InputError
+
+
+def raised_from(cause: Exception) -> RuntimeError:
+    """As tensorflow-datasets does."""
+    error = RuntimeError("Failed to write")
+    error.__cause__ = cause
+    return error
 
 
 @pytest.mark.parametrize(
@@ -18,6 +26,9 @@ from sib_tf import disk_errors
         (tf.errors.ResourceExhaustedError(None, None, "a/ckpt; No space left on device"), "No space left on device"),
         (tf.errors.OutOfRangeError(None, None, "a/ckpt; File too large"), "File too large"),
         (tf.errors.PermissionDeniedError(None, None, "a/ckpt; Read-only file system"), "Read-only file system"),
+        (raised_from(OSError(errno.EDQUOT, "")), os.strerror(errno.EDQUOT)),
+        (raised_from(ValueError("No space left on device")), None),
+        (InputError("out cannot be written (No space left on device)"), None),
         (FileNotFoundError(errno.ENOENT, "No such file or directory"), None),
         (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[9]"), None),
         (tf.errors.OutOfRangeError(None, None, "End of sequence"), None),

@@ -49,7 +49,8 @@ def run(main: Callable[[], None], values: flags.FlagValues, description: str, ar
     except Exception as error:  # TensorFlow has errors of its own for a disk that refuses.
         if disk_errors.reason(error) is None:
             raise
-        print(f"error: {' '.join(str(error).split())[:500]}", file=sys.stderr)
+        text = re.sub(r"\{\{.*?\}\}| \[Op:.*", "", " ".join(str(error).split()))  # Names of TensorFlow's operations.
+        print(f"error: {text.strip()[:500]}", file=sys.stderr)
         return USAGE_ERROR
     return 0
 

@@ -138,16 +138,10 @@ def _alone(prepared: Path) -> Iterator[None]:
     if prepared.is_dir():
         yield
         return
-    with run_lock.held(prepared, beside=True, wait=True):
+    with run_lock.held(prepared, beside=True, wait=True), disk_errors.named(prepared):
         for left in prepared.parent.glob(f"incomplete.*_{prepared.name}"):  # tensorflow-datasets' name for it.
             shutil.rmtree(left)
-        try:
-            yield
-        except Exception as error:
-            refusal = disk_errors.unwritable(prepared, error)
-            if refusal is None or isinstance(error, InputError):
-                raise
-            raise refusal from error
+        yield
 
 
 def _builder_config(module, name: str, data_dir: str | None, options: Mapping):
