@@ -11,7 +11,7 @@ import numpy as np
 from export import model_card, runs, verification
 from export.models import KerasModel, SavedModel
 from export.serving import ServingSignatures
-from sib_tf import atomic
+from sib_tf import atomic, run_lock
 from sib_tf.config import EpisodeSpec
 from sib_tf.datasets import MetaDataset, Split
 from sib_tf.episodes import EpisodeSampler
@@ -75,7 +75,9 @@ def export(
     description = {**run.description(), "max_support": None, "max_query": None, "precision": "float32"}
     _check_metrics(metrics, run, description["backbone"]["weights"])
     reference = verification.Reference(KerasModel(run), data.test, spec, episodes)
-    with atomic.new_folder(folder) as partial:
+    with run_lock.held(folder, beside=True), atomic.new_folder(folder) as partial:
+        if folder.exists():
+            raise InputError(f"{folder} was written by another process meanwhile; start again for the next version.")
         ServingSignatures(run.signatures()).archive().write_out(partial, verbose=False)
         atomic.write_json(partial / CONFIG, description)
         atomic.write_text(partial / CARD, model_card.text(description, metrics))

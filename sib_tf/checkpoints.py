@@ -1,18 +1,23 @@
 """Run folders and their files: whose run a folder holds, whole models, and the state that training goes on from."""
 
+import contextlib
 import json
 import os
+import re
+import shutil
+import warnings
 from pathlib import Path
 
 import keras
 import tensorflow as tf
 
-from sib_tf import atomic
+from sib_tf import atomic, disk_errors
 from sib_tf.errors import InputError
 
 CONFIG = "config.json"
 BEST = "best.keras"
 LAST = "last.keras"
+_CHECKPOINT_FILE = re.compile(r"(ckpt-\d+)\.(index|data-\d+-of-\d+)")
 
 
 def claim_folder(folder: str | os.PathLike, record: dict, defaults: dict | None = None) -> None:
@@ -68,7 +73,8 @@ class TrainingState:
     """What a run needs to go on: models, optimisers, counters, saved together after a step and restored together.
 
     TensorFlow writes each checkpoint under a new number and then points to it in one move, so that a run that is cut
-    off while saving goes on from the checkpoint before.
+    off while saving goes on from the checkpoint before. Its files have reached the disk by then. The one before is
+    kept, and taken where the last one turns out damaged.
 
     Args:
         folder: where the checkpoints lie.
@@ -78,35 +84,83 @@ class TrainingState:
 
     def __init__(self, folder: str | os.PathLike, added: dict[str, tf.Variable] | None = None, **trackables):
         self.folder = Path(folder)
+        self._list = self.folder / "checkpoint"
+        if self._list.is_file() and self._list.stat().st_size == 0:
+            self._list.write_bytes(b"?")  # TensorFlow looks past a list that it cannot read, but not past an empty one.
         self._required, self._added = tf.train.Checkpoint(**trackables), added or {}
         whole = tf.train.Checkpoint(**trackables, **self._added)
         self._manager = tf.train.CheckpointManager(whole, str(folder), max_to_keep=2)
 
     def restore(self) -> bool:
-        """Restores the last checkpoint; returns False where there is none.
+        """Restores the last whole checkpoint; returns False where there is none.
 
         Raises:
-            InputError: the checkpoint is damaged or is of another model.
+            InputError: all checkpoints are damaged or of another model.
         """
-        latest = self._manager.latest_checkpoint
-        if latest is None:
-            if (self.folder / "checkpoint").exists():
-                raise InputError(f"{self.folder / 'checkpoint'} is damaged; remove {self.folder} to start anew.")
-            return False
-        try:
-            stored = {name.split("/")[0] for name, _ in tf.train.list_variables(latest)}
-            whole = stored.issuperset(self._added)
-            checkpoint = self._manager.checkpoint if whole else self._required
-            checkpoint.restore(latest).assert_existing_objects_matched()
-        except Exception as error:  # TensorFlow raises many kinds for a damaged checkpoint.
+        first = None
+        for prefix in self._newest_first():
+            try:
+                self._restore(prefix)
+            except Exception as error:  # TensorFlow raises many kinds for a damaged checkpoint.
+                first = first or (prefix, error)
+                continue
+            if first:
+                why = type(first[1]).__name__
+                warnings.warn(
+                    f"Checkpoint {first[0]} cannot be restored ({why}); going on from {prefix}.", stacklevel=2
+                )
+            else:
+                self._remove_leftovers()
+            return True
+        if first:
             raise InputError(
-                f"Checkpoint {latest} cannot be restored ({type(error).__name__}); remove {self.folder} to start anew."
-            ) from error
-        return True
+                f"Checkpoint {first[0]} cannot be restored ({type(first[1]).__name__}); remove {self.folder} to start "
+                "anew."
+            ) from first[1]
+        if self._list.exists():
+            raise InputError(f"{self._list} is damaged; remove {self.folder} to start anew.")
+        return False
 
     def save(self) -> None:
-        """Saves all as the new last checkpoint."""
-        self._manager.save()
+        """Saves all as the new last checkpoint.
+
+        Raises:
+            InputError: the disk refuses; the last checkpoint stays what it was.
+        """
+        with disk_errors.named(self.folder):
+            self._manager.save(options=tf.train.CheckpointOptions(experimental_write_callbacks=[_to_disk]))
+            atomic.to_disk(self.folder)
+            self._remove_leftovers()
+
+    def _restore(self, prefix: str) -> None:
+        stored = {name.split("/")[0] for name, _ in tf.train.list_variables(prefix)}
+        checkpoint = self._manager.checkpoint if stored.issuperset(self._added) else self._required
+        checkpoint.restore(prefix).assert_existing_objects_matched()
+
+    def _newest_first(self) -> list[str]:
+        """Prefixes of the checkpoints; where the file that lists them is damaged, of those that are there."""
+        if listed := self._manager.checkpoints:
+            return listed[::-1]
+        if not self._list.exists():
+            return []  # None was finished.
+        numbers = [re.fullmatch(r"ckpt-(\d+)", path.stem) for path in self.folder.glob("*.index")]
+        return [str(self.folder / m[0]) for m in sorted(filter(None, numbers), key=lambda m: -int(m[1]))]
+
+    def _remove_leftovers(self) -> None:
+        """Removes what saves left that were cut off: parts of checkpoints, and older ones that were to go."""
+        listed = {Path(prefix).name for prefix in self._manager.checkpoints}
+        if not listed:  # The list is damaged: nobody knows.
+            return
+        for path in (*self.folder.glob("ckpt-*"), *self.folder.glob("checkpoint.tmp*")):
+            whole = _CHECKPOINT_FILE.fullmatch(path.name)
+            if whole is None or whole[1] not in listed:
+                with contextlib.suppress(OSError):
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _to_disk(prefix: str) -> None:
+    for path in Path(prefix).parent.glob(f"{Path(prefix).name}.*"):
+        atomic.to_disk(path)
 
 
 def _flat(value, prefix: str = "") -> dict:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from sib_tf import atomic, augmentation
+from sib_tf import atomic, augmentation, run_lock
 from sib_tf.config import PretrainConfig
 from sib_tf.datasets import META_SPLITS, MetaDataset, Split
 from sib_tf.devices import Devices
@@ -168,7 +168,7 @@ def extract(
 
 def _write(folder: Path, identity: dict, data: MetaDataset, write_features) -> None:
     """Writes the cache; `write_features(path, split, name)` writes one file of features."""
-    with atomic.new_folder(folder) as partial:
+    with run_lock.held(folder, beside=True), atomic.new_folder(folder) as partial:
         for name in META_SPLITS:
             split = data.split(name)
             np.save(partial / f"{name}_labels.npy", split.labels)
@@ -259,14 +259,14 @@ class Embedder:
         own = [batches[i] for i in np.array_split(np.arange(len(batches)), self.devices.workers)[self.devices.worker]]
         rows = sum(min(_BATCH, count - start) for _, start in own)
         shape = (views, count) if self.devices.workers == 1 else (rows,)
-        features = np.lib.format.open_memmap(path, "w+", np.float32, (*shape, self.feature_dim))
-        flat, row = features.reshape(-1, self.feature_dim), 0
-        with tqdm(total=rows, unit="picture", desc=f"embed {name}", disable=not self.devices.chief) as progress:
+        bar = tqdm(total=rows, unit="picture", desc=f"embed {name}", disable=not self.devices.chief)
+        # Written, not memory-mapped: on a full disk a write is refused, where a map would kill the process.
+        with path.open("wb") as file, bar as progress:
+            header = {"descr": "<f4", "fortran_order": False, "shape": (*shape, self.feature_dim)}
+            np.lib.format.write_array_header_1_0(file, header)
             for batch in _embedded(self.backbone, self._pictures(split.images, own), self.devices):
-                flat[row : row + len(batch)] = batch
-                row += len(batch)
+                file.write(np.ascontiguousarray(batch, "<f4"))
                 progress.update(len(batch))
-        features.flush()
 
     def _pictures(self, images: np.ndarray, batches: list[tuple[int, int]]) -> Iterator:
         size = self.backbone.input_shape[1]

@@ -1,9 +1,11 @@
 """Histories of training: the rows of a `history.csv`."""
 
 import csv
+import io
 import os
 from pathlib import Path
 
+from sib_tf import atomic
 from sib_tf.errors import InputError
 
 
@@ -14,6 +16,22 @@ def read(path: str | os.PathLike) -> list[dict]:
         return []
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
+
+
+def add(path: str | os.PathLike, row: dict) -> None:
+    """Adds a row in one move; rows of this and later steps, which a broken-off run took already, are dropped.
+
+    Args:
+        path: of a `history.csv`; made where there is none.
+        row: its values by column; the first one counts the steps.
+    """
+    counter = next(iter(row))
+    rows = [old for old in read(path) if int(old[counter]) < row[counter]] + [row]
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(row), lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    atomic.write_text(path, text.getvalue())
 
 
 def column(rows: list[dict], name: str) -> list[float]:

@@ -1,8 +1,6 @@
 """Stage 2: meta-training of the SIB model on cached features, through its K unrolled steps."""
 
-import csv
 import dataclasses
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from sib_tf import atomic, checkpoints, distributions, history, preemption
+from sib_tf import checkpoints, disk_errors, distributions, history, preemption, run_lock
 from sib_tf.config import MetaTrainConfig, SIBConfig
 from sib_tf.devices import Devices
 from sib_tf.episodes import EpisodeRows, EpisodeSampler, fingerprint, stream
@@ -64,8 +62,8 @@ def meta_train(
         The best validation accuracy, in [0, 1].
 
     Raises:
-        InputError: the folder holds another run, the split is too small for the episodes, or replicas cannot share
-            them evenly.
+        InputError: the folder holds another run or is in use, the split is too small for the episodes, or replicas
+            cannot share them evenly.
         DivergenceError: a loss is not finite; the message names the step, and the state before it is kept.
         Preempted: SIGTERM came; the state is saved.
     """
@@ -77,11 +75,11 @@ def meta_train(
     defaults = {"model": dataclasses.asdict(SIBConfig()), "meta_training": dataclasses.asdict(MetaTrainConfig())}
     record = run_record(cache, model_config, config, lists)
     devices.agree("settings and features", record)
-    with devices.own_folder(output_dir) as own_folder, devices.lost_worker(_GOING_ON):
+    with devices.own_folder(output_dir) as own_folder, run_lock.held(own_folder), devices.lost_worker(_GOING_ON):
         checkpoints.claim_folder(own_folder, record, defaults)
         keras.utils.set_random_seed(config.seed)
         with devices.strategy.scope():
-            model = SIB(model_config)
+            model = SIB(model_config, name="sib")  # By default the name counts the models of the process.
             model.build()
             trainer = (
                 ReplicatedTrainer(model, train, config, devices)
@@ -90,7 +88,8 @@ def meta_train(
             )
         run = _Run(trainer, [Evaluator(rows) for rows in lists], validation, own_folder, devices)
         run.resume(output_dir / "training")
-        run.train(samplers)
+        with disk_errors.named(output_dir):
+            run.train(samplers)
     return run.best
 
 
@@ -319,23 +318,14 @@ class _Run:
                 losses = self._advance(batches, step, target, progress, notice)
                 accuracy, half = self._validate(target)
                 row = {"step": target, "loss": losses.mean(), "validation_accuracy": accuracy, "validation_ci95": half}
-                self._log(row)
-                self.state.save()  # Last: a run broken off before takes these steps again, and logs them again.
+                history.add(self.output_dir / "history.csv", row)
                 tf.summary.scalar("loss", losses.mean(), target)
                 tf.summary.scalar("validation_accuracy", accuracy, target)
+                writer.flush()
+                self.state.save()  # Last: a run broken off before takes these steps again, and logs them again.
                 progress.set_postfix(
                     loss=f"{losses.mean():.3f}", val=f"{100 * accuracy:.2f}%", best=f"{100 * self.best:.2f}%"
                 )
-
-    def _log(self, row: dict) -> None:
-        """Adds a row to `history.csv`; rows of steps that a broken-off run took twice are dropped."""
-        path = self.output_dir / "history.csv"
-        rows = [old for old in history.read(path) if int(old["step"]) < row["step"]] + [row]
-        text = io.StringIO()
-        table = csv.DictWriter(text, list(row), lineterminator="\n")
-        table.writeheader()
-        table.writerows(rows)
-        atomic.write_text(path, text.getvalue())
 
     def _advance(
         self, batches: list["_Batches"], step: int, target: int, progress: tqdm, notice: preemption.Notice

@@ -9,7 +9,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sib_tf import augmentation, backbones, checkpoints, evaluation, features, preemption
+from sib_tf import (
+    augmentation,
+    backbones,
+    checkpoints,
+    disk_errors,
+    evaluation,
+    features,
+    history,
+    preemption,
+    run_lock,
+)
 from sib_tf.config import BackboneConfig, EpisodeSpec, PretrainConfig
 from sib_tf.datasets import MetaDataset
 from sib_tf.devices import Devices
@@ -49,7 +59,8 @@ def pretrain(
         The best validation accuracy (nearest prototypes on fixed 5-way 1-shot episodes), in [0, 1].
 
     Raises:
-        InputError: `output_dir` holds another run, pictures are smaller than the backbone wants, or the loss is NaN.
+        InputError: `output_dir` holds another run or is in use, pictures are smaller than the backbone wants, or the
+            loss is NaN.
         Preempted: SIGTERM came; the state is saved.
     """
     output_dir, devices = Path(output_dir), devices or Devices()
@@ -72,7 +83,7 @@ def pretrain(
     record = _run_record(data, backbone_config, config)
     defaults = {"backbone": dataclasses.asdict(BackboneConfig()), "pretraining": dataclasses.asdict(PretrainConfig())}
     devices.agree("settings and pictures", record)
-    with devices.own_folder(output_dir) as own_folder, devices.lost_worker(_GOING_ON):
+    with devices.own_folder(output_dir) as own_folder, run_lock.held(own_folder), devices.lost_worker(_GOING_ON):
         checkpoints.claim_folder(own_folder, record, defaults)
         keras.utils.set_random_seed(config.seed)
         with devices.strategy.scope():
@@ -80,13 +91,9 @@ def pretrain(
         keeper = _KeepBest(data, episodes, backbone, model, own_folder, devices)
         keeper.restore(output_dir / "training")
         first = keeper.epoch_and_step()
-        callbacks = [
-            keeper,
-            keras.callbacks.CSVLogger(own_folder / "history.csv", append=first > (0, 0)),
-            keras.callbacks.TensorBoard(own_folder / "tensorboard", write_graph=False),
-        ]
+        callbacks = [keeper, keras.callbacks.TensorBoard(own_folder / "tensorboard", write_graph=False)]
         batches = functools.partial(training_batches, data, backbone_config.image_size, config)
-        with preemption.notice() as keeper.notice:
+        with preemption.notice() as keeper.notice, disk_errors.named(output_dir):
             if devices.distributed:
                 _fit_replicated(model, batches, config.epochs, first, steps, callbacks, devices)
             else:
@@ -267,7 +274,7 @@ class _KeepBest(keras.callbacks.Callback):
         self.data, self.backbone, self.trained, self.devices = data, backbone, model, devices
         self.evaluator = evaluation.Evaluator(episodes)
         self.prototypes = evaluation.prototypes(backbone.output_shape[-1], self.evaluator.way)
-        self.path = output_dir / backbones.FILE
+        self.path, self.history = output_dir / backbones.FILE, output_dir / "history.csv"
         self.epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.best_so_far = tf.Variable(0.0, trainable=False)
         # Of an epoch that SIGTERM broke off: steps taken, and what the metrics had added up.
@@ -329,4 +336,5 @@ class _KeepBest(keras.callbacks.Callback):
             self.best_so_far.assign(accuracy)
         self.epoch.assign(epoch + 1)
         self.steps_taken.assign(0)
-        self.state.save()
+        history.add(self.history, {"epoch": epoch, **{name: float(logs[name]) for name in sorted(logs)}})
+        self.state.save()  # Last: a run broken off before takes this epoch again, and writes all of it again.

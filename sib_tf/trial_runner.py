@@ -178,7 +178,8 @@ class TrialRunner(BaseTuner):
             self.result.save(folder / RESULT)
 
         try:
-            (folder / RESULT).unlink(missing_ok=True)
+            for name in (RESULT, ERROR):
+                (folder / name).unlink(missing_ok=True)
             meta_training.meta_train(self.cache, *self.settings.configs(values), folder)
             end(COMPLETED, **_best_validation(folder))
         except meta_training.DivergenceError as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 import grpc
 from tqdm import tqdm
 
-from sib_tf import checkpoints, meta_training, parallel_search, trial_runner, tuning_results
+from sib_tf import checkpoints, meta_training, parallel_search, run_lock, trial_runner, tuning_results
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache
 from sib_tf.search_space import Search
@@ -41,8 +41,15 @@ def search(
     """
     output_dir, role = Path(output_dir), parallel_search.role()
     settings = dataclasses.replace(settings, model=dataclasses.replace(settings.model, feature_dim=cache.feature_dim))
-    checkpoints.claim_folder(output_dir, _record(cache, settings))
-    folder = output_dir / trial_runner.PROJECT
+    record = _record(cache, settings)
+    # A chief, or who searches alone, has the folder; a worker has its own name there.
+    with run_lock.held(output_dir, parallel_search.name() if role == "worker" else ""):
+        checkpoints.claim_folder(output_dir, record)
+        return _search(cache, settings, trials, output_dir)
+
+
+def _search(cache: FeatureCache, settings: Search, trials: int, output_dir: Path) -> list[TrialResult] | None:
+    folder, role = output_dir / trial_runner.PROJECT, parallel_search.role()
 
     def on_trial_end(result: TrialResult) -> None:
         tuning_results.write_table(output_dir / tuning_results.TABLE, tuning_results.read(folder), settings.space)

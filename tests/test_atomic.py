@@ -2,12 +2,16 @@
 
 import json
 import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from conftest import CHECKOUT
 
-from sib_tf import atomic
+from sib_tf import atomic, file_locks
 from sib_tf.errors import InputError
 
 
@@ -133,3 +137,114 @@ def test_a_folder_that_refuses_writing_is_named(tmp_path, monkeypatch, write):
     monkeypatch.setattr(atomic.tempfile, "mkdtemp", refuse)
     with pytest.raises(InputError, match=r"Cannot write to the folder .* \(Permission denied\)"):
         write(tmp_path / "out")
+
+
+# Writes in a process that kills itself at the n-th of the moments at which Python asks the system for something.
+KILLED = """
+import os, shutil, signal, sys
+from pathlib import Path
+from sib_tf import atomic
+kind, path, moment, exchange = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "exchange"
+if not exchange:
+    atomic._exchange = lambda one, other: False
+count = 0
+def hook(event, arguments):
+    global count
+    if event.split(".")[0] in ("open", "os", "shutil", "tempfile", "fcntl"):
+        count += 1
+        if count == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(hook)
+if kind == "file":
+    atomic.write_text(path, "new")
+else:
+    with atomic.new_folder(path) as partial:
+        (partial / "text").write_text("new")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "exchange"), [("file", "exchange"), ("folder", "exchange"), ("folder", "no exchange")]
+)
+def test_killed_at_any_moment_the_old_or_the_new_is_there_and_nothing_is_left(tmp_path, kind, exchange):
+    path, found, moment = tmp_path / "out", [], 0
+    text = path if kind == "file" else path / "text"
+    while True:
+        moment += 1
+        text.parent.mkdir(exist_ok=True)
+        text.write_text("old")
+        command = [sys.executable, "-c", KILLED, kind, str(path), str(moment), exchange]
+        code = subprocess.run(command, cwd=CHECKOUT, timeout=60).returncode
+        if exchange == "exchange":  # Also before anybody sweeps.
+            assert text.read_text() in ("old", "new")
+        atomic.sweep(tmp_path)
+        found.append(text.read_text())
+        assert names(tmp_path) == ["out"]
+        assert kind == "file" or names(path) == ["text"]
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+    assert sorted(found, reverse=True) == found  # First the old one, then the new one.
+    assert set(found) == {"old", "new"}
+
+
+def test_a_write_sweeps_what_was_left_of_its_own_output_only(tmp_path):
+    for name in (".partial-abcdefgh-out", ".partial-abcdefgh-other", ".partial-short-out"):
+        (tmp_path / name).write_text("half")
+    (tmp_path / ".partial-01234567-out").mkdir()
+    (tmp_path / ".partial-01234567-out" / "inside").write_text("half")
+    atomic.write_text(tmp_path / "out", "")
+    assert names(tmp_path) == [".partial-abcdefgh-other", ".partial-short-out", "out"]
+
+
+def test_a_temporary_file_that_was_swept_before_it_was_locked_is_made_again(tmp_path, monkeypatch):
+    real, swept = file_locks.lock, []
+
+    def lock(handle, wait=False):
+        if not swept:
+            swept.extend(tmp_path.iterdir())
+            swept[0].unlink()
+        return real(handle, wait)
+
+    monkeypatch.setattr(file_locks, "lock", lock)
+    atomic.write_text(tmp_path / "out", "whole")
+    assert len(swept) == 1
+    assert (tmp_path / "out").read_text() == "whole"
+
+
+@pytest.mark.parametrize("write", [write_file, write_folder])
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (28, r"out cannot be written \(No space left on device\); make room there, and the same command goes on\."),
+        (27, r"out cannot be written \(File too large\); make room there"),
+        (30, r"out cannot be written \(Read-only file system\); name another place, or mend this one\."),
+        (5, r"out cannot be written \(Input/output error\); name another place"),
+    ],
+)
+def test_a_disk_that_refuses_is_named_and_leaves_what_was_there(tmp_path, monkeypatch, write, number, message):
+    def refuse(handle):
+        raise OSError(number, os.strerror(number))
+
+    write(tmp_path / "out")
+    if write is write_file:
+        (tmp_path / "out").write_text("old")
+    monkeypatch.setattr(atomic.os, "fsync", refuse)
+    if write is write_folder and number == 5:
+        write(tmp_path / "out")  # Some file systems cannot bring folders to the disk.
+        return
+    monkeypatch.setattr(Path, "replace", lambda *_: refuse(0))
+    monkeypatch.setattr(atomic, "_exchange", lambda *_: False)
+    with pytest.raises(InputError, match=message):
+        write(tmp_path / "out")
+    assert "out" in names(tmp_path)
+    assert write is write_folder or (tmp_path / "out").read_text() == "old"
+
+
+def test_errors_that_are_not_the_disks_stay_what_they_are(tmp_path):
+    with pytest.raises(FileNotFoundError), atomic.new_file(tmp_path / "out"):
+        (tmp_path / "missing").read_text()
+    with pytest.raises(PermissionError), atomic.new_file(tmp_path / "out"):
+        raise PermissionError(13, "Permission denied", "/etc/somewhere/else")
+    assert names(tmp_path) == []

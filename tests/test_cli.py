@@ -404,12 +404,63 @@ def test_a_comparison_with_other_episodes_is_refused(capsys, work):
     check_error(capsys, run(evaluate, *arguments(evaluate, compare_to="other.json")), message)
 
 
+@pytest.mark.parametrize(
+    ("module", "changes"),
+    [
+        (pretrain, {}),
+        (extract_features, {}),
+        (meta_train, {"way": "3", "query": "4"}),
+        (tune, {}),
+        (spinning_lines, {}),
+        (domain_adaptation, {}),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_folder_that_is_in_use_is_refused(capsys, work, monkeypatch, module, changes):
+    from sib_tf import run_lock
+    from sib_tf.datasets import domains, glyph_domains
+
+    monkeypatch.setattr(domains, "load", lambda *_: _few_domains(glyph_domains))
+    if module is pretrain:
+        changes = {"batch_size": "2"}
+        for extra in "efghijkl":  # Classes enough for all splits.
+            shutil.copytree("pictures/a", f"pictures/{extra}")
+    with run_lock.held("out", beside=module is extract_features):
+        before = sorted(Path().rglob("*out*"))
+        code = run(module, *arguments(module, **changes))
+        assert sorted(Path().rglob("*out*")) == before
+    check_error(capsys, code, rf"out is in use by process {os.getpid()} on \S+ \(.*\); wait for it, stop it, or name")
+
+
+def _few_domains(module):
+    from sib_tf.datasets.domains import DomainDataset, Pictures
+
+    pictures = Pictures(np.zeros((40, 32, 32, 3), np.uint8), np.repeat(np.arange(4), 10))
+    return DomainDataset("glyph_domains", "0" * 64, tuple("abcd"), dict.fromkeys(module.DOMAINS, pictures))
+
+
 def test_a_refusal_of_the_system_is_one_line(capsys, monkeypatch):
     def full():
         raise OSError(28, "No space left on device", "out/best.keras")
 
     code = cli.run(full, import_checkpoint.FLAGS, "", ["prog", *arguments(import_checkpoint)])
     check_error(capsys, code, r"out/best\.keras cannot be read or written \(No space left on device\)\.")
+
+
+def test_a_refusal_of_the_disk_that_tensorflow_tells_of_is_one_line(capsys):
+    import tensorflow as tf
+
+    def full():
+        raise tf.errors.ResourceExhaustedError(None, None, "out/events.v2; No space left on device\n")
+
+    code = cli.run(full, import_checkpoint.FLAGS, "", ["prog", *arguments(import_checkpoint)])
+    check_error(capsys, code, r"out/events\.v2; No space left on device$")
+
+    def memory():
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    with pytest.raises(tf.errors.ResourceExhaustedError, match="OOM"):
+        cli.run(memory, import_checkpoint.FLAGS, "", ["prog", *arguments(import_checkpoint)])
 
 
 def test_an_interruption_says_that_the_run_can_go_on(capsys):

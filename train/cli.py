@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from sib_tf import preemption
+from sib_tf import disk_errors, preemption
 from sib_tf.config import DISTRIBUTIONS
 from sib_tf.errors import InputError
 from sib_tf.quiet import quiet
@@ -44,11 +44,18 @@ def run(main: Callable[[], None], values: flags.FlagValues, description: str, ar
         print(f"stopped: {stop.message}", file=sys.stderr)
         return preemption.EXIT_CODE
     except OSError as error:  # A full disk, or a file that may not be read.
-        print(f"error: {error.filename or 'a file'} cannot be read or written ({error.strerror}).", file=sys.stderr)
+        why = error.strerror or " ".join(str(error).split())
+        print(f"error: {error.filename or 'a file'} cannot be read or written ({why}).", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
         return 130
+    except Exception as error:  # TensorFlow has errors of its own for a disk that refuses.
+        if disk_errors.reason(error) is None:
+            raise
+        text = re.sub(r"\{\{.*?\}\}| \[Op:.*", "", " ".join(str(error).split()))  # Names of TensorFlow's operations.
+        print(f"error: {text.strip()[:500]}", file=sys.stderr)
+        return USAGE_ERROR
     return 0
 
 

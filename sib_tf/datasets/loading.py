@@ -1,14 +1,17 @@
 """Prepares a data set once, loads it into memory, and checks what all data sets promise."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import importlib
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from sib_tf import disk_errors, run_lock
 from sib_tf.config import DATASETS
 from sib_tf.errors import InputError
 
@@ -104,9 +107,9 @@ def load(
     config = _builder_config(module, name, data_dir, options or {})
     builder = module.Builder(data_dir=cache_dir, config=config)
     # manual_dir must exist for tensorflow-datasets, so it is passed only where the user named one.
-    builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(manual_dir=data_dir, try_download_gcs=False)
-    )
+    download_config = tfds.download.DownloadConfig(manual_dir=data_dir, try_download_gcs=False)
+    with _alone(Path(builder.data_dir)):
+        builder.download_and_prepare(download_config=download_config)
     train, validation, test = (_read(builder, split) for split in META_SPLITS)
     version = str(builder.version) if config is None else f"{config.name}-{builder.version}"
     normalization = builder.NORMALIZATION or channel_statistics(train.images)
@@ -127,6 +130,18 @@ def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[flo
     variance = counts @ values**2 / len(flat) - mean**2
     std = np.sqrt(np.maximum(variance, 0))
     return tuple(map(float, mean.round(3))), tuple(float(s) if s > 0 else 1.0 for s in std.round(3))
+
+
+@contextlib.contextmanager
+def _alone(prepared: Path) -> Iterator[None]:
+    """Lets one process prepare a data set while others wait; removes what processes that were killed left of it."""
+    if prepared.is_dir():
+        yield
+        return
+    with run_lock.held(prepared, beside=True, wait=True), disk_errors.named(prepared):
+        for left in prepared.parent.glob(f"incomplete.*_{prepared.name}"):  # tensorflow-datasets' name for it.
+            shutil.rmtree(left)
+        yield
 
 
 def _builder_config(module, name: str, data_dir: str | None, options: Mapping):

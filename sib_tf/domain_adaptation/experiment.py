@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from sib_tf import atomic, checkpoints
+from sib_tf import atomic, checkpoints, run_lock
 from sib_tf.config import require, require_choice
 from sib_tf.datasets.domains import DomainDataset
 from sib_tf.domain_adaptation import figures, page, scoring, starting, tasks, training
@@ -56,14 +56,20 @@ def run(dataset: DomainDataset, config: DomainAdaptationConfig, plan: Plan, outp
         The content of `metrics.json`.
 
     Raises:
-        InputError: an unknown target, too few pictures, or the folder holds a run of another configuration.
+        InputError: an unknown target, too few pictures, or the folder holds a run of another configuration or is
+            in use.
     """
     for target in plan.targets:
         require_choice("target", target, tuple(dataset.domains))
     _check_sizes(dataset, config)
     folder = Path(output_dir)
     record = {"dataset": dataset.name, "digest": dataset.digest, "weights": plan.weights, "oracle": plan.oracle}
-    checkpoints.claim_folder(folder, {**record, "domain_adaptation": dataclasses.asdict(config)})
+    with run_lock.held(folder):
+        checkpoints.claim_folder(folder, {**record, "domain_adaptation": dataclasses.asdict(config)})
+        return _run(dataset, config, plan, record, folder)
+
+
+def _run(dataset: DomainDataset, config: DomainAdaptationConfig, plan: Plan, record: dict, folder: Path) -> dict:
     for target in plan.targets:
         sources = tasks.split(dataset, target, config.validation_fraction)
         for seed in plan.seeds:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from sib_tf import atomic, checkpoints, distributions
+from sib_tf import atomic, checkpoints, distributions, run_lock
 from sib_tf.errors import InputError
 from sib_tf.evaluation import mean_and_ci95
 from sib_tf.spinning_lines import figures, tasks
@@ -42,10 +42,15 @@ def run(config: SpinningLinesConfig, output_dir: str | os.PathLike, test_tasks: 
     """Trains, measures, and writes `model.keras`, `metrics.json`, `report.md`, two figures and an animation.
 
     Raises:
-        InputError: the folder holds a run of another configuration, or the loss is not finite.
+        InputError: the folder holds a run of another configuration or is in use, or the loss is not finite.
     """
     folder = Path(output_dir)
-    checkpoints.claim_folder(folder, {"spinning_lines": dataclasses.asdict(config), "test_tasks": test_tasks})
+    with run_lock.held(folder):
+        checkpoints.claim_folder(folder, {"spinning_lines": dataclasses.asdict(config), "test_tasks": test_tasks})
+        return _run(config, folder, test_tasks)
+
+
+def _run(config: SpinningLinesConfig, folder: Path, test_tasks: int) -> Experiment:
     keras.utils.set_random_seed(config.seed)
     model = SpinningLines(config)
     model.build()

@@ -1,0 +1,245 @@
+"""Kills the stages of training at random moments, again and again, and compares what they end with.
+
+    python -m tests.kill_run --times=300 --seed=0 [--stages=pretrain,meta_train,...] [--folder=DIR]
+
+A trial starts one stage of a tiny run, kills it up to three times, each time starting the same command again, then lets
+it end: its folder must be, byte for byte, that of an unbroken run, and nothing else may be left. Prints a line for each
+stage; exit code 1 if a trial failed (its folder is kept). tests/test_faults.py runs a part of it.
+"""
+
+import argparse
+import csv
+import json
+import random
+import re
+import shutil
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from tests.killing import KILLED, Moment, Outcome, Stable, stable
+
+_PICTURES = ["--dataset=folder", "--data_dir=pictures", "--cache_dir=cache"]
+_TRAINED = ["--model_dir=sib", "--backbone_dir=backbone", *_PICTURES, "--episodes=2"]
+_SMALL = ["--way=3", "--query=3", "--num_steps=1", "--validate_every=2", "--steps_per_call=1"]
+_SMALL += ["--gradient_network=per_class", "--validation_episodes=10"]
+# Stages in their order, with what each adds to the folder; all names are relative to it.
+STAGES = {
+    "pretrain": (
+        ["train.pretrain", *_PICTURES, "--width=4", "--epochs=3", "--batch_size=8", "--output_dir=backbone"],
+        ("backbone",),
+    ),
+    "extract_features": (
+        ["train.extract_features", *_PICTURES, "--backbone_dir=backbone", "--output_dir=features", "--views=2"],
+        ("features", "cache"),
+    ),
+    "meta_train": (
+        ["train.meta_train", "--features_dir=features", "--output_dir=sib", "--steps=6", *_SMALL],
+        ("sib",),
+    ),
+    "calibrate": (
+        ["train.calibrate", "--features_dir=features", "--model_dir=sib", "--way=3", "--query=3", "--episodes=20"],
+        ("sib/calibration.json",),
+    ),
+    "evaluate": (
+        ["train.evaluate", "--features_dir=features", "--model_dir=sib", "--way=3", "--query=3", "--episodes=20"]
+        + ["--output=measured/metrics.json"],
+        ("measured",),
+    ),
+    "tune": (
+        ["train.tune", "--features_dir=features", "--output_dir=tune", "--trials=2", "--trial_steps=2", *_SMALL]
+        + ["--search=learning_rate,hidden_units"],
+        ("tune",),
+    ),
+    "spinning_lines": (
+        ["train.spinning_lines", "--output_dir=lines", "--steps=4", "--test_tasks=10", "--batch_tasks=2"],
+        ("lines",),
+    ),
+    "saved_model": (["export.saved_model", *_TRAINED, "--output_dir=export", "--version=1"], ("export",)),
+    "tflite": (["export.tflite", *_TRAINED, "--output=exports/model.tflite"], ("exports",)),
+}
+# The features' stage prepares the data set anew.
+_NEEDS = dict.fromkeys(STAGES, ("pictures", "cache", "backbone", "features", "sib"))
+_NEEDS |= {"pretrain": ("pictures", "cache"), "extract_features": ("pictures", "backbone")}
+_NEEDS |= {"meta_train": ("features",), "tune": ("features",), "spinning_lines": ()}
+_FIRST = ("pretrain", "extract_features", "meta_train")
+# Of every run its own: times, and TensorFlow's logs and programs, which hold some.
+_TIMES = re.compile(r'"(seconds|date_saved|download_size|hardware)": [^,\n}]*|\d+\.\d s on |(?<=\| )\d+(?= \| \d)')
+
+
+class Bench:
+    """Unbroken runs of all stages, and trials against them.
+
+    Args:
+        forks: where commands run.
+        root: an empty folder.
+        seed: of the moments.
+    """
+
+    def __init__(self, forks: Stable, root: Path, seed: int):
+        self.forks, self.root, self.random = forks, root, random.Random(seed)
+        self.whole = root / "whole"
+        self.lengths, self.killed = {}, 0
+        _draw_pictures(self.whole / "pictures")
+
+    def prepare(self, *names: str) -> None:
+        """Makes the unbroken runs of `names`, in the order of the stages; each twice, to see that they are equal."""
+        for name in names:
+            command, outputs = STAGES[name]
+            outcome = self.forks.run(command, self.whole, eager=_eager(name))
+            if outcome.code != 0:
+                raise RuntimeError(f"{name} does not run: {outcome.text[-2000:]}")
+            for output in outputs:
+                _copy(self.whole / output, self.root / "expected" / name / output)
+            self.lengths[name] = self.trial(name, [])
+
+    def moment(self, name: str) -> Moment:
+        """Draws a moment in the unbroken run of a stage."""
+        length = self.lengths[name]
+        kind = self.random.choice(["write", "write", "time", "checkpoint"] if length.checkpoints else ["write", "time"])
+        if kind == "write":
+            return Moment("write", self.random.randint(1, length.writes))
+        if kind == "checkpoint":  # One takes some 10 ms.
+            return Moment(kind, self.random.randint(1, length.checkpoints), self.random.uniform(0, 0.03))
+        return Moment(kind, seconds=self.random.uniform(0, length.seconds))
+
+    def trial(self, name: str, moments: list[Moment]) -> Outcome:
+        """Kills a stage at `moments`, lets it end, compares; returns how it ended at last.
+
+        Raises:
+            AssertionError: what it ended with differs; the folder is kept.
+        """
+        command, _ = STAGES[name]
+        folder = Path(tempfile.mkdtemp(dir=self.root, prefix=f"{name}-"))
+        self.lay_out(name, folder)
+        for moment in [*moments, None]:
+            outcome = self.forks.run(command, folder, moment, _eager(name))
+            self.killed += outcome.code == KILLED
+            if "version 1 is in export already" in outcome.text:  # It was killed after the export had appeared.
+                break
+            assert outcome.code in (0, KILLED if moment else 0), f"{folder}, {moments}: {outcome.text[-2000:]}"
+        self.check(name, folder, f"{moments}")
+        shutil.rmtree(folder)
+        return outcome
+
+    def lay_out(self, name: str, folder: Path) -> None:
+        """Copies what a stage needs into `folder`."""
+        for need in _NEEDS[name]:
+            if need not in STAGES[name][1]:
+                _copy(self.whole / need, folder / need)
+        if name == "calibrate":
+            (folder / "sib" / "calibration.json").unlink()
+
+    def check(self, name: str, folder: Path, what: str) -> None:
+        """Raises an AssertionError where `folder` is not what an unbroken run of the stage leaves."""
+        for output in STAGES[name][1]:
+            compare(self.root / "expected" / name / output, folder / output, what)
+        assert not (left := leftovers(folder)), f"{folder}, {what}: left {left}"
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Temporary names below `folder`: nobody writes there any more."""
+    # A lock file that is left locks nothing.
+    pattern = re.compile(r"\.partial-|\.old-|incomplete\.|.*_temp$|.*\.tmp|.*tempstate")
+    return [str(path.relative_to(folder)) for path in folder.rglob("*") if pattern.match(path.name)]
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+
+
+def _eager(name: str) -> bool:
+    return name not in ("saved_model", "tflite")  # They are about compiled functions.
+
+
+def compare(expected: Path, found: Path, what: str) -> None:
+    """Raises an AssertionError where a file differs, times apart."""
+    names = [_files(path) for path in (expected, found)]
+    assert names[0] == names[1], f"{found}, {what}: files {sorted(set(names[0]) ^ set(names[1]))}"
+    for name in names[0]:
+        one, other = (_content(path / name if name else path) for path in (expected, found))
+        assert one == other, f"{found}, {what}: {name} differs"
+
+
+def _files(path: Path) -> list[str]:
+    if path.is_file():
+        return [""]
+    files = (child.relative_to(path) for child in path.rglob("*") if child.is_file())
+    return sorted(str(name) for name in files if "tensorboard" not in name.parts and not name.name.startswith(".lock"))
+
+
+def _content(path: Path):
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            files = {name: archive.read(name) for name in archive.namelist() if name != "metadata.json"}
+        return {**files, "config.json": re.sub(rb'"shared_object_id": \d+', b"", files["config.json"])}
+    if path.suffix in (".pb", ".tflite", ".png", ".gif") or path.name in ("checkpoint", "dataset_info.json"):
+        return path.stat().st_size > 0
+    if path.parent.name == "variables":  # Of a SavedModel: TensorFlow puts addresses in.
+        return path.stat().st_size > 0
+    if path.name in ("trial.json", "oracle.json", "result.json", "trials.csv", "report.md"):
+        return _TIMES.sub("", _without_seconds(path))
+    if path.suffix == ".json":
+        return _TIMES.sub("", path.read_text(encoding="utf-8"))
+    return path.read_bytes()
+
+
+def _without_seconds(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".csv":
+        rows = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(text.splitlines())]
+        return json.dumps(rows)
+    return text
+
+
+def _draw_pictures(root: Path) -> None:
+    import numpy as np
+    from PIL import Image
+
+    drawn = np.random.RandomState(0)
+    for split, classes, count in (("train", 4, 8), ("val", 3, 8), ("test", 5, 16)):
+        for c in range(classes):
+            folder = root / split / f"{split}{c}"
+            folder.mkdir(parents=True)
+            color = drawn.uniform(40, 215, 3)
+            for i in range(count):
+                picture = (color + drawn.normal(0, 30, (32, 32, 3))).clip(0, 255).astype("uint8")
+                Image.fromarray(picture).save(folder / f"{i}.png")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--times", type=int, default=100, help="kills in all, at least")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--stages", default=",".join(STAGES), help="with commas")
+    parser.add_argument("--folder", default=None, help="for the runs; default: a temporary one")
+    flags = parser.parse_args()
+    root = Path(tempfile.mkdtemp(prefix="kill_run-", dir=flags.folder))
+    names = flags.stages.split(",")
+    kills, trials, failures = dict.fromkeys(names, 0), dict.fromkeys(names, 0), []
+    with stable() as forks:
+        bench = Bench(forks, root, flags.seed)
+        bench.prepare(*(name for name in STAGES if name in names or name in _FIRST))
+        while sum(kills.values()) < flags.times:
+            for name in names:
+                moments = [bench.moment(name) for _ in range(bench.random.randint(1, 3))]
+                trials[name] += 1
+                before = bench.killed
+                try:
+                    bench.trial(name, moments)
+                except AssertionError as error:
+                    failures.append(f"{name}: {error}")
+                    print(failures[-1], file=sys.stderr, flush=True)
+                kills[name] += bench.killed - before
+    for name in names:
+        print(f"{name}: {trials[name]} trials, {kills[name]} times killed")
+    print(f"{sum(trials.values())} trials, {sum(kills.values())} times killed, {len(failures)} failures")
+    if not failures:
+        shutil.rmtree(root)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
