@@ -3,11 +3,11 @@
 import io
 import math
 import os
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from sib_tf import zip_files
 from sib_tf.errors import InputError
 
 # The largest .npz files that we write have the answers of every episode: some MB.
@@ -26,7 +26,7 @@ def read_npz(path: str | os.PathLike, way_out: str) -> dict[str, np.ndarray]:
             1 GiB.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zip_files.open_zip(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
             if size > MOST_BYTES:
                 raise ValueError(f"it unpacks to {size:,} bytes; at most {MOST_BYTES:,} are read")

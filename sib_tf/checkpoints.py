@@ -77,7 +77,10 @@ class TrainingState:
 
     def __init__(self, folder: str | os.PathLike, **trackables):
         self.folder = Path(folder)
-        self._manager = tf.train.CheckpointManager(tf.train.Checkpoint(**trackables), str(folder), max_to_keep=2)
+        try:
+            self._manager = tf.train.CheckpointManager(tf.train.Checkpoint(**trackables), str(folder), max_to_keep=2)
+        except ValueError as error:  # It reads which checkpoints there are.
+            raise InputError(f"{self.folder / 'checkpoint'} is damaged; remove {folder} to start anew.") from error
 
     def restore(self) -> bool:
         """Restores the last checkpoint; returns False where there is none.

@@ -211,7 +211,9 @@ class _Run:
     def _log(self, row: dict) -> None:
         """Adds a row to `history.csv`; rows of steps that a broken-off run took twice are dropped."""
         path = self.output_dir / "history.csv"
-        rows = [old for old in history.read(path) if int(old["step"]) < row["step"]] + [row]
+        before = history.read(path)
+        steps = history.column(before, "step")
+        rows = [old for old, step in zip(before, steps, strict=True) if step < row["step"]] + [row]
         text = io.StringIO()
         table = csv.DictWriter(text, list(row), lineterminator="\n")
         table.writeheader()

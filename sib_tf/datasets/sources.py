@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from sib_tf import zip_files
 from sib_tf.errors import InputError
 
 # CIFAR-100's archive unpacks to 184 MB; Omniglot's drawings have less than 1 kB each.
@@ -77,7 +78,7 @@ def open_zip(path: Path) -> zipfile.ZipFile:
         InputError: the archive is damaged, or has more than 100,000 members.
     """
     try:
-        opened = zipfile.ZipFile(path)
+        opened = zip_files.open_zip(path)
     except Exception as error:  # zipfile raises whatever the broken bytes lead it to.
         raise InputError(f"{path} is damaged ({error}); fetch it again.") from error
     if len(opened.namelist()) > MOST_MEMBERS:
