@@ -81,7 +81,7 @@ class RestServer:
     def _exchange(self, request: urllib.request.Request) -> tuple[int, bytes]:
         try:
             with urllib.request.urlopen(request, timeout=self.timeout) as answer:
-                return answer.status, answer.read(MOST_ANSWER)
+                return answer.status, _body(answer)
         except urllib.error.HTTPError as error:
             return error.code, error.read(MOST_ANSWER)
 
@@ -108,6 +108,14 @@ class RestServer:
 
     def _wrong_answer(self, what: str) -> InputError:
         return InputError(f"server {self.address} gave no model server's answer: {what}. Is its address right?")
+
+
+def _body(answer) -> bytes:
+    body = answer.read(MOST_ANSWER)
+    # Reading so many bytes at most, http.client does not say itself that some are missing.
+    if answer.length and len(body) < MOST_ANSWER:
+        raise http.client.IncompleteRead(body, answer.length)
+    return body
 
 
 def error_text(body: bytes) -> str:

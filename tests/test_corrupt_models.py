@@ -230,7 +230,7 @@ def test_hostile_answers_of_a_server_are_refused(monkeypatch, answer):
 
 def test_an_endless_answer_is_refused(monkeypatch):
     class Endless:
-        status = 200
+        status, length = 200, None
 
         def read(self, size):
             assert size == MOST_ANSWER
