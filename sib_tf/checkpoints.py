@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from sib_tf import atomic
+from sib_tf import atomic, zip_files
 from sib_tf.errors import InputError
 
 CONFIG = "config.json"
@@ -55,6 +55,10 @@ def load_model(path: str | os.PathLike, kind: type[keras.Model] = keras.Model) -
     if not path.is_file():
         raise InputError(f"There is no model file {path}; name the folder of a finished run.")
     try:
+        with zip_files.open_zip(path) as archive:
+            # Keras packs nothing.
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                raise ValueError("it unpacks to more than it has bytes")
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds for a damaged file.
         reason = str(error).strip().splitlines() or [type(error).__name__]

@@ -52,6 +52,17 @@ def test_every_bit_of_a_weight_in_a_keras_file_counts(tmp_path):
         assert "Bad CRC-32" in refused(lambda: checkpoints.load_model(path), "best.keras cannot be loaded")
 
 
+def test_a_keras_file_that_is_a_bomb_is_not_unpacked(tmp_path):
+    path, packed = tmp_path / "best.keras", tmp_path / "packed.keras"
+    checkpoints.save_model(small_model(), path)
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in whole.namelist():
+            archive.writestr(name, whole.read(name) + bytes(8 << 20) * (name == "config.json"))
+    refused(
+        lambda: checkpoints.load_model(packed), "packed.keras cannot be loaded (it unpacks to more than it has bytes)"
+    )
+
+
 def test_states_of_training_are_refused_or_restored_as_they_were(tmp_path):
     """TensorFlow compares checksums of every tensor and of every block of the index."""
 
