@@ -260,6 +260,8 @@ def _load_comparison(path: Path) -> tuple[dict, np.ndarray]:
     accuracy = array_files.read_npz(path.with_suffix(".npz"), "evaluate that model again").get("accuracy")
     if accuracy is None or accuracy.ndim != 2 or len(accuracy) == 0:
         raise InputError(f"{path.with_suffix('.npz')} has no accuracies of every step; evaluate that model again.")
+    if not isinstance(metrics, dict) or not isinstance(metrics.get("accuracy"), int | float):
+        raise InputError(f"compare_to {path} is no metrics.json; write it with train.evaluate.")
     return metrics, accuracy[-1]
 
 
