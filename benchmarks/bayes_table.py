@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.records import load_metrics
+from benchmarks.records import load_accuracies, load_metrics
 from sib_tf import atomic, checkpoints
 from sib_tf.errors import InputError
 from sib_tf.evaluation import mean_and_ci95
@@ -79,8 +79,7 @@ def _over_seeds(paths: list[Path]) -> np.ndarray:
     """Accuracies of every episode, the mean over the seeds: `[episodes]`."""
     values = []
     for path in paths:
-        with np.load(path.with_suffix(".npz")) as arrays:
-            values.append(arrays["accuracy"][-1])
+        values.append(load_accuracies(path)["accuracy"][-1])
     return np.mean(values, axis=0)
 
 

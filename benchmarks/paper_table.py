@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.records import load_metrics
+from benchmarks.records import load_accuracies, load_metrics
 from sib_tf.errors import InputError
 from sib_tf.evaluation import mean_and_ci95
 
@@ -110,9 +110,9 @@ def _over_seeds(paths: list[Path]) -> tuple[np.ndarray, list[np.ndarray], np.nda
         raise InputError(f"{paths[0].parent} and its like were measured on different episodes; measure them anew.")
     seeds, baseline = [], []
     for path in paths:
-        with np.load(path.with_suffix(".npz")) as arrays:
-            seeds.append(arrays["accuracy"][-1])
-            baseline.append(arrays["baseline"])
+        arrays = load_accuracies(path)
+        seeds.append(arrays["accuracy"][-1])
+        baseline.append(arrays["baseline"])
     return np.mean(seeds, axis=0), seeds, baseline[0]
 
 

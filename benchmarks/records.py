@@ -4,7 +4,9 @@ import dataclasses
 import os
 from pathlib import Path
 
-from sib_tf import atomic
+import numpy as np
+
+from sib_tf import array_files, atomic
 from sib_tf.errors import InputError
 
 # The order of pages.
@@ -74,6 +76,19 @@ def load_metrics(path: str | os.PathLike) -> dict:
     if not isinstance(metrics, dict) or not set(metrics) >= _METRICS_KEYS:
         raise InputError(f"metrics {path} is no metrics.json; write it with train.evaluate.")
     return metrics
+
+
+def load_accuracies(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads the accuracies that train.evaluate writes beside `metrics.json`: `accuracy`, by step, and `baseline`.
+
+    Raises:
+        InputError: they are not there, or damaged.
+    """
+    path = Path(path).with_suffix(".npz")
+    arrays = array_files.read_npz(path, "evaluate that model again")
+    if "accuracy" not in arrays or arrays["accuracy"].ndim != 2:
+        raise InputError(f"{path} has no accuracies of every step; evaluate that model again.")
+    return arrays
 
 
 def _place(record: dict) -> tuple:

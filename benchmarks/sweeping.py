@@ -13,9 +13,8 @@ import tensorflow as tf
 from benchmarks.entrants import Entrant
 from benchmarks.measurement import BATCH, CompiledMethod
 from benchmarks.settings import Setting
-from sib_tf import atomic
+from sib_tf import array_files, atomic
 from sib_tf.episodes import EpisodeRows, EpisodeSampler, check_room_for_imbalance, fingerprint
-from sib_tf.errors import InputError
 from sib_tf.evaluation import mean_and_ci95
 from sib_tf.features import FeatureCache
 
@@ -107,11 +106,7 @@ class Sweep:
         same = ("episode_hash", "dataset", "backbone")
         if not isinstance(record, dict) or any(record.get(name) != header[name] for name in same):
             return {}, {}
-        try:
-            with np.load(path.with_suffix(".npz")) as arrays:
-                accuracies = dict(arrays)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path.with_suffix('.npz')} cannot be read ({error}); remove {path} too.") from error
+        accuracies = array_files.read_npz(path.with_suffix(".npz"), f"remove {path} too")
         return {label: figures for label, figures in record["methods"].items() if label in accuracies}, accuracies
 
     def _twin(self, entrant: Entrant, count: int, measured: dict) -> str | None:

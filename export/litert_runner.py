@@ -6,7 +6,6 @@ classifier.predict(unlabelled)
 """
 
 import hashlib
-import json
 import os
 import zipfile
 from collections.abc import Sequence
@@ -17,14 +16,15 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
+from export.description import FORMAT, check_description
 from export.episode_checks import check_classifier, check_episode, check_pictures
-from sib_tf import open_set
+from sib_tf import open_set, sealed_json
 from sib_tf.datasets.pictures import fit_picture, read_picture
 from sib_tf.errors import InputError
 from sib_tf.quiet import quiet
 
 METADATA = "sib_tf.json"
-_FORMAT = 1
+_MOST_METADATA = 1 << 20
 _EMBED_BATCH = 32
 SIGNATURES = ("adapt", "classify", "embed")
 
@@ -38,7 +38,9 @@ def read_metadata(path: str | os.PathLike) -> dict:
     try:
         with zipfile.ZipFile(path) as archive:
             model_size = min(entry.header_offset for entry in archive.infolist())
-            description = json.loads(archive.read(METADATA))
+            if archive.getinfo(METADATA).file_size > _MOST_METADATA:
+                raise ValueError(f"{METADATA} is too large")
+            description = sealed_json.loads(archive.read(METADATA))
         if not isinstance(description, dict):
             raise ValueError(f"{METADATA} must be an object")
         with Path(path).open("rb") as file:
@@ -47,11 +49,12 @@ def read_metadata(path: str | os.PathLike) -> dict:
         raise InputError(f"{path} cannot be read ({error.strerror}).") from error
     except Exception as error:  # zipfile and json raise whatever the broken bytes lead them to.
         raise InputError(f"{path} is not a file of export.tflite, or is damaged; export it again.") from error
-    # The interpreter checks the structure only: broken weights would give wrong answers.
+    # The interpreter checks the structure only: broken weights would give wrong answers, and a broken structure may end
+    # the process.
     if description.get("model_sha256", digest) != digest:
         raise InputError(f"{path} is damaged (its checksum differs); copy it or export it again.")
-    if description.get("format") != _FORMAT:
-        raise InputError(f"{path} has format {description.get('format')}; this version reads {_FORMAT}.")
+    if description.get("format") != FORMAT:
+        raise InputError(f"{path} has format {description.get('format')}; this version reads {FORMAT}.")
     return description
 
 
@@ -71,6 +74,7 @@ class LiteRTModel:
     def __init__(self, path: str | os.PathLike, num_threads: int = 1):
         self.path = path
         self.description = read_metadata(path)
+        check_description(self.description, path)
         try:
             with quiet():
                 self._interpreter = Interpreter(str(path), num_threads=num_threads)

@@ -9,10 +9,12 @@ from typing import Protocol
 
 import numpy as np
 
+from export.description import check_description
 from export.episode_checks import check_classifier, check_episode, check_pictures
-from sib_tf import atomic
+from sib_tf import atomic, digests
 from sib_tf.errors import InputError
 
+CONFIG = "config.json"
 _EMBED_BATCH = 256
 
 
@@ -97,12 +99,15 @@ class SavedModel:
 
     Args:
         folder: the version's folder.
+
+    Raises:
+        InputError: a file is missing, or not the one that was exported: graphs have no checksums of their own.
     """
 
     def __init__(self, folder: str | os.PathLike):
         import tensorflow as tf
 
-        self.description = atomic.read_json(Path(folder) / "config.json", "Configuration")
+        self.description = _checked_description(Path(folder))
         try:
             self._loaded = tf.saved_model.load(str(folder))
         except Exception as error:  # TensorFlow raises many kinds for a damaged folder.
@@ -128,6 +133,16 @@ class SavedModel:
         import tensorflow as tf
 
         return self._signatures[name](**{key: tf.constant(value) for key, value in inputs.items()})
+
+
+def _checked_description(folder: Path) -> dict:
+    """Returns the description of a SavedModel, once its files are known to be those that were exported."""
+    path = folder / CONFIG
+    description = atomic.read_json(path, "Configuration")
+    check_description(description, path)
+    # Exports of earlier versions have no list.
+    digests.check(folder, description.pop("files", {}), "export it again, or copy it again")
+    return description
 
 
 def _embed_batches(description: dict, embed, images: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from export.description import FORMAT
 from export.signatures import Signatures
 from sib_tf import atomic, backbones, calibration, checkpoints, meta_testing
 from sib_tf.calibration import Calibration
@@ -15,9 +16,6 @@ from sib_tf.distributions import MOST_CLASSES
 from sib_tf.errors import InputError
 from sib_tf.features import centre_crop, weights_fingerprint
 from sib_tf.sib import SIB
-
-# Of the description below; readers refuse numbers that they do not know.
-FORMAT = 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

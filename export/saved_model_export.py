@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from export import model_card, runs, verification
-from export.models import KerasModel, SavedModel
+from export.models import CONFIG, KerasModel, SavedModel
 from export.serving import ServingSignatures
-from sib_tf import atomic, run_lock
+from sib_tf import atomic, digests, run_lock
 from sib_tf.config import EpisodeSpec
 from sib_tf.datasets import MetaDataset, Split
 from sib_tf.episodes import EpisodeSampler
@@ -20,7 +20,7 @@ from sib_tf.features import centre_crop
 
 # What is read of metrics.json.
 _METRICS = {"summary": str, "model": dict, "backbone": dict}
-CONFIG, CARD, EXAMPLE = "config.json", "MODEL_CARD.md", "example_request.json"
+CARD, EXAMPLE = "MODEL_CARD.md", "example_request.json"
 
 
 def version_folder(output_dir: str | os.PathLike, version: int | None) -> Path:
@@ -79,7 +79,8 @@ def export(
         if folder.exists():
             raise InputError(f"{folder} was written by another process meanwhile; start again for the next version.")
         ServingSignatures(run.signatures()).archive().write_out(partial, verbose=False)
-        atomic.write_json(partial / CONFIG, description)
+        # TensorFlow's own files: the card and the example may be edited.
+        atomic.write_json(partial / CONFIG, {**description, "files": digests.of_folder(partial)})
         atomic.write_text(partial / CARD, model_card.text(description, metrics))
         # On one line: indented, its pixels would take eight times the space.
         atomic.write_text(partial / EXAMPLE, json.dumps(example_request(data.test, run, spec)))

@@ -53,7 +53,12 @@ class GrpcServer:
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
         answer = self._ask(self._service.Predict, request)
-        return {name: tf.make_ndarray(tensor) for name, tensor in answer.outputs.items()}
+        try:
+            return {name: tf.make_ndarray(tensor) for name, tensor in answer.outputs.items()}
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"server {self.address} gave an answer that holds no arrays ({error}); see its log."
+            ) from error
 
     def _ask(self, call, request):
         try:

@@ -9,11 +9,14 @@ import urllib.request
 
 import numpy as np
 
+from sib_tf import sealed_json
 from sib_tf.errors import InputError
 
 SIGNATURE = "serving_default"
 # Of the server's own words: an error there may quote the whole request.
 LONGEST_ERROR = 600
+# One byte more than is parsed: an endless answer is refused as too large.
+MOST_ANSWER = sealed_json.MOST_BYTES + 1
 
 
 class RestServer:
@@ -71,16 +74,16 @@ class RestServer:
         if status != http.HTTPStatus.OK:
             raise self._refused(status, answer)
         try:
-            return json.loads(answer)
+            return sealed_json.loads(answer)
         except ValueError as error:
-            raise self._wrong_answer("it is not JSON") from error
+            raise self._wrong_answer(f"it is not JSON, or {error}") from error
 
     def _exchange(self, request: urllib.request.Request) -> tuple[int, bytes]:
         try:
             with urllib.request.urlopen(request, timeout=self.timeout) as answer:
-                return answer.status, answer.read()
+                return answer.status, _body(answer)
         except urllib.error.HTTPError as error:
-            return error.code, error.read()
+            return error.code, error.read(MOST_ANSWER)
 
     def _refused(self, status: int, body: bytes) -> InputError:
         said = error_text(body)
@@ -107,11 +110,19 @@ class RestServer:
         return InputError(f"server {self.address} gave no model server's answer: {what}. Is its address right?")
 
 
+def _body(answer) -> bytes:
+    body = answer.read(MOST_ANSWER)
+    # Reading so many bytes at most, http.client does not say itself that some are missing.
+    if answer.length and len(body) < MOST_ANSWER:
+        raise http.client.IncompleteRead(body, answer.length)
+    return body
+
+
 def error_text(body: bytes) -> str:
     """Returns what the server said: the `error` of a JSON body, or the body itself, on one line of sensible length."""
     text = body.decode("utf-8", "replace")
     # Some servers' escapes are not JSON; some errors are a proxy's page.
-    with contextlib.suppress(ValueError, KeyError, TypeError):
+    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
         text = str(json.loads(text)["error"])
     text = " ".join(text.split())
     return text if len(text) <= LONGEST_ERROR else text[:LONGEST_ERROR] + " ..."

@@ -102,7 +102,7 @@ class Reference:
     def judge(self, path: str | os.PathLike, candidate: Model, name: str | None = None) -> Verdict:
         """Runs the same episodes through `candidate`, which was opened from `path`, and compares."""
         path = Path(path)
-        precision = "saved_model" if path.is_dir() else candidate.description["precision"]
+        precision = "saved_model" if path.is_dir() else candidate.description.get("precision", "float32")
         size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
         found = _answers(candidate, self._images, self._rows)
         name = name or (path.name if path.is_file() else f"{path.parent.name}/{path.name}")

@@ -6,7 +6,6 @@ process left is removed by the next writer of the same output: its writer held a
 
 import contextlib
 import ctypes
-import json
 import os
 import re
 import shutil
@@ -14,7 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from sib_tf import disk_errors, file_locks
+from sib_tf import disk_errors, file_locks, sealed_json
 from sib_tf.errors import InputError
 
 _PARTIAL, _OLD = ".partial-", ".old-"
@@ -180,21 +179,23 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 
 
 def write_json(path: str | os.PathLike, value) -> None:
-    """Writes `value` as indented JSON to `path` in one move; NaN and infinity are refused (they are not JSON)."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+    """Writes `value` as indented JSON, sealed, to `path` in one move; NaN and infinity are refused (not JSON)."""
+    write_text(path, sealed_json.dumps(value))
 
 
 def read_json(path: str | os.PathLike, what: str):
     """Reads JSON from `path`; `what` names the file's role in the error.
 
     Raises:
-        InputError: the file is missing or is not JSON.
+        InputError: the file is missing, is not JSON, or is not what `write_json` wrote.
     """
     path = Path(path)
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return sealed_json.load(path)
     except OSError as error:
         raise InputError(f"{what} {path} cannot be read ({error.strerror}).") from error
+    except sealed_json.AlteredError as error:
+        raise InputError(f"{what} {path} is damaged ({error}); write it again or restore it.") from error
     except ValueError as error:
         raise InputError(f"{what} {path} is not valid JSON ({error}); write it again or restore it.") from error
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from sib_tf import atomic, disk_errors
+from sib_tf import atomic, disk_errors, zip_files
 from sib_tf.errors import InputError
 
 CONFIG = "config.json"
@@ -60,6 +60,10 @@ def load_model(path: str | os.PathLike, kind: type[keras.Model] = keras.Model) -
     if not path.is_file():
         raise InputError(f"There is no model file {path}; name the folder of a finished run.")
     try:
+        with zip_files.open_zip(path) as archive:
+            # Keras packs nothing.
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                raise ValueError("it unpacks to more than it has bytes")
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds for a damaged file.
         reason = str(error).strip().splitlines() or [type(error).__name__]
@@ -89,7 +93,10 @@ class TrainingState:
             self._list.write_bytes(b"?")  # TensorFlow looks past a list that it cannot read, but not past an empty one.
         self._required, self._added = tf.train.Checkpoint(**trackables), added or {}
         whole = tf.train.Checkpoint(**trackables, **self._added)
-        self._manager = tf.train.CheckpointManager(whole, str(folder), max_to_keep=2)
+        try:
+            self._manager = tf.train.CheckpointManager(whole, str(folder), max_to_keep=2)
+        except ValueError as error:  # It reads which checkpoints there are.
+            raise InputError(f"{self._list} is damaged; remove {folder} to start anew.") from error
 
     def restore(self) -> bool:
         """Restores the last whole checkpoint; returns False where there is none.

@@ -6,10 +6,11 @@ Importing this module is cheap: entry points take their choices and defaults fro
 import dataclasses
 import math
 import os
+import typing
 from collections.abc import Sequence
 from typing import Self
 
-from sib_tf import atomic
+from sib_tf import atomic, field_types
 from sib_tf.errors import InputError
 
 DATASETS = ("glyphs", "omniglot", "cifar_fs", "mini_imagenet", "folder")
@@ -98,6 +99,10 @@ class Record:
         names = {field.name for field in dataclasses.fields(cls)}
         if unknown := sorted(set(values) - names):
             raise InputError(f"{source} has unknown fields {unknown}; a {cls.__name__} has {sorted(names)}.")
+        for name, hint in typing.get_type_hints(cls).items():
+            if name in values and not field_types.matches(values[name], hint):
+                given = str(values[name])[:60]
+                raise InputError(f"{source} must have {field_types.describe(hint)} as {name}; got {given}.")
         try:
             return cls(**{name: _as_tuple(value) for name, value in values.items()})
         except TypeError as error:

@@ -180,10 +180,10 @@ def connect(name: str, device_per_core: bool = False) -> Devices:
 
 def _local_devices(device_per_core: bool) -> list[str]:
     (cpu,) = tf.config.list_physical_devices("CPU")
-    if device_per_core and not tf.config.list_physical_devices("GPU"):
-        if tf.config.get_logical_device_configuration(cpu) is None:
-            cores = [tf.config.LogicalDeviceConfiguration() for _ in range(os.cpu_count() or 1)]
-            tf.config.set_logical_device_configuration(cpu, cores)
+    divided = tf.config.get_logical_device_configuration(cpu) is not None
+    if device_per_core and not divided and not tf.config.list_physical_devices("GPU"):
+        cores = [tf.config.LogicalDeviceConfiguration() for _ in range(os.cpu_count() or 1)]
+        tf.config.set_logical_device_configuration(cpu, cores)
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     return [device.name for device in tf.config.list_logical_devices(kind)]
 

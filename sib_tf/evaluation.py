@@ -241,5 +241,10 @@ def compare(metrics: dict, accuracy: np.ndarray, other: dict, other_accuracy: np
             f"compare_to must be of the same episodes ({metrics['episode_hash'][:12]}); it is of "
             f"{str(other.get('episode_hash'))[:12]}. Evaluate both with the same data set, flags and seed."
         )
+    if accuracy.shape != other_accuracy.shape:
+        raise InputError(
+            f"compare_to must have accuracies of {len(accuracy)} episodes; it has {len(other_accuracy)}. Evaluate that "
+            "model again."
+        )
     difference, half = mean_and_ci95(accuracy - other_accuracy)
     return {"accuracy": other["accuracy"], "difference": difference, "difference_ci95": half}

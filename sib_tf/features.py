@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from sib_tf import atomic, augmentation, run_lock
+from sib_tf import array_files, atomic, augmentation, digests, run_lock
 from sib_tf.config import PretrainConfig
 from sib_tf.datasets import META_SPLITS, MetaDataset, Split
 from sib_tf.devices import Devices
@@ -25,6 +25,7 @@ _FORMAT = 1
 _FILES = tuple(f"{split}_{part}.npy" for split in META_SPLITS for part in ("features", "labels"))
 _FIELDS = {"format", "dataset", "backbone", "views", "feature_dim", "files"}
 _BATCH = 256
+_WAY_OUT = "make the cache again with train.extract_features"
 
 
 def centre_crop(images: np.ndarray, size: int) -> np.ndarray:
@@ -88,21 +89,32 @@ class FeatureCache:
             raise InputError(f"{folder / MANIFEST} lacks {missing}; make the cache again with train.extract_features.")
         if manifest["format"] != _FORMAT:
             raise InputError(f"{folder} has cache format {manifest['format']}; this version reads {_FORMAT}.")
-        for name in _FILES:
-            if not (folder / name).is_file() or _file_hash(folder / name) != manifest["files"].get(name):
-                raise InputError(
-                    f"{folder / name} is missing or damaged; make the cache again with train.extract_features."
-                )
-        return cls(folder, manifest)
+        digests.check(folder, {name: manifest["files"].get(name) for name in _FILES}, _WAY_OUT)
+        cache = cls(folder, manifest)
+        for split in META_SPLITS:
+            cache._check_shapes(split)
+        return cache
 
     def table(self, split: str) -> np.ndarray:
         """Returns `[views * pictures, D]` float32, memory-mapped: view v of picture i is row `v * pictures + i`."""
-        features = np.load(self.folder / f"{split}_features.npy", mmap_mode="r")
+        features = self._array(split, "features")
         return features.reshape(-1, features.shape[-1])
 
     def labels(self, split: str) -> np.ndarray:
         """Returns `[pictures]` int64 labels in `[0, classes)`."""
-        return np.load(self.folder / f"{split}_labels.npy")
+        return np.array(self._array(split, "labels"))
+
+    def _check_shapes(self, split: str) -> None:
+        features, labels = (self._array(split, part) for part in ("features", "labels"))
+        expected = (self.views if split == "train" else 1, len(labels), self.feature_dim)
+        if features.shape != expected or features.dtype != np.float32 or labels.dtype != np.int64:
+            raise InputError(
+                f"{self.folder / MANIFEST} says that the features of {split} are float32 {expected}; they are "
+                f"{features.dtype} {features.shape}. {_WAY_OUT.capitalize()}."
+            )
+
+    def _array(self, split: str, part: str) -> np.ndarray:
+        return array_files.open_npy(self.folder / f"{split}_{part}.npy", _WAY_OUT)
 
     @property
     def views(self) -> int:
@@ -173,8 +185,7 @@ def _write(folder: Path, identity: dict, data: MetaDataset, write_features) -> N
             split = data.split(name)
             np.save(partial / f"{name}_labels.npy", split.labels)
             write_features(partial / f"{name}_features.npy", split, name)
-        files = {path.name: _file_hash(path) for path in sorted(partial.iterdir())}
-        atomic.write_json(partial / MANIFEST, {**identity, "files": files})
+        atomic.write_json(partial / MANIFEST, {**identity, "files": digests.of_folder(partial)})
 
 
 def _write_together(folder: Path, identity: dict, data: MetaDataset, embedder: "Embedder") -> None:
@@ -311,8 +322,3 @@ def _embedded(backbone: keras.Model, batches: Iterable, devices: Devices) -> Ite
         )
         results = devices.strategy.experimental_local_results(forward_each(values))
         yield from (result.numpy() for result in results[: len(group)])
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,12 +10,22 @@ from sib_tf.errors import InputError
 
 
 def read(path: str | os.PathLike) -> list[dict]:
-    """Returns the rows of a `history.csv`; an empty list where there is none."""
+    """Returns the rows of a `history.csv`; an empty list where there is none.
+
+    Raises:
+        InputError: it is no table.
+    """
     path = Path(path)
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is no table ({error}); remove it.") from error
+    if any(None in row or None in row.values() for row in rows):
+        raise InputError(f"{path} has a row with more or fewer values than its first line names; remove it.")
+    return rows
 
 
 def add(path: str | os.PathLike, row: dict) -> None:
@@ -25,8 +35,9 @@ def add(path: str | os.PathLike, row: dict) -> None:
         path: of a `history.csv`; made where there is none.
         row: its values by column; the first one counts the steps.
     """
-    counter = next(iter(row))
-    rows = [old for old in read(path) if int(old[counter]) < row[counter]] + [row]
+    counter, before = next(iter(row)), read(path)
+    numbers = column(before, counter)
+    rows = [old for old, number in zip(before, numbers, strict=True) if number < row[counter]] + [row]
     text = io.StringIO()
     table = csv.DictWriter(text, list(row), lineterminator="\n")
     table.writeheader()

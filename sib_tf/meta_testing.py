@@ -10,6 +10,7 @@ import numpy as np
 from scipy import special
 
 from sib_tf import (
+    array_files,
     atomic,
     calibration,
     checkpoints,
@@ -256,11 +257,12 @@ def _open_set(model: SIB, rows: EpisodeRows, table, fitted: calibration.Calibrat
 def _load_comparison(path: Path) -> tuple[dict, np.ndarray]:
     """Returns the metrics of another meta-test and its final accuracies `[episodes]`."""
     metrics = atomic.read_json(path, "compare_to")
-    try:
-        with np.load(path.with_suffix(".npz")) as arrays:
-            return metrics, arrays["accuracy"][-1]
-    except (OSError, KeyError, ValueError) as error:
-        raise InputError(f"{path.with_suffix('.npz')} cannot be read ({error}); evaluate that model again.") from error
+    accuracy = array_files.read_npz(path.with_suffix(".npz"), "evaluate that model again").get("accuracy")
+    if accuracy is None or accuracy.ndim != 2 or len(accuracy) == 0:
+        raise InputError(f"{path.with_suffix('.npz')} has no accuracies of every step; evaluate that model again.")
+    if not isinstance(metrics, dict) or not isinstance(metrics.get("accuracy"), int | float):
+        raise InputError(f"compare_to {path} is no metrics.json; write it with train.evaluate.")
+    return metrics, accuracy[-1]
 
 
 def _in_words(metrics: dict) -> str:

@@ -3,21 +3,31 @@
 import math
 import os
 import re
+import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 
 import keras
 import numpy as np
 
-from sib_tf import backbones
+from sib_tf import backbones, digests, zip_files
 from sib_tf.config import BackboneConfig, SIBConfig
 from sib_tf.errors import InputError
 from sib_tf.sib import SIB
 
+_MOST = 1024
+
 State = Mapping[str, np.ndarray]
 
 
-def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict]:
+def read_checkpoint(path: str | os.PathLike, sha256: str | None = None) -> tuple[dict[str, np.ndarray], dict]:
     """Reads a `.pth` file of either kind: `netFeatBest` (a backbone) or `netSIBBest` (backbone and head).
+
+    Files of PyTorch 1.6 and later are ZIP archives with checksums, which are compared; older ones have none.
+
+    Args:
+        path: the file.
+        sha256: of the file, where it is known.
 
     Returns:
         (backbone state, head): the head is `{}` for a backbone alone, otherwise it has `state` and `num_steps`.
@@ -29,10 +39,9 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dic
         import torch
     except ImportError as error:
         raise InputError("Reading .pth files needs PyTorch: pip install 'sib_tf[torch]'.") from error
+    _check_bytes(Path(path), sha256)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise InputError(f"checkpoint {path} does not exist.") from error
     except Exception as error:  # torch raises many kinds for damaged or unsafe files.
         raise InputError(
             f"checkpoint {path} is damaged or holds more than weights ({type(error).__name__}); only files of the "
@@ -51,6 +60,26 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dic
     }
 
 
+def _check_bytes(path: Path, sha256: str | None) -> None:
+    """What PyTorch does not do: compares the file's digest, and the checksums of an archive's members."""
+    if not path.is_file():
+        raise InputError(f"checkpoint {path} does not exist.")
+    if sha256 is not None and (found := digests.of_file(path)) != sha256.lower():
+        raise InputError(f"checkpoint {path} must have the SHA-256 {sha256}; it has {found}. Fetch it again.")
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\x03\x04":
+            return
+    try:
+        with zip_files.open_zip(path) as archive:
+            # PyTorch packs nothing: an archive that unpacks to more than it has bytes is not its own.
+            packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+            damaged = packed or archive.testzip()
+    except Exception as error:  # zipfile raises whatever the broken bytes lead it to.
+        raise InputError(f"checkpoint {path} is damaged ({type(error).__name__}); fetch it again.") from error
+    if damaged:
+        raise InputError(f"checkpoint {path} is damaged (its checksums differ); fetch it again.")
+
+
 def backbone(state: State, image_size: int, mean, std) -> tuple[keras.Model, BackboneConfig]:
     """Builds the backbone whose PyTorch state is given; its kind, depth and width follow from the names and shapes.
 
@@ -63,13 +92,14 @@ def backbone(state: State, image_size: int, mean, std) -> tuple[keras.Model, Bac
         InputError: names or shapes are of no backbone that the released code has.
     """
     if "conv_blocks.0.layers.Conv.weight" in state:
-        width = len(_get(state, "conv_blocks.0.layers.Conv.weight", axes=4))
+        width = _size("a width", len(_get(state, "conv_blocks.0.layers.Conv.weight", axes=4)))
         config = BackboneConfig(name="conv4", width=width, image_size=image_size, mean=mean, std=std)
         names = {f"block{i}_conv": f"conv_blocks.{i}.layers.Conv" for i in range(4)}
         names |= {f"block{i}_norm": f"conv_blocks.{i}.layers.BatchNorm" for i in range(4)}
     elif "block1.layer.0.conv1.weight" in state:
-        blocks = 1 + max(int(m[1]) for name in state if (m := re.match(r"block1\.layer\.(\d+)\.", name)))
-        width = len(_get(state, "block1.layer.0.conv1.weight", axes=4)) // 16
+        found = [int(m[1]) for name in state if (m := re.match(r"block1\.layer\.(\d{1,9})\.", name))]
+        blocks = _size("blocks to a group,", 1 + max(found))
+        width = _size("a width", len(_get(state, "block1.layer.0.conv1.weight", axes=4)) // 16)
         config = BackboneConfig(
             name="wide_resnet", width=width, depth=6 * blocks + 4, image_size=image_size, mean=mean, std=std
         )
@@ -161,6 +191,13 @@ def _checked(value: np.ndarray, shape: tuple[int, ...], name: str) -> np.ndarray
     return value
 
 
+def _size(what: str, value: int) -> int:
+    """Checked before a model of that size is built: what a file claims need not be there."""
+    if not 1 <= value <= _MOST:
+        raise InputError(f"checkpoint has {what} {value}; backbones of the released code have 1 to {_MOST}.")
+    return value
+
+
 def _whole_number(value, path) -> int:
     if not isinstance(value, int):
         raise InputError(f"checkpoint {path} must have a whole number as nbStep; got {value!r}.")
@@ -169,6 +206,10 @@ def _whole_number(value, path) -> int:
 
 def _arrays(state, path) -> dict[str, np.ndarray]:
     try:
-        return {name.removeprefix("module."): value.numpy() for name, value in state.items()}
+        arrays = {name.removeprefix("module."): value.numpy() for name, value in state.items()}
     except (AttributeError, TypeError, RuntimeError) as error:  # No tensor, or of a kind that NumPy has not.
         raise InputError(f"checkpoint {path} holds values that are not arrays of numbers.") from error
+    for name, value in arrays.items():
+        if not np.isfinite(value).all():
+            raise InputError(f"checkpoint {path} has numbers in {name} that are not finite; fetch it again.")
+    return arrays

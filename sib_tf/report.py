@@ -76,7 +76,11 @@ def set_section(path: str | os.PathLike, title: str, text: str) -> None:
     if not path.is_file():
         raise InputError(f"There is no report {path}; train.evaluate --report=FOLDER writes one.")
     heading = f"## {title}"
-    before, _, rest = path.read_text(encoding="utf-8").partition(f"{heading}\n")
+    try:
+        text_there = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"Report {path} is no text ({error}); write it again with train.evaluate.") from error
+    before, _, rest = text_there.partition(f"{heading}\n")
     _, *after = rest.split("\n## ", 1)
     sections = [before.rstrip(), f"{heading}\n\n{text.strip()}", *(f"## {other}".rstrip() for other in after)]
     atomic.write_text(path, "\n\n".join(sections) + "\n")

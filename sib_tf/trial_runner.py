@@ -1,7 +1,6 @@
 """keras-tuner's oracle and tuner, made to our measure: what the search hands out, and what a trial is."""
 
 import contextlib
-import json
 import time
 import traceback
 from collections.abc import Callable
@@ -52,13 +51,19 @@ class _Guided:
             self.on_end(self.trials[trial.trial_id].score)
 
     def save(self):
-        atomic.write_text(self.project / "oracle.json", json.dumps(self.get_state()))
+        atomic.write_json(self.project / "oracle.json", self.get_state())
 
     def _save_trial(self, trial):
-        atomic.write_text(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", json.dumps(trial.get_state()))
+        atomic.write_json(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", trial.get_state())
 
     def reload(self):
-        super().reload()
+        # keras-tuner reads these files itself, and believes them.
+        for path in sorted([*self.project.glob("oracle.json"), *self.project.glob("trial_*/trial.json")]):
+            atomic.read_json(path, "Search")
+        try:
+            super().reload()
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{self.project} is damaged ({error!r}); remove it to search anew.") from error
         # A process that ended between writing a trial and writing the oracle leaves a trial that nobody runs.
         for name, trial in self.trials.items():
             if trial.status in (TrialStatus.RUNNING, TrialStatus.INVALID) and name not in self._retry_queue:

@@ -11,7 +11,7 @@ import numpy as np
 from export import conversion, runs
 from export.litert_runner import METADATA
 from export.serving import ServingSignatures
-from sib_tf import atomic, backbones, checkpoints
+from sib_tf import atomic, backbones, checkpoints, digests
 from sib_tf.config import BackboneConfig, SIBConfig
 from sib_tf.features import weights_fingerprint
 from sib_tf.sib import SIB
@@ -83,5 +83,5 @@ def write_saved_model(run: runs.Run, folder: Path) -> Path:
     """Writes a SavedModel and its description, without the comparison of `export.saved_model`."""
     ServingSignatures(run.signatures()).archive().write_out(folder, verbose=False)
     description = {**run.description(), "max_support": None, "max_query": None, "precision": "float32"}
-    atomic.write_json(folder / "config.json", description)
+    atomic.write_json(folder / "config.json", {**description, "files": digests.of_folder(folder)})
     return folder

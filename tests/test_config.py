@@ -129,7 +129,7 @@ def test_impossible_fields_are_refused(record, fields, message):
     [
         ("[1]", r"config\.json must hold a JSON object; got list\."),
         ('{"widht": 4}', r"config\.json has unknown fields \['widht'\]; a BackboneConfig has \['depth', "),
-        ('{"width": "wide"}', r"config\.json is not a whole BackboneConfig: .*'str'"),
+        ('{"width": "wide"}', r"config\.json must have int as width; got wide\."),
         ("{", r"Configuration .*config\.json is not valid JSON"),
     ],
 )

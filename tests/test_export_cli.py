@@ -11,6 +11,7 @@ from PIL import Image
 from test_cli import check_error
 
 from export import saved_model, tflite, verification, verify
+from sib_tf import atomic
 from train import cli
 
 CLASSES, PICTURES = 5, 6
@@ -90,9 +91,9 @@ def test_a_joint_model_keeps_its_way(capsys, flags, home):
 
 def test_a_model_of_another_backbone_is_refused(capsys, flags, home, tmp_path):
     shutil.copytree(home / "per_class", tmp_path / "other")
-    record = json.loads((tmp_path / "other/sib/config.json").read_text())
+    record = atomic.read_json("other/sib/config.json", "Configuration")
     record["features"]["backbone"]["weights"] = "0" * 64
-    (tmp_path / "other/sib/config.json").write_text(json.dumps(record))
+    atomic.write_json("other/sib/config.json", record)
     flags = {**flags, "model_dir": "other/sib", "output": "m.tflite"}
     check_error(capsys, run(tflite, flags), "model_dir other/sib was meta-trained on features of another backbone")
 

@@ -1,13 +1,12 @@
 """Feature caches: right, whole, made once, and refused when they are not what they say."""
 
-import json
 import shutil
 
 import keras
 import numpy as np
 import pytest
 
-from sib_tf import backbones, checkpoints, features
+from sib_tf import atomic, backbones, checkpoints, features
 from sib_tf.config import BackboneConfig, PretrainConfig
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache
@@ -112,7 +111,7 @@ def test_a_damaged_or_missing_file_is_named_and_made_again(tiny_dataset, tiny_ba
 )
 def test_a_manifest_that_is_not_whole_is_refused(cache_copy, change, message):
     path = cache_copy / "manifest.json"
-    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    atomic.write_json(path, change(atomic.read_json(path, "Manifest")))
     with pytest.raises(InputError, match=message):
         FeatureCache.open(cache_copy)
 

@@ -3,11 +3,13 @@
 import json
 import pathlib
 import re
+import zipfile
 
 import numpy as np
 import pytest
+from damage import check_damage, refused
 
-from sib_tf import backbones, features, meta_testing, released
+from sib_tf import backbones, digests, features, meta_testing, released
 from sib_tf.config import EpisodeSpec
 from sib_tf.datasets.cifar_fs import Builder
 from sib_tf.errors import InputError
@@ -224,8 +226,56 @@ def test_missing_and_truncated_files_are_named(capsys):
         pathlib.Path("file.pth").write_bytes(part)
         code, _, err = run(capsys, "--checkpoint=file.pth", "--dataset=cifar_fs", "--output_dir=run")
         assert code == 2
-        assert err.startswith("error: checkpoint file.pth is damaged or holds more than weights (")
+        assert err.startswith("error: checkpoint file.pth is damaged ")
         assert err.count("\n") == 1
+
+
+def test_damaged_files_are_refused_or_read_as_they_were(tmp_path):
+    """PyTorch itself reads flipped weights: it does not compare the checksums of the archive."""
+    path = tmp_path / "file.pth"
+    torch.save(sib_file(), path)
+    expected, expected_head = released.read_checkpoint(path)
+
+    def same(found):
+        state, head = found
+        pairs = ((state, expected), (head["state"], expected_head["state"]))
+        equal = all(ours.keys() == theirs.keys() for ours, theirs in pairs) and all(
+            np.array_equal(ours[name], theirs[name]) for ours, theirs in pairs for name in theirs
+        )
+        return equal and head["num_steps"] == STEPS
+
+    check_damage(path, released.read_checkpoint, same, flips=80, cuts=10)
+
+
+def test_a_known_digest_guards_files_without_checksums(capsys):
+    """As PyTorch wrote them before 1.6."""
+    torch.save(fake_backbone(), "file.pth", _use_new_zipfile_serialization=False)
+    digest = digests.of_file("file.pth")
+    arguments = ("--checkpoint=file.pth", "--dataset=cifar_fs", "--output_dir=run", f"--sha256={digest.upper()}")
+    assert run(capsys, *arguments)[0] == 0
+    record = json.loads(pathlib.Path("run/backbone/config.json").read_text())
+    assert record["imported_sha256"] == digest
+    content = bytearray(pathlib.Path("file.pth").read_bytes())
+    content[-40] ^= 1
+    pathlib.Path("file.pth").write_bytes(content)
+    code, _, err = run(capsys, *arguments)
+    assert code == 2
+    assert err.startswith(f"error: checkpoint file.pth must have the SHA-256 {digest.upper()}; it has ")
+
+
+def test_archives_that_claim_more_than_they_have_are_refused(tmp_path, capsys):
+    path = tmp_path / "packed.pth"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", bytes(1 << 20))
+    refused(lambda: released.read_checkpoint(path), "packed.pth is damaged")
+    wide = {**fake_backbone(), "conv_blocks.0.layers.Conv.weight": torch.zeros(1).expand(1 << 30, 3, 3, 3)[:, :, :1]}
+    state = {name: value.numpy() for name, value in wide.items()}
+    message = refused(lambda: released.backbone(state, 32, (0.0,) * 3, (1.0,) * 3), "checkpoint has a width 1073741824")
+    assert "1 to 1024" in message
+    deep = {f"block1.layer.{i}.conv1.weight": np.zeros((16, 16, 3, 3)) for i in (0, 999_999_999)}
+    refused(lambda: released.backbone(deep, 32, (0.0,) * 3, (1.0,) * 3), "checkpoint has blocks to a group, 1000000000")
+    code, _, err = import_file(capsys, {**fake_backbone(), "conv_blocks.1.layers.BatchNorm.bias": torch.tensor(np.nan)})
+    assert (code, "conv_blocks.1.layers.BatchNorm.bias that are not finite" in err) == (2, True)
 
 
 def test_recorded_checkpoint_of_both_kinds(golden):

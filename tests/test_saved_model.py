@@ -15,6 +15,7 @@ from serving_double import ServedModel, libraries
 from test_cli import check_error
 
 from export import export_flags, saved_model, saved_model_export, verification
+from sib_tf import atomic
 from train import cli
 
 HERE = Path(__file__).parent
@@ -74,8 +75,11 @@ def test_the_folder_and_its_description(versions, home):
     names = {path.name for path in (versions / "1").iterdir()}
     assert {"saved_model.pb", "variables", "config.json", "MODEL_CARD.md", "example_request.json"} <= names
     assert [path.name for path in versions.iterdir()] == ["1"]  # Nothing half-written.
-    config = json.loads((versions / "1" / "config.json").read_text())
+    config = atomic.read_json(versions / "1" / "config.json", "Configuration")
     expected = load_run(home / "per_class").description()
+    files = config.pop("files")
+    assert {"saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"} <= set(files)
+    assert set(files) == {name for name in files if (versions / "1" / name).is_file()}
     assert config == {**expected, "max_support": None, "max_query": None, "precision": "float32"}
 
 

@@ -15,7 +15,7 @@ import pytest
 from conftest import CHECKOUT
 from PIL import Image
 
-from sib_tf import parallel_search, search_space
+from sib_tf import atomic, parallel_search, search_space
 from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
 from sib_tf.errors import InputError
 from sib_tf.search_space import Search
@@ -386,11 +386,30 @@ def test_a_trial_that_was_begun_but_not_noted_is_run(monkeypatch, features, trai
     assert run(trials=3) == 130
     failing_context.undo()
     path = Path("tune/trials/oracle.json")
-    state = json.loads(path.read_text())
+    state = atomic.read_json(path, "Search")
     assert state["ongoing_trials"] == {"tuner0": "1"}
-    path.write_text(json.dumps({**state, "ongoing_trials": {}}))
+    atomic.write_json(path, {**state, "ongoing_trials": {}})
     assert run(trials=3) == 0
     assert without_time(table()) == without_time(table("whole"))
+
+
+@needs_keras_tuner
+@pytest.mark.parametrize("name", ["oracle.json", "trial_0/trial.json", "trial_0/result.json"])
+def test_damaged_files_of_a_search_are_named(capsys, features, trainer, name):
+    assert run(trials=1) == 0
+    path = Path("tune/trials") / name
+    whole = path.read_text()
+    digit = next(i for i, character in enumerate(whole) if character in "0246")
+    for damaged in (
+        whole[: len(whole) // 2],
+        whole[:digit] + chr(ord(whole[digit]) ^ 1) + whole[digit + 1 :],
+        "{}",
+        "[]",
+    ):
+        path.write_text(damaged)
+        capsys.readouterr()
+        assert run(trials=2) == 2, damaged
+        assert "tune/trials" in last_line(capsys)
 
 
 @needs_keras_tuner

@@ -14,6 +14,7 @@ from sib_tf import disk_errors, preemption
 from sib_tf.config import DISTRIBUTIONS
 from sib_tf.errors import InputError
 from sib_tf.quiet import quiet
+from train import flagfile_checks
 
 USAGE_ERROR = 2
 
@@ -130,6 +131,7 @@ def numbers(name: str, texts: Sequence[str], kind: type) -> list:
 
 def _parse(values: flags.FlagValues, argv: list[str]) -> None:
     values.unparse_flags()
+    flagfile_checks.check(argv[1:])
     try:
         rest = values(argv)
     except flags.Error as error:

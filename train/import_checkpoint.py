@@ -26,6 +26,10 @@ flags.mark_flags_as_required(["checkpoint", "output_dir", "dataset"], flag_value
 flags.DEFINE_float(
     "inner_learning_rate", 1e-3, "eta, which the file does not say. Default: the released code's.", flag_values=FLAGS
 )
+flags.DEFINE_string(
+    "sha256", None, "The file's SHA-256, if known: files older than PyTorch 1.6 have no checksums of their own.",
+    flag_values=FLAGS,
+)  # fmt: skip
 
 
 def main() -> None:
@@ -33,9 +37,9 @@ def main() -> None:
     import importlib
 
     cli.load_tensorflow()
-    from sib_tf import atomic, backbones, checkpoints, features, released
+    from sib_tf import atomic, backbones, checkpoints, digests, features, released
 
-    state, head = released.read_checkpoint(FLAGS.checkpoint)
+    state, head = released.read_checkpoint(FLAGS.checkpoint, FLAGS.sha256)
     builder = importlib.import_module(f"sib_tf.datasets.{FLAGS.dataset}").Builder
     size = getattr(builder, "CROP_SIZE", builder.IMAGE_SIZE)
     model, config = released.backbone(state, size, *builder.NORMALIZATION)
@@ -49,7 +53,10 @@ def main() -> None:
                 f"backbone gives {backbones.feature_dim(config)} at the {size} pixels of {FLAGS.dataset}; is dataset "
                 "the one that it was trained on?"
             )
-    imported = {"imported_from": Path(FLAGS.checkpoint).name}
+    imported = {
+        "imported_from": Path(FLAGS.checkpoint).name,
+        "imported_sha256": digests.of_file(FLAGS.checkpoint),
+    }
     folder = Path(FLAGS.output_dir)
     checkpoints.save_model(model, folder / "backbone" / backbones.FILE)
     atomic.write_json(folder / "backbone" / checkpoints.CONFIG, {"backbone": dataclasses.asdict(config), **imported})

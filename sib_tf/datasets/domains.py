@@ -14,10 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sib_tf import atomic
+from sib_tf import array_files, atomic, digests
 from sib_tf.config import require_choice
 from sib_tf.errors import InputError
 from sib_tf.zero_shot_config import DOMAIN_DATASETS
+
+DIGESTS = "digests.json"
 
 
 class Pictures(NamedTuple):
@@ -73,7 +75,8 @@ def load(name: str, data_dir: str | None = None, cache_dir: str | None = None, s
             for domain, pictures in module.read(data_dir, size):
                 np.save(partial / f"{domain}-images.npy", pictures.images)
                 np.save(partial / f"{domain}-labels.npy", pictures.labels)
-    return DomainDataset(name, digest, module.CLASSES, dict(_prepared(folder, module.DOMAINS)))
+            atomic.write_json(partial / DIGESTS, digests.of_folder(partial))
+    return DomainDataset(name, digest, module.CLASSES, dict(_prepared(folder, module, size)))
 
 
 def _module(name: str):
@@ -81,10 +84,14 @@ def _module(name: str):
     return importlib.import_module(f"sib_tf.datasets.{name}")
 
 
-def _prepared(folder: Path, domains) -> Iterator[tuple[str, Pictures]]:
-    for domain in domains:
-        try:
-            images = np.load(folder / f"{domain}-images.npy", mmap_mode="r")
-            yield domain, Pictures(images, np.load(folder / f"{domain}-labels.npy"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{folder} is damaged ({error}); remove it to prepare the pictures again.") from error
+def _prepared(folder: Path, module, size: int) -> Iterator[tuple[str, Pictures]]:
+    way_out = f"remove {folder} to prepare the pictures again"
+    if (folder / DIGESTS).is_file():  # Folders of earlier versions have none.
+        digests.check(folder, atomic.read_json(folder / DIGESTS, "List of files"), way_out)
+    for domain in module.DOMAINS:
+        images = array_files.open_npy(folder / f"{domain}-images.npy", way_out)
+        labels = np.array(array_files.open_npy(folder / f"{domain}-labels.npy", way_out))
+        right = images.dtype == np.uint8 and images.shape == (len(labels), size, size, 3) and labels.dtype == np.int64
+        if not right or labels.min(initial=0) < 0 or labels.max(initial=0) >= len(module.CLASSES):
+            raise InputError(f"{folder} has other pictures or labels of {domain} than it should; {way_out}.")
+        yield domain, Pictures(images, labels)

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from sib_tf import disk_errors, run_lock
+from sib_tf import atomic, digests, disk_errors, run_lock
 from sib_tf.config import DATASETS
 from sib_tf.errors import InputError
 
 META_SPLITS = ("train", "validation", "test")
+DIGESTS = "digests.json"
 _READ_BATCH = 512
 
 
@@ -105,12 +106,12 @@ def load(
     _stay_off_the_network()
     module = importlib.import_module(f"sib_tf.datasets.{name}")
     config = _builder_config(module, name, data_dir, options or {})
-    builder = module.Builder(data_dir=cache_dir, config=config)
-    # manual_dir must exist for tensorflow-datasets, so it is passed only where the user named one.
-    download_config = tfds.download.DownloadConfig(manual_dir=data_dir, try_download_gcs=False)
+    with _naming_damage(name, cache_dir):
+        builder = module.Builder(data_dir=cache_dir, config=config)
     with _alone(Path(builder.data_dir)):
-        builder.download_and_prepare(download_config=download_config)
-    train, validation, test = (_read(builder, split) for split in META_SPLITS)
+        _prepare(builder, tfds.download.DownloadConfig(manual_dir=data_dir, try_download_gcs=False))
+    with _naming_damage(name, cache_dir, builder):
+        train, validation, test = (_read(builder, split) for split in META_SPLITS)
     version = str(builder.version) if config is None else f"{config.name}-{builder.version}"
     normalization = builder.NORMALIZATION or channel_statistics(train.images)
     size = getattr(builder, "CROP_SIZE", train.images.shape[1])
@@ -150,6 +151,35 @@ def _builder_config(module, name: str, data_dir: str | None, options: Mapping):
     if options:
         raise InputError(f"Data set '{name}' takes no options; got {sorted(options)}.")
     return None
+
+
+def _prepare(builder, download_config) -> None:
+    """Prepares what is not there yet, and records its digests; checks what is there already."""
+    folder = Path(builder.data_dir)
+    if not folder.exists():
+        # manual_dir must exist for tensorflow-datasets, so the configuration has it only where the user named one.
+        builder.download_and_prepare(download_config=download_config)
+        atomic.write_json(folder / DIGESTS, digests.of_folder(folder))
+        return
+    if (folder / DIGESTS).is_file():  # Folders of earlier versions have none.
+        recorded = atomic.read_json(folder / DIGESTS, "List of files")
+        digests.check(folder, recorded, f"remove {folder} to prepare the data set again")
+    builder.download_and_prepare(download_config=download_config)
+
+
+@contextlib.contextmanager
+def _naming_damage(name: str, cache_dir: str | None, builder=None) -> Iterator[None]:
+    """tensorflow-datasets and TensorFlow raise many kinds for damaged files, most without their names."""
+    try:
+        yield
+    except (InputError, OSError):
+        raise
+    except Exception as error:
+        folder = builder.data_dir if builder else Path(cache_dir or "~/tensorflow_datasets") / name
+        raise InputError(
+            f"The prepared data set in {folder} is damaged ({type(error).__name__}); remove it to prepare the data set "
+            "again."
+        ) from error
 
 
 def _read(builder, split: str) -> Split:

@@ -113,6 +113,8 @@ def _picture_of_row(root: Path, row: dict, line: str) -> Picture:
         raise InputError(f"{line} must have a filename and a label; got {list(row.values())}.")
     if not _WNID.fullmatch(wnid):
         raise InputError(f"{line} has the label {wnid!r}; a WordNet id, such as n01532829, is needed.")
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise InputError(f"{line} names {name}, which is not inside {root / 'images'}; remove the line.")
     picture = root / "images" / name
     if not picture.is_file():
         raise InputError(f"{line} names {name}, which is not in {picture.parent}; add the picture or remove the line.")

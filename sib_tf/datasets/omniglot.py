@@ -1,5 +1,6 @@
 """Omniglot (Lake et al., Science 2015): hand-drawn characters of 50 alphabets, split by alphabet."""
 
+import io
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -7,7 +8,8 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from sib_tf.datasets.builder import FewShotBuilder, png_bytes
-from sib_tf.datasets.sources import archive, open_zip
+from sib_tf.datasets.pictures import open_picture
+from sib_tf.datasets.sources import archive, open_zip, read_picture_member
 from sib_tf.errors import InputError
 
 _ADDRESS = "https://github.com/brendenlake/omniglot/raw/master/python/"
@@ -67,7 +69,7 @@ class Builder(FewShotBuilder):
 
 def _read_drawing(pictures: zipfile.ZipFile, name: str, size: int) -> Image.Image:
     try:
-        with pictures.open(name) as file, Image.open(file) as image:
+        with open_picture(io.BytesIO(read_picture_member(pictures, name)), ("PNG",)) as image:
             # BOX averages the pixels that fall together, so that one-pixel strokes survive as grey.
             return image.convert("L").resize((size, size), Image.Resampling.BOX).convert("RGB")
     except Exception as error:  # zipfile's and Pillow's decoders raise whatever the broken bytes lead them to.

@@ -1,10 +1,12 @@
 """Picture files: which ones a folder holds, whether they have changed, and their pixels."""
 
+import contextlib
 import hashlib
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -36,13 +38,31 @@ def read_picture(path: str | os.PathLike, size: int | None = None) -> np.ndarray
     """
     require("size", size, size is None or size >= 1, "at least 1 pixel")
     try:
-        with warnings.catch_warnings():
-            # Pillow only warns between the limit and twice the limit.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=_FORMATS) as image:
-                return fit_picture(image, size)
+        with open_picture(path) as image:
+            return fit_picture(image, size)
     except Exception as error:  # Pillow's decoders raise whatever the broken bytes lead them to.
         raise InputError(f"{path} cannot be read as a picture ({_reason(error)}); replace or remove it.") from error
+
+
+@contextlib.contextmanager
+def open_picture(file: str | os.PathLike | BinaryIO, formats: Sequence[str] = _FORMATS) -> Iterator[Image.Image]:
+    """Opens a picture whose size is in bounds; only the header is decoded yet.
+
+    Of the formats, PNG alone has checksums; Pillow does not compare them by itself. Broken bytes inside the pixels of
+    the others are often another picture.
+
+    Raises:
+        Exception: what Pillow raises for broken bytes, here and from the block.
+    """
+    with warnings.catch_warnings():
+        # Pillow only warns between the limit and twice the limit.
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(file, formats=formats) as header:
+            if header.format == "PNG":
+                header.verify()
+        # What was verified cannot be decoded any more.
+        with Image.open(file, formats=formats) as image:
+            yield image
 
 
 def fit_picture(image: Image.Image, size: int | None = None) -> np.ndarray:

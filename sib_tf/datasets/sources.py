@@ -1,12 +1,23 @@
-"""Where source files come from: the user's folder, or a checksummed download."""
+"""Where source files come from: the user's folder, or a checksummed download.
 
+Archives are read member by member and never unpacked to disk, so that no name in them leads anywhere; how much comes
+out of them is bounded.
+"""
+
+import gzip
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from sib_tf import zip_files
 from sib_tf.errors import InputError
+
+# CIFAR-100's archive unpacks to 184 MB; Omniglot's drawings have less than 1 kB each.
+MOST_UNPACKED = 512 << 20
+MOST_MEMBERS = 100_000
+MOST_PICTURE = 16 << 20
 
 
 def archive(dl_manager, name: str, url: str) -> Path:
@@ -35,17 +46,25 @@ def read_members(path: Path, wanted: Iterable[str]) -> dict[str, bytes]:
     """Reads the files called `wanted` (last part of their names) from a .tar.gz archive, without unpacking it.
 
     Raises:
-        InputError: the archive is damaged or lacks one of them.
+        InputError: the archive is damaged, lacks one of them or has one twice, or unpacks to more than 512 MB.
     """
     wanted = set(wanted)
-    found = {}
+    found: dict[str, bytes] = {}
     try:
-        with tarfile.open(path, "r:gz") as tar:
-            for member in tar:
-                name = Path(member.name).name
-                if name in wanted and member.isfile():
-                    found[name] = tar.extractfile(member).read()
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        with gzip.open(path) as file:
+            unpacked = _Bounded(file, MOST_UNPACKED)
+            with tarfile.open(fileobj=unpacked, mode="r|") as tar:
+                for member in tar:
+                    name = Path(member.name).name
+                    # Links are no files here, and the holes of a sparse file have any size.
+                    if name in wanted and member.isreg() and not member.issparse():
+                        if name in found:
+                            raise tarfile.TarError(f"it has {name} twice")
+                        found[name] = tar.extractfile(member).read()
+            # What follows the last member, too: the checksum over everything stands at the end.
+            while unpacked.read():
+                pass
+    except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
         raise InputError(f"{path} is damaged ({error}); fetch it again.") from error
     if missing := sorted(wanted - set(found)):
         raise InputError(f"{path} lacks {', '.join(missing)}; fetch it again.")
@@ -53,12 +72,43 @@ def read_members(path: Path, wanted: Iterable[str]) -> dict[str, bytes]:
 
 
 def open_zip(path: Path) -> zipfile.ZipFile:
-    """Opens a zip archive whose members are then read one by one, never unpacked.
+    """Opens a zip archive whose members are then read one by one, with `read_picture_member`, never unpacked.
 
     Raises:
-        InputError: the archive is damaged.
+        InputError: the archive is damaged, or has more than 100,000 members.
     """
     try:
-        return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+        opened = zip_files.open_zip(path)
+    except Exception as error:  # zipfile raises whatever the broken bytes lead it to.
         raise InputError(f"{path} is damaged ({error}); fetch it again.") from error
+    if len(opened.namelist()) > MOST_MEMBERS:
+        opened.close()
+        raise InputError(f"{path} has more than {MOST_MEMBERS:,} members; fetch it again.")
+    return opened
+
+
+def read_picture_member(pictures: zipfile.ZipFile, name: str) -> bytes:
+    """Returns a whole member, whose checksum zipfile compares at its end.
+
+    Raises:
+        ValueError: it unpacks to more than a picture has.
+        Exception: what zipfile raises for broken bytes.
+    """
+    size = pictures.getinfo(name).file_size
+    if size > MOST_PICTURE:
+        raise ValueError(f"it unpacks to {size:,} bytes; at most {MOST_PICTURE:,} are read")
+    return pictures.read(name)
+
+
+class _Bounded:
+    """A stream to read from, in pieces of moderate size; an error once more than `most` bytes have come out of it."""
+
+    def __init__(self, stream, most: int):
+        self.stream, self.left = stream, most
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.stream.read(1 << 20 if size < 0 else min(size, 1 << 20))
+        self.left -= len(data)
+        if self.left < 0:
+            raise tarfile.TarError("it unpacks to more than its data set has")
+        return data

@@ -4,7 +4,6 @@ What is done stays: a finished (target, method, seed) is a whole folder, and is 
 """
 
 import dataclasses
-import json
 import os
 import time
 from pathlib import Path
@@ -108,7 +107,7 @@ def _train(config, sources: tasks.Sources, method: str, seed: int, classes: int,
         np.savez(partial / PREDICTIONS, chosen=chosen.prediction, **every)
         backbone.save(partial / "backbone.keras")
         head.save(partial / "head.keras")
-        (partial / RESULT).write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        atomic.write_json(partial / RESULT, result)
 
 
 def _check_sizes(dataset: DomainDataset, config: DomainAdaptationConfig) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sib_tf import atomic
+from sib_tf import array_files, atomic
 from sib_tf.datasets.domains import DomainDataset
 from sib_tf.domain_adaptation import tasks
 from sib_tf.errors import InputError
@@ -32,11 +32,10 @@ def collect(folder: Path, dataset: DomainDataset, config: DomainAdaptationConfig
         labels = labels[tasks.fixed(np.arange(len(labels)), config.minibatch)]
         for method, seed in itertools.product(plan.methods, plan.seeds):
             home = folder / target / f"{method}-{seed}"
-            try:
-                with np.load(home / "predictions.npz") as arrays:
-                    hits = {name: (arrays[name] == labels).mean(axis=1) for name in arrays.files}
-            except (OSError, ValueError, KeyError) as error:
-                raise InputError(f"{home} is damaged ({error}); remove it to train it again.") from error
+            answers = array_files.read_npz(home / "predictions.npz", f"remove {home} to train it again")
+            if "chosen" not in answers or any(each.shape != labels.shape for each in answers.values()):
+                raise InputError(f"{home} has no answers for every picture of {target}; remove it to train it again.")
+            hits = {name: (each == labels).mean(axis=1) for name, each in answers.items()}
             accuracy = hits.pop("chosen")
             oracle = max(hits.values(), key=np.mean) if hits else None
             result = atomic.read_json(home / "result.json", "Result")

@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from sib_tf import backbones
+from sib_tf import backbones, checkpoints
 from sib_tf.config import BackboneConfig
 from sib_tf.datasets.loading import channel_statistics
 from sib_tf.domain_adaptation import resnet18
@@ -50,7 +50,7 @@ def _load_file(model: keras.Model, path: Path) -> None:
         raise InputError(f"weights must be a .keras or .weights.h5 file; got {path}.")
     try:
         if path.suffix == ".keras":
-            model.set_weights(keras.saving.load_model(path, compile=False, safe_mode=True).get_weights())
+            model.set_weights(checkpoints.load_model(path).get_weights())
         else:
             model.load_weights(path)
     except Exception as error:  # Keras raises many kinds for a damaged file or another model's.

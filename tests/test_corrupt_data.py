@@ -1,0 +1,261 @@
+"""Archives, pictures and prepared data sets that are damaged or hostile: refused by name, or as undamaged."""
+
+import csv
+import gzip
+import io
+import struct
+import tarfile
+import tracemalloc
+import warnings
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import test_cifar_fs
+import test_omniglot
+from damage import check_damage, damaged, refused
+from pacs_folder import make_pacs
+from PIL import Image
+
+from export import picture_folders
+from sib_tf import datasets
+from sib_tf.datasets import cifar_fs, domains, omniglot, sources
+from sib_tf.datasets.pictures import read_picture
+from sib_tf.errors import InputError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+
+
+def picture(seed: int = 0) -> Image.Image:
+    random = np.random.RandomState(seed)
+    coarse = random.randint(0, 220, (3, 4, 3)).repeat(8, axis=0).repeat(8, axis=1)
+    return Image.fromarray((coarse + random.randint(0, 30, coarse.shape)).astype(np.uint8))
+
+
+def tar_gz(path: Path, members: list[tuple[tarfile.TarInfo, bytes]]) -> Path:
+    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        for member, content in members:
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+def test_cifar_archives_are_refused_or_read_as_they_were(tmp_path):
+    path = test_cifar_fs.make_archive(tmp_path) / cifar_fs.ARCHIVE
+    names, records = cifar_fs.read_archive(path)
+
+    def same(found):
+        return found[0] == names and found[1].tobytes() == records.tobytes()
+
+    result = check_damage(path, cifar_fs.read_archive, same, flips=150, cuts=20)
+    assert result["refused"] > 0.8 * result["all"]
+
+
+def test_a_flip_that_only_the_last_checksum_shows_is_found(tmp_path):
+    """Pixels that are stored, not packed, change without any other sign."""
+    whole = test_cifar_fs.make_archive(tmp_path) / cifar_fs.ARCHIVE
+    raw = gzip.decompress(whole.read_bytes())
+    stored = bytearray(gzip.compress(raw, compresslevel=0))
+    stored[len(stored) // 2] ^= 4
+    whole.write_bytes(stored)
+    refused(lambda: cifar_fs.read_archive(whole), cifar_fs.ARCHIVE)
+
+
+def test_nothing_is_written_whatever_members_are_called(tmp_path):
+    """Absolute names, names that lead outside, links and devices."""
+    content = {"train.bin": b"a", "test.bin": b"b", "fine_label_names.txt": b"cat"}
+    members = []
+    for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE):
+        link = tarfile.TarInfo("train.bin")
+        link.type, link.linkname = kind, "/etc/passwd"
+        members.append((link, b""))
+    for name, data in content.items():
+        members.append((tarfile.TarInfo(f"/../../{tmp_path}/../{name}"), data))
+    (tmp_path / "in").mkdir()
+    path = tar_gz(tmp_path / "in" / "a.tar.gz", members)
+    assert sources.read_members(path, content) == content
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.tar.gz", "in"]
+
+
+def bomb(kind: str, size: int) -> list[tuple[tarfile.TarInfo, bytes]]:
+    member = tarfile.TarInfo("train.bin")
+    if kind == "wanted":
+        return [(member, bytes(size))]
+    if kind == "other":
+        return [(tarfile.TarInfo("readme"), bytes(size)), (member, b"a")]
+    if kind == "many":
+        return [(tarfile.TarInfo(str(i)), b"") for i in range(size // 512)]
+    member.pax_headers = {"comment": "a" * size}
+    return [(member, b"a")]
+
+
+@pytest.mark.parametrize("kind", ["wanted", "other", "many", "header"])
+def test_archives_unpack_to_no_more_than_allowed(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(sources, "MOST_UNPACKED", 1 << 20)
+    path = tar_gz(tmp_path / "bomb.tar.gz", bomb(kind, 3 << 20))
+    assert path.stat().st_size < 200_000
+    tracemalloc.start()
+    message = refused(lambda: sources.read_members(path, ["train.bin"]), "bomb.tar.gz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "it unpacks to more than its data set has" in message
+    assert peak < 6 << 20
+
+
+def test_holes_are_not_filled(tmp_path):
+    """A sparse member's size is a number in its header; 1 TB of zeros would follow from it."""
+    member = tarfile.TarInfo("train.bin")
+    member.pax_headers = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.map": "0,1"}
+    member.pax_headers |= {"GNU.sparse.size": str(1 << 40), "GNU.sparse.name": "train.bin"}
+    path = tar_gz(tmp_path / "sparse.tar.gz", [(member, b"a")])
+    assert "lacks train.bin" in refused(lambda: sources.read_members(path, ["train.bin"]), "sparse.tar.gz")
+
+
+def test_a_member_that_is_there_twice_is_refused(tmp_path):
+    members = [(tarfile.TarInfo(f"{i}/train.bin"), b"%d" % i) for i in range(2)]
+    path = tar_gz(tmp_path / "twice.tar.gz", members)
+    assert "train.bin twice" in refused(lambda: sources.read_members(path, ["train.bin"]), "twice.tar.gz")
+
+
+def drawings(path: Path) -> list[tuple[str, bytes]]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # zipfile's, of names that are there twice.
+        examples = omniglot.Builder._generate_examples(FakeBuilder(), path, "test")
+        return [(name, example["image"].getvalue()) for name, example in examples]
+
+
+class FakeBuilder:
+    IMAGE_SIZE = 16
+
+
+def test_omniglot_archives_are_refused_or_read_as_they_were(tmp_path):
+    test_omniglot.write(tmp_path / "images.zip", test_omniglot.members("images", ["Greek/character01"], 3))
+    expected = drawings(tmp_path / "images.zip")
+    result = check_damage(tmp_path / "images.zip", drawings, expected.__eq__, flips=200, cuts=20)
+    assert result["refused"] > 0.8 * result["all"]
+
+
+def test_drawings_that_are_bombs_are_refused(tmp_path):
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 1, 0, 0, 0, 0)
+    huge = b"\x89PNG\r\n\x1a\n"
+    for name, data in ((b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")):
+        huge += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    for content, reason in ((bytes(20 << 20), "unpacks to 20,971,520 bytes"), (huge, "exceeds limit")):
+        test_omniglot.write(tmp_path / "images.zip", {"images/Greek/character01/0001_01.png": content})
+        assert reason in refused(lambda: drawings(tmp_path / "images.zip"), "images.zip")
+    (tmp_path / "huge.png").write_bytes(huge)
+    assert "pixels allowed" in refused(lambda: read_picture(tmp_path / "huge.png"), "huge.png")
+
+
+def test_archives_with_very_many_members_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "MOST_MEMBERS", 10)
+    with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
+        for i in range(11):
+            archive.writestr(str(i), b"")
+    assert "more than 10 members" in refused(lambda: sources.open_zip(tmp_path / "images.zip"), "images.zip")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_pictures_are_refused_or_pictures(tmp_path, form):
+    """Of the formats PNG alone has checksums: there, and where a file is cut, the pixels are those there were."""
+    path = tmp_path / f"a.{form.lower()}"
+    picture().save(path, form)
+    expected = read_picture(path)
+    if form == "PNG":
+        result = check_damage(path, read_picture, lambda found: np.array_equal(found, expected), 150, 20)
+        assert result["refused"] > 0.95 * result["all"]
+        return
+    for what, content in damaged(path.read_bytes(), 150, 20):
+        path.write_bytes(content)
+        try:
+            found = read_picture(path, 8)
+        except InputError as error:
+            assert path.name in str(error), what
+        else:
+            assert found.shape == (8, 8, 3), what
+            assert what.startswith("bit") or np.array_equal(found, expected_at(expected, 8)), what
+
+
+def expected_at(pixels: np.ndarray, size: int) -> np.ndarray:
+    from sib_tf.datasets.pictures import fit_picture
+
+    return fit_picture(Image.fromarray(pixels), size)
+
+
+def test_predictions_skip_broken_pictures_by_name(tmp_path):
+    for i in range(3):
+        picture(i).save(tmp_path / f"{i}.png")
+    whole = (tmp_path / "1.png").read_bytes()
+    (tmp_path / "1.png").write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:])
+    query = picture_folders.read_query(tmp_path, 16)
+    assert [path.name for path in query.paths] == ["0.png", "2.png"]
+    (skipped,) = query.skipped
+    assert "1.png cannot be read as a picture" in skipped
+
+
+def test_a_prepared_data_set_is_refused_or_read_as_it_was(tmp_path):
+    for split in ("train", "val", "test"):
+        for name in ("a", "b"):
+            (tmp_path / "data" / split / f"{split}_{name}").mkdir(parents=True)
+            picture().save(tmp_path / "data" / split / f"{split}_{name}" / "1.png")
+    options = {"image_size": 16}
+
+    def load():
+        return datasets.load("folder", str(tmp_path / "data"), str(tmp_path / "cache"), options)
+
+    expected = load().train.fingerprint
+    files = sorted(path for path in (tmp_path / "cache").rglob("*") if path.is_file())
+    assert {path.suffix for path in files} >= {".json", ".tfrecord-00000-of-00001"}
+    for path in files:
+        whole = path.read_bytes()
+        for what, content in damaged(whole, flips=6, cuts=2):
+            path.write_bytes(content)
+            try:
+                assert load().train.fingerprint == expected, what
+            except InputError as error:
+                assert str(tmp_path / "cache") in str(error), what
+                assert "remove" in str(error) or "restore" in str(error), what
+        path.write_bytes(whole)
+    # As earlier versions left it: TensorFlow's own checksums are what there is.
+    (digest_file,) = (tmp_path / "cache").rglob("digests.json")
+    digest_file.unlink()
+    assert load().train.fingerprint == expected
+    (record,) = (tmp_path / "cache").rglob("*train.tfrecord*")
+    content = bytearray(record.read_bytes())
+    content[100] ^= 1
+    record.write_bytes(content)
+    refused(load, f"{record.parent} is damaged (DataLossError); remove it")
+
+
+def test_prepared_domains_are_refused_or_read_as_they_were(tmp_path):
+    make_pacs(tmp_path / "data", per_class=1)
+
+    def load(_=None):
+        found = domains.load("pacs", str(tmp_path / "data"), str(tmp_path / "cache"), 16)
+        return b"".join(part.tobytes() for pictures in found.domains.values() for part in pictures)
+
+    expected = load()
+    for path in (tmp_path / "cache").rglob("*-*.npy"):
+        result = check_damage(path, load, expected.__eq__, flips=12, cuts=4)
+        assert result["refused"] == result["all"]
+    (digest_file,) = (tmp_path / "cache").rglob("digests.json")
+    check_damage(digest_file, load, expected.__eq__, flips=12, cuts=4)
+    digest_file.unlink()
+    assert load() == expected
+    (labels,) = (tmp_path / "cache").rglob("photo-labels.npy")
+    np.save(labels, np.full(7, 99))
+    refused(load, "has other pictures or labels of photo than it should; remove")
+
+
+def test_a_list_of_pictures_stays_in_its_folder(tmp_path):
+    (tmp_path / "images").mkdir()
+    picture().save(tmp_path / "secret.png")
+    for split in ("train", "val", "test"):
+        with (tmp_path / f"{split}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([["filename", "label"], ["../secret.png", "n01532829"]])
+    message = refused(
+        lambda: datasets.load("mini_imagenet", str(tmp_path), str(tmp_path / "cache")), "train.csv line 2"
+    )
+    assert "names ../secret.png, which is not inside" in message

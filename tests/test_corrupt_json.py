@@ -1,0 +1,229 @@
+"""JSON, arrays, tables and flagfiles that are damaged or hostile: refused by name, or the same as undamaged."""
+
+import io
+import json
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from damage import check_damage, damaged, refused
+
+from sib_tf import array_files, atomic, history, report, sealed_json
+from sib_tf.calibration import Calibration
+from sib_tf.config import BackboneConfig, EpisodeSpec, MetaTrainConfig, SIBConfig
+from sib_tf.errors import InputError
+from train import cli, flagfile_checks, meta_train
+
+CALIBRATION = Calibration(offset=(0.1, 0.2), slope=(-0.25, 1.5), model="ab" * 32, known=(0.5, 2.0))
+WAY_OUT = "make it again"
+
+
+@pytest.mark.parametrize("record", [CALIBRATION, SIBConfig(), MetaTrainConfig(mixture=(EpisodeSpec(),))])
+def test_records_are_refused_or_what_was_saved(tmp_path, record):
+    record.save(tmp_path / "record.json")
+    result = check_damage(tmp_path / "record.json", type(record).load, record.__eq__, flips=300, cuts=40)
+    # Spaces and line ends are all that may differ.
+    assert result["refused"] > 0.8 * result["all"]
+
+
+def test_any_object_is_refused_or_what_was_written(tmp_path):
+    value = {"accuracy": 0.7224, "episodes": 2000, "nested": {"list": [1, -2.5e-7, None, True, "é"]}}
+    atomic.write_json(tmp_path / "m.json", value)
+    check_damage(tmp_path / "m.json", lambda path: atomic.read_json(path, "Metrics"), value.__eq__, 1000, 40)
+
+
+def test_objects_without_a_seal_and_lists_are_read_as_they_are(tmp_path):
+    for value in ({"a": 1}, {}, [1, 2], "text", {"fingerprint": "0" * 64}):
+        (tmp_path / "old.json").write_text(json.dumps(value))
+        assert atomic.read_json(tmp_path / "old.json", "Old") == value
+        atomic.write_json(tmp_path / "new.json", value)
+        assert atomic.read_json(tmp_path / "new.json", "New") == value
+
+
+def test_a_change_by_hand_is_told_how_to_be_made(tmp_path):
+    path = tmp_path / "config.json"
+    atomic.write_json(path, {"way": 5})
+    changed = path.read_text().replace("5", "7", 1)
+    path.write_text(changed)
+    message = refused(lambda: atomic.read_json(path, "Configuration"), path.name)
+    assert "is damaged (its checksum differs; if you changed it by hand, remove the entry 'sha256')" in message
+    path.write_text(json.dumps({"way": 7}))
+    assert atomic.read_json(path, "Configuration") == {"way": 7}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"a": 1, "a": 2}', "it has 'a' more than once"),
+        ('{"a": NaN}', "it has NaN, which is no number"),
+        ('{"a": -Infinity}', "it has -Infinity, which is no number"),
+        ('{"a": 1e999}', "it has the number 1e999, which is too large"),
+        ('{"a": ' + "9" * 5000 + "}", "Exceeds the limit"),
+        ("[" * 100_000, "it is nested too deeply"),
+        ('{"a":' * 100_000, "it is nested too deeply"),
+        ("", "Expecting value"),
+        ("\x00\x01", "Expecting value"),
+    ],
+)
+def test_hostile_json_is_refused(tmp_path, text, reason):
+    (tmp_path / "m.json").write_text(text)
+    assert reason in refused(lambda: atomic.read_json(tmp_path / "m.json", "Metrics"), "m.json")
+
+
+def test_endless_json_is_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(sealed_json, "MOST_BYTES", 1000)
+    (tmp_path / "m.json").write_text(" " * 1001)
+    assert "more than the 1,000 bytes allowed" in refused(lambda: atomic.read_json(tmp_path / "m.json", "M"), "m.json")
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "value"),
+    [
+        (SIBConfig, "num_steps", "3"),
+        (SIBConfig, "num_steps", 3.5),
+        (SIBConfig, "num_steps", True),
+        (SIBConfig, "learned_initialization", 1),
+        (SIBConfig, "inner_learning_rate", None),
+        (SIBConfig, "gradient_network", ["joint"]),
+        (BackboneConfig, "mean", "RGB"),
+        (BackboneConfig, "mean", [1.0, 2.0]),
+        (BackboneConfig, "mean", [1.0, 2.0, {}]),
+        (EpisodeSpec, "way", [5, "5"]),
+        (EpisodeSpec, "dirichlet_alpha", [0.1, [5]]),
+        (MetaTrainConfig, "mixture", 3),
+        (MetaTrainConfig, "mixture", [3]),
+        (Calibration, "offset", {"0": 1}),
+    ],
+)
+def test_values_of_other_types_are_named(tmp_path, kind, field, value):
+    (tmp_path / "record.json").write_text(json.dumps({field: value}))
+    assert field in refused(lambda: kind.load(tmp_path / "record.json"), "")
+
+
+def arrays_file(path: Path) -> dict[str, np.ndarray]:
+    random = np.random.RandomState(0)
+    arrays = {"accuracy": random.random_sample((4, 30)), "names": np.array(["a", "bc"])}
+    np.savez_compressed(path, **arrays)
+    return arrays
+
+
+def test_arrays_are_refused_or_what_was_saved(tmp_path):
+    arrays = arrays_file(tmp_path / "m.npz")
+
+    def same(found):
+        return found.keys() == arrays.keys() and all(
+            found[n].dtype == arrays[n].dtype and np.array_equal(found[n], arrays[n]) for n in arrays
+        )
+
+    result = check_damage(tmp_path / "m.npz", lambda path: array_files.read_npz(path, WAY_OUT), same, 600, 40)
+    assert result["refused"] > 0.8 * result["all"]
+
+
+def test_a_mapped_array_is_as_large_as_its_file(tmp_path):
+    path = tmp_path / "a.npy"
+    np.save(path, np.arange(60, dtype=np.int64).reshape(3, 20))
+    whole = path.read_bytes()
+    np.testing.assert_array_equal(array_files.open_npy(path, WAY_OUT), np.arange(60).reshape(3, 20))
+    # Without a digest beside it, bits of the numbers are beyond what can be told; those of the header are not.
+    for what, content in damaged(whole[:128], 300, 20):
+        path.write_bytes(content + whole[128:])
+        try:
+            found = array_files.open_npy(path, WAY_OUT)
+        except InputError as error:
+            assert "a.npy" in str(error), what
+        else:
+            assert found.nbytes == 480, what
+    for claimed in ("(3, 19)", "(3, 21)", "(99999999999999,)", "(-3, -20)", "(3, 0, 7)"):
+        path.write_bytes(whole.replace(b"(3, 20)", claimed.encode().ljust(7), 1))
+        refused(lambda: array_files.open_npy(path, WAY_OUT), "a.npy")
+
+
+def test_pickles_are_not_loaded(tmp_path):
+    np.savez(tmp_path / "m.npz", accuracy=np.array([{"a": 1}], dtype=object))
+    assert "it holds object" in refused(lambda: array_files.read_npz(tmp_path / "m.npz", WAY_OUT), "m.npz")
+    np.save(tmp_path / "a.npy", np.array([None]))
+    assert "it holds object" in refused(lambda: array_files.open_npy(tmp_path / "a.npy", WAY_OUT), "a.npy")
+
+
+def test_a_bomb_of_zeros_is_not_unpacked(tmp_path):
+    with zipfile.ZipFile(tmp_path / "m.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        buffer = io.BytesIO()
+        np.lib.format.write_array_header_1_0(buffer, {"descr": "<f8", "fortran_order": False, "shape": (1 << 40,)})
+        archive.writestr("accuracy.npy", buffer.getvalue() + bytes(1 << 20))
+    tracemalloc.start()
+    assert "needs 8,796,093,022,208 bytes" in refused(
+        lambda: array_files.read_npz(tmp_path / "m.npz", WAY_OUT), "m.npz"
+    )
+    assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    tracemalloc.stop()
+
+
+def test_an_archive_of_arrays_unpacks_to_no_more_than_allowed(tmp_path, monkeypatch):
+    arrays_file(tmp_path / "m.npz")
+    monkeypatch.setattr(array_files, "MOST_BYTES", 500)
+    assert "at most 500 are read" in refused(lambda: array_files.read_npz(tmp_path / "m.npz", WAY_OUT), "m.npz")
+
+
+def test_a_history_is_refused_or_a_table(tmp_path):
+    path = tmp_path / "history.csv"
+    path.write_text("step,loss\n10,0.5\n20,0.25\n")
+    for what, content in damaged(path.read_bytes(), 200, 20):
+        path.write_bytes(content)
+        try:
+            rows = history.read(path)
+            assert all(set(row) == set(rows[0]) for row in rows), what
+        except InputError as error:
+            assert "history.csv" in str(error), what
+    path.write_text("step,loss\n10\n")
+    assert "more or fewer values" in refused(lambda: history.read(path), "history.csv")
+
+
+def test_a_report_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "report.md").write_bytes(b"# Page\n\xff\xfe\n")
+    refused(lambda: report.set_section(tmp_path / "report.md", "Title", "text"), "report.md")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "flagfile a.flags cannot be read (No such file or directory)."),
+        ({"a.flags": None}, "flagfile a.flags is no file; name a file of flags"),
+        ({"a.flags": b"\x89PNG\r\n\x1a\n\xff"}, "flagfile a.flags is no text; name a file of flags"),
+        ({"a.flags": b"--way=5\n--output_dir=a\0b\n"}, "flagfile a.flags must be text of at most 1,048,576 bytes"),
+        ({"a.flags": b"#" * (1 << 20) + b"#"}, "flagfile a.flags must be text of at most 1,048,576 bytes"),
+        ({"a.flags": b"--flagfile=a.flags"}, "flagfile a.flags is inside itself (a.flags > a.flags); remove"),
+        (
+            {"a.flags": b"# first\n--flagfile=b.flags", "b.flags": b"\n  --flagfile=a.flags"},
+            "flagfile a.flags is inside itself (a.flags > b.flags > a.flags)",
+        ),
+        ({"a.flags": b"--colour=red"}, "Unknown command line flag 'colour'"),
+        ({"a.flags": b"--steps=1e400"}, "steps"),
+        ({"a.flags": b"way=5"}, "Arguments are flags of the form --name=value; got 'way=5'"),
+    ],
+)
+def test_flagfiles_are_refused_in_one_line(capsys, files, message):
+    for name, content in files.items():
+        Path(name).mkdir() if content is None else Path(name).write_bytes(content)
+    for arguments in (["--flagfile=a.flags"], ["--flagfile", "a.flags"]):
+        needed = ["--features_dir=f", "--output_dir=o"]
+        code = cli.run(meta_train.main, meta_train.FLAGS, "", ["prog", *needed, *arguments])
+        error = capsys.readouterr().err
+        assert (code, error.count("\n")) == (2, 1)
+        assert error.startswith("error: ")
+        assert message in error
+
+
+def test_flagfiles_that_double_at_every_level_are_refused():
+    for level in range(20):
+        Path(f"{level}.flags").write_text(f"--flagfile={level + 1}.flags\n" * 2)
+    Path("20.flags").write_text("--way=5")
+    with pytest.raises(InputError, match="flagfile 0.flags leads to more than 100 files"):
+        flagfile_checks.check(["--flagfile=0.flags"])
+
+
+def test_flagfiles_inside_others_are_read(tmp_path):
+    Path("outer.flags").write_text("# all\n--flagfile=inner.flags\n--flagfile=inner.flags\n")
+    Path("inner.flags").write_text("--way=5\n")
+    flagfile_checks.check(["--flagfile", "outer.flags", "--", "--flagfile=none"])

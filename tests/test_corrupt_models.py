@@ -1,0 +1,258 @@
+"""Models and the states of training that are damaged or hostile: refused by name, before a parser in C++ sees them."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import exported
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from damage import check_damage, damaged, refused
+from test_checkpoints import small_model, state_of
+
+from export import conversion, litert_runner, models
+from export.litert_runner import METADATA, LiteRTModel, read_metadata
+from export.models import SavedModel
+from export.serving_rest import MOST_ANSWER, RestServer
+from sib_tf import atomic, calibration, checkpoints
+from sib_tf.calibration import Calibration
+from sib_tf.errors import InputError
+from sib_tf.features import FeatureCache
+
+
+def weights_of(model) -> bytes:
+    return b"".join(weight.numpy().tobytes() for weight in model.weights)
+
+
+def test_keras_files_are_refused_or_load_as_they_were(tmp_path):
+    """Keras reads every member of the archive to its end, where zipfile compares its checksum."""
+    model, path = small_model(), tmp_path / "best.keras"
+    checkpoints.save_model(model, path)
+    config = checkpoints.load_model(path).get_config()
+
+    def same(found):
+        return weights_of(found) == weights_of(model) and found.get_config() == config
+
+    result = check_damage(path, checkpoints.load_model, same, flips=150, cuts=15)
+    assert result["refused"] > 0.8 * result["all"]
+
+
+def test_every_bit_of_a_weight_in_a_keras_file_counts(tmp_path):
+    model, path = small_model(), tmp_path / "best.keras"
+    checkpoints.save_model(model, path)
+    whole = path.read_bytes()
+    start = whole.index(model.layers[0].kernel.numpy().tobytes())
+    for bit in range(0, 8 * 24, 7):
+        content = bytearray(whole)
+        content[start + bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        assert "Bad CRC-32" in refused(lambda: checkpoints.load_model(path), "best.keras cannot be loaded")
+
+
+def test_a_keras_file_that_is_a_bomb_is_not_unpacked(tmp_path):
+    path, packed = tmp_path / "best.keras", tmp_path / "packed.keras"
+    checkpoints.save_model(small_model(), path)
+    with zipfile.ZipFile(path) as whole, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in whole.namelist():
+            archive.writestr(name, whole.read(name) + bytes(8 << 20) * (name == "config.json"))
+    refused(
+        lambda: checkpoints.load_model(packed), "packed.keras cannot be loaded (it unpacks to more than it has bytes)"
+    )
+
+
+def test_states_of_training_are_refused_or_restored_as_they_were(tmp_path):
+    """TensorFlow compares checksums of every tensor and of every block of the index."""
+
+    def start(seed):
+        model, optimizer = small_model(seed=seed), keras.optimizers.Adam(0.1)
+        optimizer.build(model.trainable_variables)
+        return model, optimizer, tf.Variable(0)
+
+    model, optimizer, step = start(0)
+    step.assign(3)
+    state_of(tmp_path, model, optimizer, step=step).save()
+    found, found_optimizer, found_step = start(5)
+
+    def restore(_):
+        for weight in found.weights:
+            weight.assign(tf.zeros_like(weight))
+        found_step.assign(0)
+        return state_of(tmp_path, found, found_optimizer, step=found_step).restore()
+
+    def same(restored):
+        return restored and found_step.numpy() == 3 and weights_of(found) == weights_of(model)
+
+    for name, flips, cuts in (("checkpoint", 60, 8), ("ckpt-1.index", 30, 6), ("ckpt-1.data-00000-of-00001", 20, 4)):
+        whole = (tmp_path / name).read_bytes()
+        for what, content in damaged(whole, flips, cuts):
+            (tmp_path / name).write_bytes(content)
+            try:
+                assert same(restore(None)), (name, what)
+            except InputError as error:
+                assert str(tmp_path) in str(error), (name, what)
+                assert "to start anew" in str(error), (name, what)
+        (tmp_path / name).write_bytes(whole)
+    assert same(restore(None))
+
+
+def test_feature_caches_are_refused_or_open_as_they_were(tiny_features, tmp_path):
+    folder = shutil.copytree(tiny_features, tmp_path / "features")
+    manifest = FeatureCache.open(folder).manifest
+    for path in sorted(folder.iterdir()):
+        check_damage(
+            path, lambda _: FeatureCache.open(folder).manifest, manifest.__eq__, flips=20, cuts=4, seed=len(path.name)
+        )
+
+
+def test_a_manifest_without_digest_must_fit_its_files(tiny_features, tmp_path):
+    """As earlier versions wrote it."""
+    folder = shutil.copytree(tiny_features, tmp_path / "features")
+    manifest = FeatureCache.open(folder).manifest
+    for changed in ({"views": 2}, {"feature_dim": 15}, {"views": "1"}):
+        (folder / "manifest.json").write_text(json.dumps({**manifest, **changed}))
+        refused(lambda: FeatureCache.open(folder), "manifest.json says that the features of train are")
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert FeatureCache.open(folder).manifest == manifest
+
+
+def test_a_calibration_is_refused_or_what_was_fitted(tmp_path):
+    fitted = Calibration(offset=(0.1, -0.2), slope=(1.5, 0.25), model="f" * 64, known=(0.5, 2.0))
+    fitted.save(tmp_path / calibration.FILE)
+    check_damage(
+        tmp_path / calibration.FILE, lambda path: calibration.load(path.parent, "f" * 64), fitted.__eq__, 200, 20
+    )
+
+
+@pytest.fixture(scope="module")
+def saved_model(tmp_path_factory) -> Path:
+    home = exported.write_run(tmp_path_factory.mktemp("run"))
+    return exported.write_saved_model(exported.load_run(home), home / "1")
+
+
+def test_saved_models_are_refused_before_tensorflow_sees_them(saved_model, tmp_path, monkeypatch):
+    folder = shutil.copytree(saved_model, tmp_path / "1")
+    assert SavedModel(folder).description["image_size"] == 32
+
+    def parsed(*args):
+        raise AssertionError("a damaged file was parsed")
+
+    monkeypatch.setattr(tf.saved_model, "load", parsed)
+    names = ["saved_model.pb", "fingerprint.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"]
+    for name in names:
+        path = folder / name
+        whole = path.read_bytes()
+        for what, content in damaged(whole, flips=12, cuts=3):
+            path.write_bytes(content)
+            with pytest.raises(InputError, match=f"{path.name} is missing or damaged; export it again"):
+                SavedModel(folder)
+                pytest.fail(what)
+        path.unlink()
+        refused(lambda: SavedModel(folder), f"{path} is missing or damaged; export it again, or copy it again")
+        path.write_bytes(whole)
+
+
+def test_descriptions_of_saved_models_are_refused_or_what_was_written(saved_model, tmp_path, monkeypatch):
+    folder = shutil.copytree(saved_model, tmp_path / "1")
+    expected = SavedModel(folder).description
+    monkeypatch.setattr(tf.saved_model, "load", lambda *args: keras.Model())
+    monkeypatch.setattr(keras.Model, "signatures", None, raising=False)
+    check_damage(
+        folder / models.CONFIG, lambda path: SavedModel(path.parent).description, expected.__eq__, flips=60, cuts=6
+    )
+
+
+def test_saved_models_of_before_the_digests_are_loaded(saved_model, tmp_path):
+    folder = shutil.copytree(saved_model, tmp_path / "1")
+    description = atomic.read_json(folder / models.CONFIG, "Configuration")
+    del description["files"]
+    (folder / models.CONFIG).write_text(json.dumps(description))
+    pictures = exported.pictures(2)
+    np.testing.assert_array_equal(SavedModel(folder).embed(pictures), SavedModel(saved_model).embed(pictures))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"image_size": "32"}, {"image_size": 0}, {"image_size": 10**30}, {"feature_dim": None}, {"num_steps": -1},
+        {"way": [5]}, {"max_query": 1.5}, {"gradient_network": None}, {"known": [1.0]}, {"known": ["a", "b"]},
+        {"format": 2}, {"files": 3}, {"files": {"saved_model.pb": 3}},
+    ],
+)  # fmt: skip
+def test_descriptions_of_other_kinds_are_refused(saved_model, tmp_path, changed):
+    folder = shutil.copytree(saved_model, tmp_path / "1")
+    atomic.write_json(folder / models.CONFIG, {**atomic.read_json(folder / models.CONFIG, "Configuration"), **changed})
+    refused(lambda: SavedModel(folder), str(folder))
+
+
+def write_tflite(path: Path, **changes) -> dict:
+    """A file in all but the model, for what is read before the interpreter is there."""
+    model = np.random.RandomState(0).bytes(3000)
+    path.write_bytes(model)
+    description = {"format": 1, "image_size": 32, "feature_dim": 16, "num_steps": 3, "way": 5, "max_support": 5}
+    description |= {"max_query": 75, "gradient_network": "joint", "precision": "float32"}
+    description |= {"model_sha256": litert_runner.hashlib.sha256(model).hexdigest(), **changes}
+    conversion.append_text(path, METADATA, json.dumps(description))
+    return description
+
+
+def test_tflite_files_are_refused_before_the_interpreter_sees_them(tmp_path, monkeypatch):
+    path = tmp_path / "model.tflite"
+    expected = write_tflite(path)
+    result = check_damage(path, read_metadata, expected.__eq__, flips=500, cuts=50)
+    assert result["refused"] > 0.8 * result["all"]
+
+    def parsed(*args, **kwargs):
+        raise AssertionError("a damaged file was parsed")
+
+    monkeypatch.setattr(litert_runner, "Interpreter", parsed)
+    content = bytearray(path.read_bytes())
+    content[1000] ^= 1
+    path.write_bytes(content)
+    refused(lambda: LiteRTModel(path), "model.tflite is damaged (its checksum differs); copy it or export it again")
+    for changed in ({"image_size": "32"}, {"way": -1}, {"num_steps": 1e9}, {"gradient_network": 3}):
+        path.unlink()
+        write_tflite(path, **changed)
+        refused(lambda: LiteRTModel(path), "model.tflite describes itself with")
+
+
+def test_a_description_that_is_a_bomb_is_not_unpacked(tmp_path):
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"model")
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(METADATA, b'{"format": 1, "x": "' + b" " * (4 << 20) + b'"}')
+    refused(lambda: read_metadata(path), "model.tflite is not a file of export.tflite, or is damaged")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"[" * 100_000, b'{"outputs": {"a": NaN}}', b'{"outputs": 1, "outputs": 2}', b"\xff", b'{"outputs": [1]}', b"3"],
+)
+def test_hostile_answers_of_a_server_are_refused(monkeypatch, answer):
+    server = RestServer("http://localhost:8501", "sib", 1.0)
+    monkeypatch.setattr(server, "_exchange", lambda request: (200, answer))
+    for call in (server.input_shapes, lambda: server.predict({})):
+        refused(call, "server http://localhost:8501 gave no model server's answer")
+    monkeypatch.setattr(server, "_exchange", lambda request: (500, answer))
+    refused(server.input_shapes, "refused the request with status 500")
+
+
+def test_an_endless_answer_is_refused(monkeypatch):
+    class Endless:
+        status, length = 200, None
+
+        def read(self, size):
+            assert size == MOST_ANSWER
+            return bytes(size)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr("urllib.request.urlopen", lambda *args, **kwargs: Endless())
+    server = RestServer("http://localhost:8501", "sib", 1.0)
+    refused(server.input_shapes, "more than the 67,108,864 bytes allowed")
