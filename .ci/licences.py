@@ -15,7 +15,9 @@ from packaging.requirements import Requirement
 
 # Permissive ones, as SPDX writes them, and those that bind changes to a file of their own only (MPL).
 ALLOWED = frozenset(
-    "0BSD Apache-2.0 BSD-2-Clause BSD-3-Clause HPND ISC MIT MIT-CMU MPL-2.0 PSF-2.0 Python-2.0 Unlicense Zlib CC0-1.0".split()
+    """
+    0BSD Apache-2.0 BSD-2-Clause BSD-3-Clause CC0-1.0 HPND ISC MIT MIT-CMU MPL-2.0 PSF-2.0 Python-2.0 Unlicense Zlib
+    """.split()  # noqa: SIM905
 )
 # What projects write that do not use SPDX's names; the first that is found in the text counts.
 _NAMES = (
@@ -35,8 +37,10 @@ _LOOKED_UP = {"namex": "Apache-2.0"}
 _HEAD = """# Licences of what sib_tf needs
 
 Written by `make licences` from the metadata of what is installed; CI refuses others than permissive ones and MPL-2.0.
-sib_tf itself is Apache-2.0. `make audit` asks pypi.org for known vulnerabilities of the versions in `.ci/constraints.txt`,
-and fails where it cannot be asked; it has not been run yet, for want of access.
+sib_tf itself is Apache-2.0.
+
+`make audit` asks pypi.org for known vulnerabilities of the versions in `.ci/constraints.txt`, and fails where it cannot
+be asked. That was so where this page was written: the versions have not been audited.
 
 | package | licence | home |
 |---|---|---|

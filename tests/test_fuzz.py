@@ -1,5 +1,8 @@
 """Properties over generated episodes; `make fuzz` checks the same on a hundred thousand of them."""
 
+import json
+import re
+
 import pytest
 from exported import load_run, write_run, write_saved_model, write_tflite
 from hypothesis import HealthCheck, given, settings
@@ -7,9 +10,11 @@ from hypothesis import strategies as st
 
 from export.litert_runner import LiteRTModel
 from export.models import SavedModel
-from fuzz import exported, recipes, sampling
+from fuzz import exported, recipes, record, sampling, soak
+from fuzz import run as fuzz_run
 from fuzz.faults import FAULTS
 from fuzz.head import BATCH, KINDS, Head
+from train import cli
 
 # The same examples at every run, however slow the machine is.
 fixed = settings(
@@ -122,3 +127,37 @@ def test_a_class_of_black_features_is_still_a_class(runner):
     """Features of zero make weights of zero: such a class is there, and padded ones are not."""
     recipe = recipes.Recipe(0, (1, 1, 0, 0, 0), 3, "spread", 0.0, 1.0, 0.0, False)
     runner.check(recipe)
+
+
+def _fail(*_):
+    raise AssertionError("a property")
+
+
+def test_the_long_run_counts_its_cases_and_says_what_fails(monkeypatch, capsys):
+    call = ["run", "--cases=1000", "--only=sampler"]
+    assert cli.run(fuzz_run.main, fuzz_run.FLAGS, fuzz_run.__doc__, call) == 0
+    assert re.search(r"sampler: \d+ cases, 0 failures", capsys.readouterr().out)
+    monkeypatch.setattr(sampling, "check", _fail)
+    assert cli.run(fuzz_run.main, fuzz_run.FLAGS, fuzz_run.__doc__, call) == 2
+    assert "properties do not hold for sampler" in capsys.readouterr().err
+
+
+def test_the_record_becomes_a_page(tmp_path):
+    record.write(
+        "fuzz", [{"target": "head", "cases": 1200, "failures": 0, "seconds": 3.5}], tmp_path, tmp_path / "page.md"
+    )
+    page = (tmp_path / "page.md").read_text()
+    assert "1,200 cases, 0 failures, 4 s" in page and "| head | 1,200 | 0 | 3.5 |" in page
+
+
+def test_committed_records_hold_no_failure():
+    figures = {name: json.loads((record.RECORDED / f"{name}.json").read_text())["figures"] for name in ("fuzz", "soak")}
+    assert sum(row["cases"] for row in figures["fuzz"]) >= 100_000
+    assert not any(row["failures"] for row in figures["fuzz"])
+    assert all(row["slope, kB per 10,000"] <= soak.BOUND for row in figures["soak"])
+
+
+@pytest.mark.slow
+def test_memory_is_measured():
+    row = soak.measure("static .tflite", 300)
+    assert row["steps"] >= 300 and 50 < row["resident after warm-up, MB"] <= row["at the end"] + 50
