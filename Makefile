@@ -11,14 +11,22 @@ NPM ?= npm
 PORT ?= 8000
 WEB := export/web
 
-.PHONY: help install demo web test lint format clean
+# Exact versions, as CI installs them: make install CONSTRAINTS=.ci/constraints.txt. Empty: the newest of setup.cfg's ranges.
+CONSTRAINTS ?=
+EXTRAS := dev serve tune web
+LOWEST := .venv-lowest
+
+.PHONY: help install demo web test test-lowest lint format fuzz soak lock licences audit clean
 
 help:
 	@echo "make demo    train, measure and export on the embedded data set, offline; report in $(RUN)"
 	@echo "make web     serve the page that learns in the browser, at http://127.0.0.1:$(PORT)/ (PORT=...)"
 	@echo "make results train on CIFAR-FS, compare transductive methods, write RESULTS.md; QUICK=1 for a part, in ten minutes"
 	@echo "make test    run the whole test suite"
+	@echo "make fuzz    check properties of 100,000 generated episodes, in ten minutes; make soak: memory over long runs"
 	@echo "make lint    check style; make format mends it"
+	@echo "make lock    choose the exact versions of CI; make test-lowest: the suite on the lowest that setup.cfg allows"
+	@echo "make audit   known vulnerabilities of these versions (online); make licences: those of what runs"
 	@echo "make clean   remove what demo and tests made, and $(VENV)"
 
 install: $(VENV)/installed
@@ -26,8 +34,8 @@ install: $(VENV)/installed
 $(VENV)/installed: setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Python >= 3.11 is needed; $(PYTHON) is {sys.version.split()[0]}: make PYTHON=/path/to/python ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS)) --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS)) -e '.[dev]'
 	@touch $@
 
 demo: install
@@ -65,6 +73,29 @@ include benchmarks/results.mk
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+# The lowest versions that setup.cfg allows of what it names, and the newest of what these need.
+test-lowest: install
+	rm -rf $(LOWEST)
+	$(BIN)/python -m venv $(LOWEST)
+	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[dev,serve,tune]'
+	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -p no:cacheprovider
+
+# The tiny models are those of the tests.
+fuzz soak: install
+	PYTHONPATH=tests $(BIN)/python -m fuzz.$(patsubst fuzz,run,$@)
+
+# torch is named in .ci/run, and what only its CUDA builds need is left out.
+lock: install
+	printf 'torch==2.13.0\npip\n' | $(BIN)/uv pip compile --quiet --upgrade setup.cfg - $(EXTRAS:%=--extra=%) --python-version 3.11 --no-annotate --no-header --no-emit-package torch | grep -vE '^(cuda|nvidia|triton)' > .ci/constraints.partial
+	mv .ci/constraints.partial .ci/constraints.txt
+
+licences: install
+	$(BIN)/python .ci/licences.py --output=docs/licences.md
+
+# Asks pypi.org for advisories. Strict: a package that it cannot be asked about is a failure, not a success.
+audit: install
+	$(BIN)/uv tool run pip-audit --strict --requirement .ci/constraints.txt --no-deps --disable-pip --progress-spinner off
+
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -74,4 +105,4 @@ format: install
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) runs build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) runs build dist *.egg-info .pytest_cache .ruff_cache

@@ -37,6 +37,9 @@ def check_episode(support: np.ndarray, support_labels: np.ndarray, query: np.nda
     labels = np.asarray(support_labels)
     if labels.shape != (len(support),) or len(labels) == 0:
         raise InputError(f"support_labels must be one number for each of {len(support)} (>= 1) support rows.")
+    # Fractions would be cut off without a word.
+    if not np.issubdtype(labels.dtype, np.integer):
+        raise InputError(f"support_labels must be whole numbers, 0 .. way - 1; got {labels.dtype}.")
     way = int(labels.max()) + 1
     if labels.min() < 0 or len(np.unique(labels)) != way:
         raise InputError(
@@ -60,7 +63,7 @@ def check_classifier(query: np.ndarray, weights: np.ndarray, description: dict) 
 
 
 def check_features(name: str, features: np.ndarray, description: dict, length: str = "feature_dim") -> None:
-    """Checks that features are finite and `[rows, D]`; `name` is theirs in the error, `length` that of D.
+    """Checks that features are finite float32 `[rows, D]`; `name` is theirs in the error, `length` that of D.
 
     Raises:
         InputError: they are not.
@@ -69,8 +72,12 @@ def check_features(name: str, features: np.ndarray, description: dict, length: s
     dim = description.get(length, description["feature_dim"])
     if features.ndim != 2 or features.shape[1] != dim:
         raise InputError(f"{name} must have the shape [rows, {dim}]; got {features.shape}.")
-    if not np.isfinite(features).all():
-        raise InputError(f"{name} must be finite; it holds NaN or infinity.")
+    if features.dtype != np.float32:
+        raise InputError(f"{name} must be float32; got {features.dtype}. Convert it with .astype(numpy.float32).")
+    # Lengths are computed: of a row whose squares add up to infinity nothing would be left.
+    squares = np.einsum("rd,rd->r", features, features)
+    if not np.isfinite(squares).all():
+        raise InputError(f"{name} must be finite; it holds NaN, infinity or numbers near it (a length above 1.8e19).")
 
 
 def check_sizes(support_rows: int, query_rows: int, way: int, description: dict) -> None:

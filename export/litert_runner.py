@@ -26,6 +26,8 @@ from sib_tf.quiet import quiet
 METADATA = "sib_tf.json"
 _MOST_METADATA = 1 << 20
 _EMBED_BATCH = 32
+# Pictures whose features a classifier remembers: a camera's would fill the memory.
+_KEPT = 10_000
 SIGNATURES = ("adapt", "classify", "embed")
 
 
@@ -179,7 +181,7 @@ class LiteRTModel:
 
 
 class LiteRTClassifier:
-    """Learns classes on the device, in scikit-learn's manners. Embeddings are computed once and kept.
+    """Learns classes on the device, in scikit-learn's manners. The embeddings of the latest 10,000 pictures are kept.
 
     Pictures are paths, Pillow images or uint8 arrays `[height, width, 3]` (RGB) of any size: the middle square counts,
     scaled as in training.
@@ -247,14 +249,20 @@ class LiteRTClassifier:
         return self.classes_[numbers]
 
     def embed(self, images: Sequence) -> np.ndarray:
-        """Returns the pictures' features `[pictures, D]` float32; no picture is embedded twice."""
+        """Returns the pictures' features `[pictures, D]` float32; no picture that is remembered is embedded again."""
         pixels = [self._pixels(image) for image in images]
         keys = [hashlib.sha256(picture).digest() for picture in pixels]
         new = {key: picture for key, picture in zip(keys, pixels, strict=True) if key not in self._features}
         if new:
             self._features.update(zip(new, self.model.embed(np.stack(list(new.values()))), strict=True))
-        empty = np.zeros((0, self.model.description["feature_dim"]), np.float32)
-        return np.stack([self._features[key] for key in keys]) if keys else empty
+        if not keys:
+            return np.zeros((0, self.model.description["feature_dim"]), np.float32)
+        features = np.stack([self._features[key] for key in keys])
+        for key in keys:
+            self._features[key] = self._features.pop(key)  # The latest come last.
+        for key in list(self._features)[:-_KEPT]:
+            del self._features[key]
+        return features
 
     def _pixels(self, image) -> np.ndarray:
         size = self.model.image_size

@@ -14,6 +14,10 @@ from sib_tf.distributions import disagreement, fixed_noise, mixture_logits
 from sib_tf.layers import norm, unit
 from sib_tf.sib import MASKED_LOGIT, SIB
 
+# Added to the weights of classes that there are: features of zero make weights of zero, which no class has. Far below
+# the rounding of any other weights, and of cosines, and still no denormal number.
+_THERE = 1e-30
+
 
 class Signatures:
     """The three computations of one backbone and the SIB model that was meta-trained on its features.
@@ -49,6 +53,8 @@ class Signatures:
         if self.samples:
             # A padded class has samples around zero: they are no class's.
             path = [tf.where(class_mask[..., None, None], weights, 0.0) for weights in path]
+        there = _THERE * tf.cast(class_mask, tf.float32)[..., None, None]
+        path = [weights + there for weights in path]
         path = [tf.reshape(weights, (*tf.unstack(tf.shape(weights))[:2], self.weights_dim)) for weights in path]
         return {"weights": path[-1], "weights_by_step": tf.stack(path, axis=1)}
 

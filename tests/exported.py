@@ -68,13 +68,19 @@ def pictures(count: int, seed: int = 0) -> np.ndarray:
     return np.clip(coarse.repeat(8, axis=1).repeat(8, axis=2) + noise, 0, 255).astype(np.uint8)
 
 
-def write_tflite(run: runs.Run, path: Path, way=None, max_support=None, max_query=None) -> Path:
-    """Writes a float32 .tflite file, with fixed sizes if they are given, without the comparison of `export.tflite`."""
+def write_tflite(
+    run: runs.Run, path: Path, way=None, max_support=None, max_query=None, precision: str = "float32"
+) -> Path:
+    """Writes a .tflite file, with fixed sizes if they are given, without the comparison of `export.tflite`."""
     limits = {"way": way or run.description()["way"], "max_support": max_support, "max_query": max_query}
     model = conversion.convert(run.signatures(), **limits)
+    if precision == "float16":
+        model = conversion.to_float16(model)
+    elif precision == "int8":
+        model = conversion.to_int8(model, pictures(32, seed=5))
     path.write_bytes(model)
     digest = hashlib.sha256(model).hexdigest()
-    description = {**run.description(), **limits, "precision": "float32", "model_sha256": digest}
+    description = {**run.description(), **limits, "precision": precision, "model_sha256": digest}
     conversion.append_text(path, METADATA, json.dumps(description))
     return path
 

@@ -14,6 +14,7 @@ from conftest import CHECKOUT
 from exported import load_run, pictures, write_run, write_tflite
 from PIL import Image
 
+from export import litert_runner
 from export.litert_runner import METADATA, LiteRTClassifier, LiteRTModel, read_metadata
 from export.models import KerasModel
 from sib_tf.errors import InputError
@@ -210,6 +211,19 @@ def test_no_picture_is_embedded_twice(file, monkeypatch):
     assert sum(embedded) == len(SUPPORT) + len(QUERY) + 1
 
 
+def test_only_the_latest_pictures_are_remembered(files, monkeypatch):
+    monkeypatch.setattr(litert_runner, "_KEPT", 5)
+    classifier = LiteRTClassifier(files["dynamic"])
+    expected = LiteRTModel(files["dynamic"]).embed(QUERY)
+    np.testing.assert_array_equal(classifier.embed(QUERY), expected)  # More than it remembers, in one call.
+    assert len(classifier._features) == 5
+    classifier.embed(QUERY[7:8])  # The oldest of the five; now it is the latest.
+    classifier.embed(SUPPORT[:4])
+    assert len(classifier._features) == 5
+    monkeypatch.setattr(classifier.model, "embed", None)  # What is remembered is not embedded.
+    np.testing.assert_array_equal(classifier.embed(QUERY[7:8]), expected[7:8])
+
+
 def test_limits_of_a_static_file_are_named_with_the_way_out(files):
     classifier = LiteRTClassifier(files["static"])
     with pytest.raises(InputError, match="support must have at most 12 rows.*got 13.*--max_support or --shapes=dyn"):
@@ -263,6 +277,23 @@ def test_labels_of_the_model_are_numbers_without_gaps(file, labels, message):
     model = LiteRTModel(file)
     with pytest.raises(InputError, match=message):
         model.adapt(model.embed(SUPPORT[:3]), np.array(labels), model.embed(QUERY))
+
+
+@pytest.mark.parametrize("labels", [[0, 0.9, 1], [0, np.nan, 1], ["0", "1", "2"], [True, False, True]])
+def test_labels_that_are_no_whole_numbers_are_refused(file, labels):
+    """0.9 would be cut off to 0 without a word."""
+    model = LiteRTModel(file)
+    with pytest.raises(InputError, match="support_labels must be whole numbers"):
+        model.adapt(model.embed(SUPPORT[:3]), np.array(labels), model.embed(QUERY))
+
+
+def test_features_of_another_type_or_of_infinite_length_are_refused(file):
+    model = LiteRTModel(file)
+    good = model.embed(SUPPORT)
+    with pytest.raises(InputError, match="query must be float32; got float64"):
+        model.adapt(good, np.array(LABELS), good.astype(np.float64))
+    with pytest.raises(InputError, match="support must be finite; it holds NaN, infinity or numbers near it"):
+        model.adapt(good + np.float32(1e30), np.array(LABELS), good)
 
 
 def test_shapes_that_do_not_fit_are_refused(file):

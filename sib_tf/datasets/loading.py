@@ -188,7 +188,8 @@ def _read(builder, split: str) -> Split:
     if not batches:
         raise InputError(f"Data set '{builder.name}' has no pictures in its {split} split; check the source files.")
     images, names, ids = (np.concatenate([b[key] for b in batches]) for key in ("image", "class_name", "id"))
-    names, ids = names.astype("T"), ids.astype("T")
+    # Not astype("T"): up to NumPy 2.2 that makes "b'name'" of bytes.
+    names, ids = (np.array([value.decode() for value in values], dtype="T") for values in (names, ids))
     order = np.lexsort((ids.astype(object), names.astype(object)))
     class_names, labels = np.unique(names, return_inverse=True)
     return Split(images[order], labels[order].astype(np.int64), tuple(map(str, class_names)), ids[order])
