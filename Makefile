@@ -23,6 +23,7 @@ help:
 	@echo "make web     serve the page that learns in the browser, at http://127.0.0.1:$(PORT)/ (PORT=...)"
 	@echo "make results train on CIFAR-FS, compare transductive methods, write RESULTS.md; QUICK=1 for a part, in ten minutes"
 	@echo "make test    run the whole test suite"
+	@echo "make bench   measure speed beside PyTorch and write BENCHMARKS.md, in half an hour"
 	@echo "make fuzz    check properties of 100,000 generated episodes, in ten minutes; make soak: memory over long runs"
 	@echo "make lint    check style; make format mends it"
 	@echo "make lock    choose the exact versions of CI; make test-lowest: the suite on the lowest that setup.cfg allows"
@@ -79,6 +80,10 @@ test-lowest: install
 	$(BIN)/python -m venv $(LOWEST)
 	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[dev,serve,tune]'
 	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -p no:cacheprovider
+
+# Needs PyTorch, for the peer; the machine should be idle.
+bench: install
+	$(BIN)/python -m benchmarks.speed --output_dir=runs/speed --page=BENCHMARKS.md
 
 # The tiny models are those of the tests.
 fuzz soak: install

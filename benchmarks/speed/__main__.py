@@ -30,6 +30,8 @@ BLOCKS = {
     "device": "device_runs:measure",
     "entry_points": "entry_points:measure",
 }
+# Of small operations, as train.meta_train keeps them on one thread.
+_ONE_THREAD = ("head_steps", "from_cache", "whole_run", "meta_testing", "sampler", "cost_lines")
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("output_dir", None, "Folder for the measurements.", flag_values=FLAGS)
 flags.mark_flag_as_required("output_dir", flag_values=FLAGS)
@@ -66,7 +68,7 @@ def _measure(name: str, rounds: int) -> dict:
     """What a process of its own does."""
     from benchmarks.speed import page
 
-    cli.load_tensorflow()
+    cli.load_tensorflow(one_thread=name in _ONE_THREAD)
     module, function = BLOCKS[name].split(":")
     return page.to_json(getattr(importlib.import_module(f"benchmarks.speed.{module}"), function)(rounds))
 

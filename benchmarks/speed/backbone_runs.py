@@ -1,4 +1,4 @@
-"""Training and inference of backbones at 32 pixels, in single and in half precision, beside the same networks in PyTorch."""
+"""Training and inference of backbones at 32 pixels, in single and half precision, beside the same ones in PyTorch."""
 
 import keras
 import numpy as np

@@ -3,7 +3,6 @@
 import statistics
 
 import numpy as np
-import tensorflow as tf
 
 from benchmarks.speed import head_steps, timing
 from benchmarks.speed.head_steps import OURS
@@ -24,7 +23,6 @@ _WORDS = {"episodes": "episodes a step", "way": "ways", "query": "queries a clas
 
 def measure(rounds: int, growing: dict[str, tuple[int, ...]] = GROWING) -> Comparison:
     """Times steps of the `per_class` head, which takes any way."""
-    tf.config.threading.set_intra_op_parallelism_threads(1)
     random, times = np.random.RandomState(0), {}
     labels = np.repeat(np.arange(64), 300)
     for name, values in growing.items():
@@ -38,8 +36,8 @@ def measure(rounds: int, growing: dict[str, tuple[int, ...]] = GROWING) -> Compa
     base = ", ".join(f"{value} {_WORDS[name]}" for name, value in _BASE.items())
     return Comparison(
         "Cost of a step against its sizes",
-        f"`per_class`, 1 shot, K = 3, one thread; what does not grow is {base}. Exponents are slopes of log time against log "
-        "size over the larger half of the sizes.",
+        f"`per_class`, 1 shot, K = 3, one thread; what does not grow is {base}. Exponents are slopes of log time "
+        "against log size over the larger half of the sizes.",
         "step",
         times,
         {},

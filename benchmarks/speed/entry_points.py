@@ -23,8 +23,8 @@ def measure(rounds: int) -> Comparison:
     contestants["python -c 'import tensorflow'"] = _process("-c", "import tensorflow")
     return Comparison(
         "Start-up of the commands",
-        "A whole process, from nothing to `--help` printed. Beside them Python alone, and what importing TensorFlow takes, which "
-        "a command does when its flags are right and not before.",
+        "A whole process, from nothing to `--help` printed. Beside them Python alone, and what importing TensorFlow "
+        "takes, which a command does when its flags are right and not before.",
         "process",
         {"--help": timing.in_turns(contestants, rounds)},
         {},

@@ -20,8 +20,6 @@ _EPISODES = 256
 
 def measure(rounds: int, batches: tuple[int, ...] = (1, 16, 64), feature_dim: int = 640) -> Comparison:
     """Times steps of `batches` episodes."""
-    # As train.meta_train does.
-    tf.config.threading.set_intra_op_parallelism_threads(1)
     cache = SyntheticFeatures(feature_dim)
     table, sampler = cache.table("train"), EpisodeSampler(cache.labels("train"), SPEC, 0)
     times, ratios = {}, {}
@@ -34,10 +32,11 @@ def measure(rounds: int, batches: tuple[int, ...] = (1, 16, 64), feature_dim: in
         ratios[setting] = [(timing.best(times[setting], PEER), OURS), (OURS, FLOOR)]
     return Comparison(
         "One meta-training step of the head",
-        f"5-way 1-shot, 75 queries, D = {feature_dim}, K = {NUM_STEPS}, `joint`, float32; the same rows of the same table, SGD "
-        "with Nesterov momentum and coupled decay; episodes are drawn beforehand. The peer is the released head in PyTorch, "
-        "eager as there, checked against the same recorded numbers, on one thread and on two. The floor is the same matrix "
-        "products alone in one compiled loop, without gathering. sib_tf has many steps in one compiled call, on one thread.",
+        f"5-way 1-shot, 75 queries, D = {feature_dim}, K = {NUM_STEPS}, `joint`, float32; the same rows of the same "
+        "table, SGD with Nesterov momentum and coupled decay; episodes are drawn beforehand. The peer is the "
+        "released head in PyTorch, eager as there, checked against the same recorded numbers, on one thread and on "
+        "two. The floor is the same matrix products alone in one compiled loop, without gathering. sib_tf has many "
+        "steps in one compiled call, on one thread.",
         "episode",
         times,
         ratios,

@@ -6,8 +6,8 @@ import tensorflow as tf
 class MatrixProducts:
     """Forward and backward products of the `joint` head: K steps and a last classification.
 
-    Neither norms nor normalisation, activations, losses, gathering or optimiser: what no implementation of these products
-    can go below. Products with the queries' gradient are left out: features are not trained.
+    Neither norms nor normalisation, activations, losses, gathering or optimiser: what no implementation of these
+    products can go below. Products with the queries' gradient are left out: features are not trained.
 
     Args:
         episodes, queries, way, feature_dim, num_steps: sizes.

@@ -1,7 +1,5 @@
 """Meta-testing 2,000 episodes, and drawing them."""
 
-import tensorflow as tf
-
 from benchmarks.speed import head_steps, timing
 from benchmarks.speed.head_steps import OURS, PEER, SPEC
 from benchmarks.speed.synthetic import SyntheticFeatures
@@ -16,7 +14,6 @@ EPISODES = 2000
 
 def measure(rounds: int) -> Comparison:
     """Times the evaluation of 2,000 drawn episodes."""
-    tf.config.threading.set_intra_op_parallelism_threads(1)
     times, ratios = {}, {}
     cache = SyntheticFeatures()
     table, rows = cache.table("test"), EpisodeSampler(cache.labels("test"), SPEC, 0).sample(EPISODES)
@@ -28,9 +25,10 @@ def measure(rounds: int) -> Comparison:
         times[f"`{network}`"] = timing.in_turns(contestants, rounds)
     return Comparison(
         "Meta-testing 2,000 episodes",
-        "5-way 1-shot, 75 queries, D = 640, K = 3. sib_tf measures accuracy after every step k and the loss, 50 episodes a "
-        "compiled call; compiling, one to two seconds once, is not in it. The peer takes one episode at a time, as the released "
-        "code does, on one thread, where it is fastest, and measures accuracy after the last step only.",
+        "5-way 1-shot, 75 queries, D = 640, K = 3. sib_tf measures accuracy after every step k and the loss, 50 "
+        "episodes a compiled call; compiling, one to two seconds once, is not in it. The peer takes one episode at "
+        "a time, as the released code does, on one thread, where it is fastest, and measures accuracy after the "
+        "last step only.",
         "2,000 episodes",
         times,
         ratios,
@@ -49,8 +47,8 @@ def sampler(rounds: int) -> Comparison:
         times[words] = timing.in_turns({OURS: Contestant(lambda d=drawn: [next(d) for _ in range(8)], 512)}, rounds)
     return Comparison(
         "Drawing episodes",
-        "Row numbers, labels and masks of seeded episodes out of 64 classes of 600 pictures, on one thread. There is no peer: "
-        "in training this is done ahead, beside the steps.",
+        "Row numbers, labels and masks of seeded episodes out of 64 classes of 600 pictures, on one thread. There "
+        "is no peer: in training this is done ahead, beside the steps.",
         "episode",
         times,
         {},

@@ -19,7 +19,6 @@ _STEPS = 2000
 
 def whole_run(rounds: int) -> Comparison:
     """Times 50,000 one-episode steps with 50 validations, from start to end."""
-    tf.config.threading.set_intra_op_parallelism_threads(1)
     times = {}
     for network in ("joint", "per_class"):
         for dim in (256, 640):
@@ -27,9 +26,9 @@ def whole_run(rounds: int) -> Comparison:
             times[f"`{network}`, D = {dim}"] = timing.in_turns(contestants, rounds)
     return Comparison(
         "A whole meta-training: 50,000 steps",
-        "5-way 1-shot, 75 queries, K = 3, one episode a step, 50 validations on 1,000 episodes each, from cached features; "
-        "compiling, sampling, checkpoints and logs included. There is no peer in this one: the head in PyTorch, without "
-        "validation and sampling, takes the time of the table above times 50,000.",
+        "5-way 1-shot, 75 queries, K = 3, one episode a step, 50 validations on 1,000 episodes each, from cached "
+        "features; compiling, sampling, checkpoints and logs included. There is no peer in this one: the head in "
+        "PyTorch, without validation and sampling, takes the time of the table above times 50,000.",
         "run",
         times,
         {},
@@ -45,7 +44,6 @@ def _run(network: str, dim: int) -> None:
 
 def from_cache(rounds: int) -> Comparison:
     """Times one-episode steps whose episodes are drawn meanwhile."""
-    tf.config.threading.set_intra_op_parallelism_threads(1)
     import torch
 
     from benchmarks.speed import released_head
@@ -76,8 +74,8 @@ def from_cache(rounds: int) -> Comparison:
     times = timing.in_turns({OURS: Contestant(ours, _STEPS), PEER: Contestant(peer, _STEPS // 10)}, rounds)
     return Comparison(
         "Meta-training from cached features, sampling included",
-        "As above, one episode a step; both draw the same episodes with this project's sampler while they train. The peer is "
-        "the released head in PyTorch on one thread, where it is fastest.",
+        "As above, one episode a step; both draw the same episodes with this project's sampler while they train. "
+        "The peer is the released head in PyTorch on one thread, where it is fastest.",
         "episode",
         {"D = 640": times},
         {"D = 640": [(PEER, OURS)]},
@@ -113,9 +111,9 @@ def from_pictures(rounds: int) -> Comparison:
     times = timing.in_turns(contestants, rounds)
     return Comparison(
         "Meta-training from pictures",
-        "Conv-4-64, 32 px, one 5-way 1-shot episode a step, sampling included. From pictures, as the released code does: the "
-        "80 pictures of an episode are augmented (crop, colours, mirror) and embedded in every step; cached: they are embedded "
-        "once, before. Both are sib_tf; the backbone is frozen in both.",
+        "Conv-4-64, 32 px, one 5-way 1-shot episode a step, sampling included. From pictures, as the released code "
+        "does: the 80 pictures of an episode are augmented (crop, colours, mirror) and embedded in every step; "
+        "cached: they are embedded once, before. Both are sib_tf; the backbone is frozen in both.",
         "episode",
         {"Conv-4-64": times},
         {"Conv-4-64": [("pictures", "cached features")]},

@@ -35,9 +35,9 @@ def write(path: str | os.PathLike, comparisons: dict[str, Comparison], rounds: i
     lines = [
         "# How fast it is",
         "",
-        f"Written by `make bench`. Medians of {rounds} rounds in which all contestants of a row take turns, each block in a "
-        f"process of its own; in brackets the smallest and largest quotient of a round. {_machine()}. {libraries}. A time says "
-        "something about this machine, a quotient about the software.",
+        f"Written by `make bench`. Medians of {rounds} rounds in which all contestants of a row take turns, each "
+        f"block in a process of its own; in brackets the smallest and largest quotient of a round. {_machine()}. "
+        f"{libraries}. A time says something about this machine, a quotient about the software.",
         "",
         *summary(comparisons),
     ]
@@ -127,20 +127,14 @@ def _cost(comparison: Comparison, folder: Path) -> list[str]:
 
 
 def _best_batches(head: Comparison) -> str:
-    """Each one's fastest batch beside the other's, and the floor's."""
-    median = {s: {n: statistics.median(t) for n, t in times.items()} for s, times in head.times.items()}
-    fastest = {
-        prefix: min(((m, n, s) for s, each in median.items() for n, m in each.items() if n.startswith(prefix)))
-        for prefix in (OURS, PEER)
-    }
-    (ours, name, setting), (peer, peer_name, peer_setting) = fastest[OURS], fastest[PEER]
-    floors = [n for n in median[setting] if n.startswith(FLOOR)]
-    floor = min(median[setting][n] for n in floors)
+    """Each one's fastest batch beside the other's, and the floor's there."""
+    medians = [(statistics.median(t), name, s) for s, times in head.times.items() for name, t in times.items()]
+    ours, _, setting = min(m for m in medians if m[1] == OURS)
+    peer, peer_name, peer_setting = min(m for m in medians if m[1].startswith(PEER))
+    floor = statistics.median(head.times[setting][FLOOR])
     return (
-        f"Each at its best batch ({name}: {setting}; {peer_name}: {peer_setting}): {peer / ours:.1f} times as fast; the matrix "
-        f"products alone take {100 * floor / ours:.0f} % of the time, on as many threads."
-        if name == OURS
-        else f"Each at its best batch ({name}: {setting}; {peer_name}: {peer_setting}): {peer / ours:.1f} times as fast."
+        f"Each at its best batch (sib_tf {setting}; {peer_name}, {peer_setting}): {peer / ours:.1f} times as fast; "
+        f"it takes {ours / floor:.1f} times as long as its matrix products alone."
     )
 
 

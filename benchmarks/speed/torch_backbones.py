@@ -6,7 +6,7 @@ from torch.nn import functional
 
 
 def build(name: str, classes: int | None = None) -> nn.Module:
-    """Returns "conv4" (64 filters) or "wide_resnet" (28 layers, ten times as wide); with `classes` a classifier on it."""
+    """Returns "conv4" (64 filters) or "wide_resnet" (28 layers, 10 times as wide), with a classifier of `classes`."""
     backbone, dim = (_conv4(), 256) if name == "conv4" else (_wide_resnet(), 640)
     layers = [_Normalise(), backbone, nn.Flatten()]
     return nn.Sequential(*layers) if classes is None else nn.Sequential(*layers, _Cosine(dim, classes))

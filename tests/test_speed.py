@@ -1,0 +1,166 @@
+"""The speed benchmark: turns, quotients, what contestants compute, and the page."""
+
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.speed import __main__ as command
+from benchmarks.speed import cost_lines, entry_points, head_steps, page, timing
+from benchmarks.speed.matrix_products import MatrixProducts
+from benchmarks.speed.synthetic import SyntheticFeatures
+from benchmarks.speed.timing import Comparison, Contestant
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+def test_contestants_take_turns_after_a_call_that_does_not_count():
+    calls = []
+    times = timing.in_turns({name: Contestant(lambda n=name: calls.append(n), 4) for name in "ab"}, 3)
+    assert calls == ["a", "b"] * 4
+    assert {name: len(taken) for name, taken in times.items()} == {"a": 3, "b": 3}
+
+
+def test_quotients_are_of_the_same_round():
+    # By hand: 6/2, 8/1 and 10/5; the quotient of the medians would be 4.
+    assert timing.ratio([6.0, 8.0, 10.0], [2.0, 1.0, 5.0]) == (3.0, 2.0, 8.0)
+
+
+def test_the_best_contestant_has_the_smallest_median():
+    times = {"PyTorch, 1 thread": [1.0, 9.0, 2.0], "PyTorch, 2 threads": [3.0, 3.0, 0.1], "other": [0.0]}
+    assert timing.best(times, "PyTorch") == "PyTorch, 1 thread"
+
+
+def test_matrix_products_are_finite_and_depend_on_the_start():
+    products = MatrixProducts(episodes=2, queries=75, way=5, feature_dim=640, num_steps=3, steps=3)
+    first, theta = products.steps(0.0).numpy(), products.theta.numpy()
+    assert np.isfinite(first)
+    assert np.abs(theta).min() > 1e-30  # Denormal numbers would be slow.
+    gradient, totals = products._step(products.theta, products.weights)
+    assert [t.shape for t in totals] == [(5, 40), (40, 40), (40, 5)]
+    assert 1e-3 < np.abs(gradient.numpy()).max() < 1e4
+
+
+def test_matrix_products_are_as_many_as_those_of_the_head():
+    """Counted in the compiled graphs: the floor must not do less than the head does, gradients included."""
+    import tensorflow as tf
+
+    products = MatrixProducts(episodes=1, queries=6, way=3, feature_dim=8, num_steps=3, steps=1)
+    graph = tf.function(lambda: products._step(products.theta, products.weights)).get_concrete_function().graph
+    count = sum(op.type in ("MatMul", "BatchMatMulV2") for op in graph.get_operations())
+    # Forward: init, 3 x (logits, 3 layers, pull), logits. Backward: all but what would be for features, twice for
+    # layers.
+    assert count == (1 + 3 * 5 + 1) + (1 + 3 * (1 + 6 + 1) + 1)
+
+
+def test_synthetic_features_are_those_of_a_real_data_set_in_size():
+    cache = SyntheticFeatures(feature_dim=4, per_class=3)
+    assert cache.table("train").shape == (192, 4)
+    assert cache.labels("test").tolist() == np.repeat(np.arange(20), 3).tolist()
+    assert cache.table("validation").min() == 0.0
+    np.testing.assert_array_equal(cache.table("train"), cache.table("train"))
+
+
+def test_exponents_of_known_costs():
+    sizes = [1, 2, 4, 8, 16]
+    assert cost_lines.exponent(sizes, [1e-3 * s**1.5 for s in sizes]) == pytest.approx(1.5)
+
+
+@pytest.mark.slow
+def test_steps_of_all_sizes_are_measured():
+    comparison = cost_lines.measure(1, {"way": (2, 3), "query": (1, 2)})
+    points = cost_lines.points(comparison)
+    assert {name: sizes for name, (sizes, _) in points.items()} == {"ways": [2, 3], "queries a class": [1, 2]}
+    assert all(seconds > 0 for _, taken in points.values() for seconds in taken)
+
+
+@pytest.mark.slow
+def test_head_steps_are_measured():
+    pytest.importorskip("torch")
+    comparison = head_steps.measure(2, batches=(1, 8), feature_dim=16)
+    assert list(comparison.times) == ["1 episode a step", "8 episodes a step"]
+    for times in comparison.times.values():
+        assert {name for name in times if not name.startswith(head_steps.PEER)} == {head_steps.OURS, head_steps.FLOOR}
+        assert all(len(taken) == 2 and min(taken) > 0 for taken in times.values())
+
+
+def test_every_entry_point_is_timed():
+    names = entry_points.modules()
+    assert {"train.meta_train", "train.evaluate", "export.tflite", "export.serving_client"} <= set(names)
+    for name in names:
+        assert (CHECKOUT / f"{name.replace('.', '/')}.py").is_file()
+
+
+def test_help_needs_no_tensorflow():
+    """What makes `--help` quick: no entry point imports TensorFlow, Keras, matplotlib or LiteRT before its flags."""
+    code = (
+        "import importlib, sys\n"
+        f"for name in {entry_points.modules()!r}: importlib.import_module(name)\n"
+        "print([m for m in ('tensorflow', 'keras', 'matplotlib', 'ai_edge_litert', 'scipy') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+
+
+def comparisons() -> dict[str, Comparison]:
+    head = {
+        "1 episode a step": {
+            "sib_tf": [2e-4, 2e-4],
+            "matrix products": [1e-4, 1e-4],
+            "PyTorch, 1 thread": [2e-3, 4e-3],
+        },
+        "16 episodes a step": {"sib_tf": [1e-4] * 2, "matrix products": [8e-5] * 2, "PyTorch, 1 thread": [6e-4] * 2},
+    }
+    pairs = [("PyTorch, 1 thread", "sib_tf"), ("sib_tf", "matrix products")]
+    cost = {f"{name}: {size}": {"sib_tf": [1e-3 * size]} for name in ("ways", "queries") for size in (1, 2, 4)}
+    return {
+        "head_steps": Comparison("Steps", "Equal.", "episode", head, dict.fromkeys(head, pairs)),
+        "cost_lines": Comparison("Cost", "Equal.", "step", cost, {}),
+        "entry_points": Comparison("Start", "Equal.", "process", {"--help": {"a": [0.05], "b": [0.1]}}, {}),
+    }
+
+
+def test_the_page_has_medians_quotients_and_the_figure(tmp_path):
+    page.write(tmp_path / "BENCHMARKS.md", comparisons(), 2, {"TensorFlow": "2"})
+    text = (tmp_path / "BENCHMARKS.md").read_text()
+    assert "| 1 episode a step | 200 us | 100 us | 3 ms | 15.0 (10.0-20.0) | 2.0 (2.0-2.0) |" in text
+    assert "6.0 times as fast; it takes 1.2 times as long as its matrix products alone." in " ".join(text.split())
+    assert "| ways | 1: 1 ms, 2: 2 ms, 4: 4 ms | 1.00 |" in text
+    assert "| a | 50 ms |" in text
+    assert (tmp_path / page.FIGURE).stat().st_size > 5000
+
+
+def test_comparisons_survive_json(tmp_path):
+    import json
+
+    for comparison in comparisons().values():
+        assert page.from_json(json.loads(json.dumps(page.to_json(comparison)))) == comparison
+
+
+def test_blocks_exist():
+    import importlib
+
+    for place in command.BLOCKS.values():
+        module, function = place.split(":")
+        assert callable(getattr(importlib.import_module(f"benchmarks.speed.{module}"), function))
+
+
+@pytest.mark.slow
+def test_the_command_measures_a_block_and_goes_on(tmp_path):
+    pytest.importorskip("torch")
+    arguments = [sys.executable, "-m", "benchmarks.speed", f"--output_dir={tmp_path}", "--only=sampler", "--rounds=1"]
+    first = subprocess.run(arguments, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert "| a episode | sib_tf |" in first.stdout or "5-way 1-shot" in first.stdout
+    assert "Drawing episodes" in (tmp_path / "BENCHMARKS.md").read_text()
+    measured = page.from_json(__import__("json").loads((tmp_path / "sampler.json").read_text()))
+    assert statistics.median(measured.times["5-way 1-shot, 15 queries a class"]["sib_tf"]) > 0
+
+
+def test_an_unknown_block_is_refused(tmp_path):
+    arguments = [sys.executable, "-m", "benchmarks.speed", f"--output_dir={tmp_path}", "--only=speed"]
+    found = subprocess.run(arguments, cwd=CHECKOUT, capture_output=True, text=True)
+    assert found.returncode == 2
+    assert "only must be out of head_steps" in found.stderr
