@@ -6,7 +6,9 @@ without bias. Departure: features of conv4 are flattened in [height, width, chan
 [channel, height, width]), which changes nothing that can be learned.
 """
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -31,12 +33,24 @@ def build(config: BackboneConfig) -> keras.Model:
     size = config.image_size
     pictures = keras.Input((size, size, 3), name="pictures")
     variance = np.square(config.std)
-    normalised = keras.layers.Normalization(mean=config.mean, variance=variance, name="normalise")(pictures)
-    if config.name == "conv4":
-        features = _conv4(normalised, config.width)
-    else:
-        features = _wide_resnet(normalised, config.depth, config.width)
+    normalise = keras.layers.Normalization(mean=config.mean, variance=variance, dtype="float32", name="normalise")
+    with _layers_compute_in(config.precision):
+        if config.name == "conv4":
+            features = _conv4(normalise(pictures), config.width)
+        else:
+            features = _wide_resnet(normalise(pictures), config.depth, config.width)
     return keras.Model(pictures, features, name=config.name)
+
+
+@contextlib.contextmanager
+def _layers_compute_in(precision: str) -> Iterator[None]:
+    """Layers made in the block have Keras's policy for `precision`; a backbone's file keeps them."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32" if precision == "float32" else f"mixed_{precision}")
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def feature_dim(config: BackboneConfig) -> int:
@@ -67,7 +81,7 @@ def _conv4(x, width: int):
         # ReLU after pooling gives what ReLU before it does, at a quarter of the work.
         x = keras.layers.MaxPooling2D(2, name=f"block{block}_pool")(x)
         x = keras.layers.ReLU(name=f"block{block}_relu")(x)
-    return keras.layers.Flatten(name="feature")(x)
+    return keras.layers.Flatten(dtype="float32", name="feature")(x)
 
 
 def _wide_resnet(x, depth: int, width: int):
@@ -79,7 +93,7 @@ def _wide_resnet(x, depth: int, width: int):
             filters = 16 * width * 2**group
             x = _residual_block(x, filters, stride if block == 0 else 1, f"group{group}_block{block}")
     x = _norm_relu(x, "head")
-    return keras.layers.GlobalAveragePooling2D(name="feature")(x)
+    return keras.layers.GlobalAveragePooling2D(dtype="float32", name="feature")(x)
 
 
 def _residual_block(x, filters: int, stride: int, name: str):

@@ -76,13 +76,16 @@ class TrainingState:
 
     Args:
         folder: where the checkpoints lie.
+        added: `tf.Variable`s by name that checkpoints of earlier versions may lack; they stay as they are then.
         **trackables: Keras models, optimisers and `tf.Variable`s, by name.
     """
 
-    def __init__(self, folder: str | os.PathLike, **trackables):
+    def __init__(self, folder: str | os.PathLike, added: dict[str, tf.Variable] | None = None, **trackables):
         self.folder = Path(folder)
+        self._required, self._added = tf.train.Checkpoint(**trackables), added or {}
+        whole = tf.train.Checkpoint(**trackables, **self._added)
         try:
-            self._manager = tf.train.CheckpointManager(tf.train.Checkpoint(**trackables), str(folder), max_to_keep=2)
+            self._manager = tf.train.CheckpointManager(whole, str(folder), max_to_keep=2)
         except ValueError as error:  # It reads which checkpoints there are.
             raise InputError(f"{self.folder / 'checkpoint'} is damaged; remove {folder} to start anew.") from error
 
@@ -98,7 +101,10 @@ class TrainingState:
                 raise InputError(f"{self.folder / 'checkpoint'} is damaged; remove {self.folder} to start anew.")
             return False
         try:
-            self._manager.checkpoint.restore(latest).assert_existing_objects_matched()
+            stored = {name.split("/")[0] for name, _ in tf.train.list_variables(latest)}
+            whole = stored.issuperset(self._added)
+            checkpoint = self._manager.checkpoint if whole else self._required
+            checkpoint.restore(latest).assert_existing_objects_matched()
         except Exception as error:  # TensorFlow raises many kinds for a damaged checkpoint.
             raise InputError(
                 f"Checkpoint {latest} cannot be restored ({type(error).__name__}); remove {self.folder} to start anew."

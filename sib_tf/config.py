@@ -22,6 +22,8 @@ POSTERIORS = ("dirac", "gaussian")
 QUERY_DISTRIBUTIONS = ("balanced", "dirichlet")
 SCHEDULES = ("paper", "cosine", "one_cycle")
 OPTIMIZERS = ("sgd", "adam", "adamw")
+PRECISIONS = ("float32", "bfloat16", "float16")
+DISTRIBUTIONS = ("none", "mirrored", "multi_worker", "tpu")
 
 Range = tuple[int, int]
 ALPHA = "above 0 and finite, or a range low-high of such"
@@ -206,6 +208,7 @@ class BackboneConfig(Record):
         depth: wide_resnet only: 6 * blocks + 4 layers (28).
         image_size: side in pixels of the square pictures that the backbone takes.
         mean, std: per RGB channel, on the 0-255 scale; the backbone's first layer applies them.
+        precision: what convolutions compute in. Weights, batch statistics and features are float32 always.
     """
 
     name: str = "conv4"
@@ -214,9 +217,11 @@ class BackboneConfig(Record):
     image_size: int = 32
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    precision: str = "float32"
 
     def __post_init__(self):
         require_choice("backbone", self.name, BACKBONES)
+        require_choice("precision", self.precision, PRECISIONS)
         require("width", self.width, self.width >= 1, "at least 1")
         require("image_size", self.image_size, self.image_size >= 16, "at least 16 pixels")
         if self.name == "wide_resnet":

@@ -2,8 +2,11 @@
 
 import dataclasses
 import hashlib
+import itertools
+import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import keras
@@ -14,6 +17,7 @@ from tqdm import tqdm
 from sib_tf import array_files, atomic, augmentation, digests
 from sib_tf.config import PretrainConfig
 from sib_tf.datasets import META_SPLITS, MetaDataset, Split
+from sib_tf.devices import Devices
 from sib_tf.errors import InputError
 
 MANIFEST = "manifest.json"
@@ -41,7 +45,9 @@ def embed(backbone: keras.Model, images: np.ndarray, batch_size: int = _BATCH) -
     Returns:
         `[pictures, D]` float32.
     """
-    return np.concatenate(list(_embedded(backbone, centre_crop(images, backbone.input_shape[1]), batch_size)))
+    pictures = centre_crop(images, backbone.input_shape[1])
+    batches = (pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size))
+    return np.concatenate(list(_embedded(backbone, batches, Devices())))
 
 
 def weights_fingerprint(model: keras.Model) -> str:
@@ -132,6 +138,7 @@ def extract(
     folder: str | os.PathLike,
     views: int = 1,
     augmentation_config: PretrainConfig | None = None,
+    devices: Devices | None = None,
 ) -> bool:
     """Embeds every picture of `data` once, and `views - 1` augmented views of the training pictures, into `folder`.
 
@@ -144,6 +151,8 @@ def extract(
         folder: where the cache goes.
         views: R >= 1, views of each training picture.
         augmentation_config: how views are augmented (and their seed); None: the released code's.
+        devices: what to compute on; None: one device. Batches are the same ones, and so is the cache. Every worker
+            embeds a run of them, and the chief puts these together.
 
     Returns:
         False if `folder` already held this very cache, and nothing was done.
@@ -152,21 +161,65 @@ def extract(
         raise InputError(f"views must be at least 1; got {views}.")
     augmentation_config = augmentation_config or PretrainConfig()
     identity = _identity(data, backbone, views, augmentation_config)
-    folder = Path(folder)
-    if _holds(folder, identity):
+    folder, devices = Path(folder), devices or Devices()
+    devices.agree("pictures, backbone and views", identity)
+    if devices.any(_holds(folder, identity)):
         return False
     stored, wanted = data.train.images.shape[1], backbone.input_shape[1]
     if stored < wanted:
         raise InputError(f"The backbone takes pictures of {wanted} pixels; those of {data.name} have only {stored}.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
         raise InputError(f"output_dir {folder} holds other files; name a new folder.")
+    embedder = Embedder(backbone, views, augmentation_config, devices)
+    if devices.workers == 1:
+        _write(folder, identity, data, embedder.write)
+    else:
+        _write_together(folder, identity, data, embedder)
+    return True
+
+
+def _write(folder: Path, identity: dict, data: MetaDataset, write_features) -> None:
+    """Writes the cache; `write_features(path, split, name)` writes one file of features."""
     with atomic.new_folder(folder) as partial:
         for name in META_SPLITS:
             split = data.split(name)
             np.save(partial / f"{name}_labels.npy", split.labels)
-            _write_features(partial / f"{name}_features.npy", name, split, backbone, views, augmentation_config)
+            write_features(partial / f"{name}_features.npy", split, name)
         atomic.write_json(partial / MANIFEST, {**identity, "files": digests.of_folder(partial)})
-    return True
+
+
+def _write_together(folder: Path, identity: dict, data: MetaDataset, embedder: "Embedder") -> None:
+    """Every worker writes its shards beside `folder`; the chief makes the cache of them. Shards that are there stay."""
+    devices = embedder.devices
+    key = hashlib.sha256(json.dumps([identity, devices.workers]).encode()).hexdigest()[:12]
+    shards = folder.parent / f".shards-{folder.name}-{key}"
+    for name in META_SPLITS:
+        path = _shard(shards, name, devices.worker)
+        if not path.is_file():
+            with atomic.new_file(path) as partial:
+                embedder.write(partial, data.split(name), name)
+    devices.any(False)  # All shards are there.
+
+    def merge(path: Path, split: Split, name: str) -> None:
+        paths = [_shard(shards, name, worker) for worker in range(devices.workers)]
+        if missing := [str(p) for p in paths if not p.is_file()]:
+            raise InputError(
+                f"output_dir {folder} must lie in a folder that all workers share; {missing[0]} is not here."
+            )
+        shape = (embedder.views_of(name), len(split.images), embedder.feature_dim)
+        features = np.lib.format.open_memmap(path, "w+", np.float32, shape)
+        parts = [array_files.open_npy(p, f"remove {shards}") for p in paths]
+        np.concatenate(parts, out=features.reshape(-1, shape[-1]))
+        features.flush()
+
+    if devices.chief:
+        _write(folder, identity, data, merge)
+        shutil.rmtree(shards)
+    devices.any(False)  # The cache is there.
+
+
+def _shard(folder: Path, name: str, worker: int) -> Path:
+    return folder / f"{name}_features-{worker}.npy"
 
 
 def _identity(data: MetaDataset, backbone: keras.Model, views: int, config: PretrainConfig) -> dict:
@@ -193,20 +246,45 @@ def _holds(folder: Path, identity: dict) -> bool:
         return False
 
 
-def _write_features(path: Path, name: str, split: Split, backbone, views: int, config: PretrainConfig) -> None:
-    views = views if name == "train" else 1
-    count, size = len(split.images), backbone.input_shape[1]
-    features = np.lib.format.open_memmap(path, "w+", np.float32, (views, count, backbone.output_shape[-1]))
-    with tqdm(total=views * count, unit="picture", desc=f"embed {name}") as progress:
-        for view in range(views):
-            pictures = centre_crop(split.images, size) if view == 0 else split.images
-            batches = pictures if view == 0 else _Augmented(pictures, view, size, config)
-            row = 0
-            for batch in _embedded(backbone, batches, _BATCH):
-                features[view, row : row + len(batch)] = batch
+class Embedder:
+    """Embeds the views of a split, batch by batch, each replica whole batches.
+
+    Args:
+        backbone: the frozen backbone, loaded in the scope of `devices.strategy`.
+        views: of each training picture; others have one.
+        config: how views are augmented.
+        devices: what to compute on.
+    """
+
+    def __init__(self, backbone: keras.Model, views: int, config: PretrainConfig, devices: Devices):
+        self.views, self.config, self.devices = views, config, devices
+        self.backbone, self.feature_dim = backbone, backbone.output_shape[-1]
+
+    def views_of(self, name: str) -> int:
+        """Returns the number of views that pictures of split `name` have."""
+        return self.views if name == "train" else 1
+
+    def write(self, path: Path, split: Split, name: str) -> None:
+        """Writes this worker's rows of a split as `.npy`: `[views, pictures, D]`, or of several workers `[rows, D]`."""
+        views, count = self.views_of(name), len(split.images)
+        batches = [(view, start) for view in range(views) for start in range(0, count, _BATCH)]
+        own = [batches[i] for i in np.array_split(np.arange(len(batches)), self.devices.workers)[self.devices.worker]]
+        rows = sum(min(_BATCH, count - start) for _, start in own)
+        shape = (views, count) if self.devices.workers == 1 else (rows,)
+        features = np.lib.format.open_memmap(path, "w+", np.float32, (*shape, self.feature_dim))
+        flat, row = features.reshape(-1, self.feature_dim), 0
+        with tqdm(total=rows, unit="picture", desc=f"embed {name}", disable=not self.devices.chief) as progress:
+            for batch in _embedded(self.backbone, self._pictures(split.images, own), self.devices):
+                flat[row : row + len(batch)] = batch
                 row += len(batch)
                 progress.update(len(batch))
-    features.flush()
+        features.flush()
+
+    def _pictures(self, images: np.ndarray, batches: list[tuple[int, int]]) -> Iterator:
+        size = self.backbone.input_shape[1]
+        for view, start in batches:
+            pictures = _Augmented(images, view, size, self.config) if view else centre_crop(images, size)
+            yield pictures[start : start + _BATCH]
 
 
 class _Augmented:
@@ -223,10 +301,25 @@ class _Augmented:
         return augmentation.augment(self.images[rows], tf.constant(seed), self.size, self.config)
 
 
-def _embedded(backbone: keras.Model, images, batch_size: int) -> Iterator[np.ndarray]:
+def _embedded(backbone: keras.Model, batches: Iterable, devices: Devices) -> Iterator[np.ndarray]:
+    """Yields `[pictures, D]` float32 features of each batch; every replica of this worker takes whole batches."""
+
     @tf.function(reduce_retracing=True)
     def forward(batch):
         return backbone(tf.cast(batch, tf.float32), training=False)
 
-    for start in range(0, len(images), batch_size):
-        yield forward(images[start : start + batch_size]).numpy()
+    @tf.function(reduce_retracing=True)
+    def forward_each(values):
+        return devices.strategy.run(forward, (values,))
+
+    if not devices.distributed:
+        yield from (forward(batch).numpy() for batch in batches)
+        return
+    batches, replicas = iter(batches), devices.local_replicas
+    while group := list(itertools.islice(batches, replicas)):
+        filled = group + group[:1] * (replicas - len(group))
+        values = devices.strategy.experimental_distribute_values_from_function(
+            lambda context, filled=filled: tf.constant(filled[context.replica_id_in_sync_group % replicas])
+        )
+        results = devices.strategy.experimental_local_results(forward_each(values))
+        yield from (result.numpy() for result in results[: len(group)])

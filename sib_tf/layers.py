@@ -9,8 +9,10 @@ _TINY = 1e-12
 
 def norm(vectors):
     """Euclidean length along the last axis, at least 1e-12: `[..., D]` -> `[..., 1]`."""
+    # A sum as a matrix product: on CPUs XLA adds the terms of a sum one by one, those of a product many at a time.
+    squared = ops.matmul(ops.square(vectors), ops.ones((vectors.shape[-1], 1), dtype=vectors.dtype))
     # The bound is inside the root, so that the gradient at a zero vector is zero and not NaN.
-    return ops.sqrt(ops.maximum(ops.sum(ops.square(vectors), axis=-1, keepdims=True), _TINY**2))
+    return ops.sqrt(ops.maximum(squared, _TINY**2))
 
 
 def unit(vectors):
@@ -62,7 +64,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     """Keras's batch normalisation, with TensorFlow's fused kernel while training.
 
     Ours, because Keras 3 computes the moments and the result in separate passes: in conv4 the fused kernel takes a
-    third of the time. Its moving variance is the unbiased one, as PyTorch's is. Inference is Keras's own.
+    third of the time. Its moving variance is the unbiased one, as PyTorch's is. Inference is Keras's own. Replicas of
+    `tf.distribute` share their statistics, so that the result is the whole batch's, however many there are.
     """
 
     def call(self, inputs, training=None, mask=None):
@@ -73,12 +76,25 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
         # The kernel takes half-precision pictures, and its statistics are float32 always.
         gamma, beta = ops.cast(self.gamma, "float32"), ops.cast(self.beta, "float32")
-        outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-            inputs, gamma, beta, epsilon=self.epsilon, is_training=True
-        )
+        replica = tf.distribute.get_replica_context()
+        if replica and replica.num_replicas_in_sync > 1:
+            outputs, mean, variance = self._normalized_together(inputs, gamma, beta, replica)
+        else:
+            outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+                inputs, gamma, beta, epsilon=self.epsilon, is_training=True
+            )
         for moving, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
             moving.assign(moving * self.momentum + ops.cast(batch, moving.dtype) * (1.0 - self.momentum))
         return outputs
+
+    def _normalized_together(self, inputs, gamma, beta, replica):
+        """What the fused kernel returns of the batch of all replicas. Keras's `synchronized` keeps biased variances."""
+        x = ops.cast(inputs, "float32")
+        rows = ops.cast(ops.prod(ops.shape(x)[:3]) * replica.num_replicas_in_sync, "float32")
+        mean = replica.all_reduce("SUM", ops.sum(x, axis=(0, 1, 2))) / rows
+        variance = replica.all_reduce("SUM", ops.sum(ops.square(x - mean), axis=(0, 1, 2))) / rows
+        outputs = (x - mean) * ops.rsqrt(variance + self.epsilon) * gamma + beta
+        return ops.cast(outputs, inputs.dtype), mean, variance * rows / (rows - 1)
 
 
 @keras.saving.register_keras_serializable("sib_tf")

@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from sib_tf import atomic, checkpoints, distributions, history
+from sib_tf import atomic, checkpoints, distributions, history, preemption
 from sib_tf.config import MetaTrainConfig, SIBConfig
+from sib_tf.devices import Devices
 from sib_tf.episodes import EpisodeRows, EpisodeSampler, fingerprint, stream
 from sib_tf.errors import InputError
 from sib_tf.evaluation import Evaluator, mean_and_ci95, negative_bound
@@ -23,6 +24,7 @@ from sib_tf.sib import SIB
 
 # The validation list is the same for every run, so that runs can be compared.
 VALIDATION_SEED = 1
+_GOING_ON = "Start all workers again with the same command: they go on from the last validation."
 
 
 class DivergenceError(InputError):
@@ -38,32 +40,55 @@ class DivergenceError(InputError):
 
 
 def meta_train(
-    cache: FeatureCache, model_config: SIBConfig, config: MetaTrainConfig, output_dir: str | os.PathLike
+    cache: FeatureCache,
+    model_config: SIBConfig,
+    config: MetaTrainConfig,
+    output_dir: str | os.PathLike,
+    devices: Devices | None = None,
 ) -> float:
     """Meta-trains a SIB model and keeps the one that is best on the validation list.
 
     Writes to `output_dir`: `config.json`, `best.keras`, `last.keras`, `training/` (the state that the same call goes
     on from), `tensorboard/`.
 
+    Args:
+        cache: the features.
+        model_config: the model.
+        config: its training.
+        output_dir: the run's folder; the same one for all workers.
+        devices: what to compute on; None: one device. The parameters are the same up to rounding.
+
     Returns:
         The best validation accuracy, in [0, 1].
 
     Raises:
-        InputError: the folder holds another run, or the split is too small for the episodes.
+        InputError: the folder holds another run, the split is too small for the episodes, or replicas cannot share
+            them evenly.
         DivergenceError: a loss is not finite; the message names the step, and the state before it is kept.
+        Preempted: SIGTERM came; the state is saved.
     """
-    output_dir = Path(output_dir)
+    output_dir, devices = Path(output_dir), devices or Devices()
+    devices.share("batch_episodes", config.batch_episodes)  # Before the folder is claimed.
     train, validation = cache.table("train"), cache.table("validation")
     lists = validation_lists(cache, config)
     samplers = training_samplers(cache, config)
     defaults = {"model": dataclasses.asdict(SIBConfig()), "meta_training": dataclasses.asdict(MetaTrainConfig())}
-    checkpoints.claim_folder(output_dir, run_record(cache, model_config, config, lists), defaults)
-    keras.utils.set_random_seed(config.seed)
-    model = SIB(model_config)
-    model.build()
-    trainer = Trainer(model, train, config)
-    run = _Run(trainer, [Evaluator(rows) for rows in lists], validation, output_dir)
-    run.train(samplers)
+    record = run_record(cache, model_config, config, lists)
+    devices.agree("settings and features", record)
+    with devices.own_folder(output_dir) as own_folder, devices.lost_worker(_GOING_ON):
+        checkpoints.claim_folder(own_folder, record, defaults)
+        keras.utils.set_random_seed(config.seed)
+        with devices.strategy.scope():
+            model = SIB(model_config)
+            model.build()
+            trainer = (
+                ReplicatedTrainer(model, train, config, devices)
+                if devices.distributed
+                else Trainer(model, train, config)
+            )
+        run = _Run(trainer, [Evaluator(rows) for rows in lists], validation, own_folder, devices)
+        run.resume(output_dir / "training")
+        run.train(samplers)
     return run.best
 
 
@@ -115,6 +140,11 @@ class Trainer:
         return losses.stack()
 
     def _step(self, rows: Sequence[EpisodeRows]) -> tf.Tensor:
+        loss, gradients = self._gradients(rows)
+        self.optimizer.apply(gradients, self.model.trainable_variables)
+        return loss
+
+    def _gradients(self, rows: Sequence[EpisodeRows]) -> tuple[tf.Tensor, list[tf.Tensor]]:
         episodes = [each.gather(self.table) for each in rows]
         with tf.GradientTape() as tape:
             losses = [
@@ -125,9 +155,7 @@ class Trainer:
         variables = self.model.trainable_variables
         gradients = tape.gradient(loss, variables)
         # The bias cancels in a softmax: with K = 0 it has no gradient.
-        gradients = [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, variables, strict=True)]
-        self.optimizer.apply(gradients, variables)
-        return loss
+        return loss, [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, variables, strict=True)]
 
     def _noise(self, index: int, way: int, episodes: int):
         """What the posterior's samples are drawn with: new numbers for every outer step and specification."""
@@ -137,6 +165,58 @@ class Trainer:
         seed = tf.stack([self.config.seed, tf.cast(self.optimizer.iterations, tf.int32)])
         seed = tf.random.fold_in(seed, index)
         return distributions.random_noise(seed, episodes, samples, way, self.model.config.feature_dim)
+
+
+class ReplicatedTrainer(Trainer):
+    """The same steps on several devices: each takes its part of every batch of episodes, all take the mean gradient.
+
+    XLA cannot compile what devices exchange. So it compiles the loss and gradient of each, and a plain graph exchanges
+    and applies them; a call is many outer steps here too.
+
+    Args:
+        model: the SIB model, built in the scope of `devices.strategy`, which this has to be called in too.
+        table: `[pictures, D]` float32 features of the meta-training split.
+        config: the outer loop's settings.
+        devices: what to compute on.
+    """
+
+    def __init__(self, model: SIB, table, config: MetaTrainConfig, devices: Devices):
+        # The optimiser is built here, in scope: Keras 3 fails to build one while a step is being traced.
+        super().__init__(model, table, config)
+        self.table = tf.Variable(table, trainable=False)  # A copy on every device.
+        self.devices, self._part = devices, devices.share("batch_episodes", config.batch_episodes)
+        self._compiled_gradients = tf.function(self._gradients, jit_compile=True)
+
+    def steps(self, rows: Sequence[EpisodeRows]) -> tf.Tensor:
+        """Takes outer steps: `[steps, episodes, ...]` rows of every specification -> the losses `[steps]`.
+
+        Every worker is given the whole rows, and gets the losses over the whole batches.
+        """
+        return tf.constant(self.devices.mean(self._replicated_steps(self.devices.split(list(rows), axis=1))))
+
+    @tf.function
+    def _replicated_steps(self, rows) -> tf.Tensor:
+        strategy = self.devices.strategy
+        count = strategy.experimental_local_results(rows)[0][0].support.shape[0]
+        losses = tf.TensorArray(tf.float32, count)
+        for step in tf.range(count):
+            found = strategy.experimental_local_results(strategy.run(self._replica_step, (rows, step)))
+            losses = losses.write(step, tf.add_n(found) / len(found))
+        return losses.stack()
+
+    def _replica_step(self, rows: Sequence[EpisodeRows], step: tf.Tensor) -> tf.Tensor:
+        loss, gradients = self._compiled_gradients([EpisodeRows(*(field[step] for field in each)) for each in rows])
+        # The optimiser adds up what replicas give it.
+        gradients = [gradient / self.devices.replicas for gradient in gradients]
+        self.optimizer.apply(gradients, self.model.trainable_variables)
+        return loss
+
+    def _noise(self, index: int, way: int, episodes: int):
+        whole = super()._noise(index, way, self.config.batch_episodes)
+        if whole is None:
+            return None
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        return tf.reshape(whole, (-1, self._part, *whole.shape[1:]))[replica]
 
 
 def episode_loss(model: SIB, episode, way: int, noise=None) -> tf.Tensor:
@@ -172,32 +252,41 @@ def outer_optimizer(config: MetaTrainConfig) -> keras.optimizers.Optimizer:
 class _Run:
     """One run in one folder: trains between validations, keeps best and last, shows where it is."""
 
-    def __init__(self, trainer: Trainer, evaluators: list[Evaluator], validation, output_dir: Path):
+    def __init__(self, trainer: Trainer, evaluators: list[Evaluator], validation, output_dir: Path, devices: Devices):
         self.trainer, self.evaluators, self.validation, self.output_dir = trainer, evaluators, validation, output_dir
+        self.devices = devices
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.best_so_far = tf.Variable(0.0, dtype=tf.float64, trainable=False)
-        self.state = checkpoints.TrainingState(
-            output_dir / "training",
-            model=trainer.model,
-            optimizer=trainer.optimizer,
-            step=self.step,
-            best=self.best_so_far,
-        )
+        # Losses since the last validation, of a run that was asked to end between two.
+        self.losses = tf.Variable(np.zeros(trainer.config.validate_every, np.float32), trainable=False)
 
     @property
     def best(self) -> float:
         return float(self.best_so_far.numpy())
 
+    def resume(self, folder: Path) -> None:
+        """Goes on from the state in `folder`, where there is one, and saves it there from now on."""
+        self.state = self.devices.training_state(
+            folder,
+            added={"losses": self.losses},
+            model=self.trainer.model,
+            optimizer=self.trainer.optimizer,
+            step=self.step,
+            best=self.best_so_far,
+        )
+        self.state.restore()
+        self.devices.agree("checkpoints (does every worker see output_dir?): they", int(self.step.numpy()))
+
     def train(self, samplers: list[EpisodeSampler]) -> None:
         config = self.trainer.config
-        self.state.restore()
         first = int(self.step.numpy())
         writer = tf.summary.create_file_writer(str(self.output_dir / "tensorboard"))
-        with writer.as_default(), tqdm(total=config.steps, initial=first, unit="step", desc="meta-train") as progress:
+        bar = tqdm(total=config.steps, initial=first, unit="step", desc="meta-train", disable=not self.devices.chief)
+        with writer.as_default(), bar as progress, preemption.notice() as notice:
             batches = [_Batches(sampler, config, first) for sampler in samplers]
             while (step := int(self.step.numpy())) < config.steps:
                 target = min(step - step % config.validate_every + config.validate_every, config.steps)
-                losses = self._advance(batches, step, target, progress)
+                losses = self._advance(batches, step, target, progress, notice)
                 accuracy, half = self._validate(target)
                 row = {"step": target, "loss": losses.mean(), "validation_accuracy": accuracy, "validation_ci95": half}
                 self._log(row)
@@ -220,9 +309,13 @@ class _Run:
         table.writerows(rows)
         atomic.write_text(path, text.getvalue())
 
-    def _advance(self, batches: list["_Batches"], step: int, target: int, progress: tqdm) -> np.ndarray:
-        losses = []
+    def _advance(
+        self, batches: list["_Batches"], step: int, target: int, progress: tqdm, notice: preemption.Notice
+    ) -> np.ndarray:
+        losses = [self.losses.numpy()[: step % self.trainer.config.validate_every]]
         while step < target:
+            if self.devices.any(notice.given):
+                self._leave(step, np.concatenate(losses))
             count = min(self.trainer.config.steps_per_call, target - step)
             losses.append(self.trainer.steps([each.take(count) for each in batches]).numpy())
             if not np.isfinite(losses[-1]).all():
@@ -236,6 +329,13 @@ class _Run:
             step += count
             progress.update(count)
         return np.concatenate(losses)
+
+    def _leave(self, step: int, losses: np.ndarray) -> None:
+        """Saves the state between two validations and raises `Preempted`."""
+        self.losses.assign(np.pad(losses, (0, self.losses.shape[0] - len(losses))))
+        self.step.assign(step)
+        self.state.save()
+        raise preemption.Preempted(f"The state of step {step} is saved; the same command goes on from there.")
 
     def _validate(self, step: int) -> tuple[float, float]:
         model = self.trainer.model

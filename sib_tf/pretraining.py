@@ -1,6 +1,7 @@
 """Stage 1: the backbone learns to classify the meta-training classes; then only its features are used."""
 
 import dataclasses
+import functools
 import os
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sib_tf import augmentation, backbones, checkpoints, evaluation, features
+from sib_tf import augmentation, backbones, checkpoints, evaluation, features, preemption
 from sib_tf.config import BackboneConfig, EpisodeSpec, PretrainConfig
 from sib_tf.datasets import MetaDataset
+from sib_tf.devices import Devices
 from sib_tf.episodes import EpisodeRows, EpisodeSampler
 from sib_tf.errors import InputError
 from sib_tf.layers import CosineClassifier
@@ -20,23 +22,43 @@ VALIDATION_EPISODES = 1000
 VALIDATION_SEED = 1
 _WARMUP_STEPS = 6000
 _WARMUP_FROM = 1e-7
+_GOING_ON = "Start all workers again with the same command: they go on after the last whole epoch."
 
 
 def pretrain(
-    data: MetaDataset, backbone_config: BackboneConfig, config: PretrainConfig, output_dir: str | os.PathLike
+    data: MetaDataset,
+    backbone_config: BackboneConfig,
+    config: PretrainConfig,
+    output_dir: str | os.PathLike,
+    devices: Devices | None = None,
 ) -> float:
     """Trains a backbone, and keeps the one that is best at nearest prototypes on the validation classes.
 
     Writes to `output_dir`: `config.json` (all that is needed to do it again), `backbone.keras` (the best so far),
     `training/` (the state after the last epoch: the same call goes on from there), `history.csv`, `tensorboard/`.
 
+    Args:
+        data: the data set.
+        backbone_config: the backbone.
+        config: its training.
+        output_dir: the run's folder; the same one for all workers.
+        devices: what to compute on; None: one device. Batches are the same ones, and so are the statistics of batch
+            normalisation: the parameters are the same up to rounding.
+
     Returns:
         The best validation accuracy (nearest prototypes on fixed 5-way 1-shot episodes), in [0, 1].
 
     Raises:
         InputError: `output_dir` holds another run, pictures are smaller than the backbone wants, or the loss is NaN.
+        Preempted: SIGTERM came; the state is saved.
     """
-    output_dir = Path(output_dir)
+    output_dir, devices = Path(output_dir), devices or Devices()
+    devices.share("batch_size", config.batch_size)
+    if devices.distributed and backbone_config.precision == "float16":
+        raise InputError(
+            "precision=float16 must have distribution=none (Keras's loss scaling looks at one replica alone); take "
+            "precision=bfloat16, which needs no scaling."
+        )
     if data.train.images.shape[1] < backbone_config.image_size:
         raise InputError(
             f"image_size {backbone_config.image_size} is more than the stored pictures' {data.train.images.shape[1]}."
@@ -47,36 +69,104 @@ def pretrain(
     if steps < 1:
         raise InputError(f"batch_size {config.batch_size} is more than the {len(data.train.labels)} training pictures.")
     episodes = _validation_episodes(data)  # Before the folder is claimed: a run that cannot start leaves nothing.
-    checkpoints.claim_folder(output_dir, _run_record(data, backbone_config, config))
-    keras.utils.set_random_seed(config.seed)
+    record = _run_record(data, backbone_config, config)
+    defaults = {"backbone": dataclasses.asdict(BackboneConfig()), "pretraining": dataclasses.asdict(PretrainConfig())}
+    devices.agree("settings and pictures", record)
+    with devices.own_folder(output_dir) as own_folder, devices.lost_worker(_GOING_ON):
+        checkpoints.claim_folder(own_folder, record, defaults)
+        keras.utils.set_random_seed(config.seed)
+        with devices.strategy.scope():
+            backbone, model = _compiled_model(backbone_config, config, classes, steps)
+        keeper = _KeepBest(data, episodes, backbone, model, own_folder, devices)
+        keeper.restore(output_dir / "training")
+        first = keeper.epoch_and_step()
+        callbacks = [
+            keeper,
+            keras.callbacks.CSVLogger(own_folder / "history.csv", append=first > (0, 0)),
+            keras.callbacks.TensorBoard(own_folder / "tensorboard", write_graph=False),
+        ]
+        batches = functools.partial(training_batches, data, backbone_config.image_size, config)
+        with preemption.notice() as keeper.notice:
+            if devices.distributed:
+                _fit_replicated(model, batches, config.epochs, first, steps, callbacks, devices)
+            else:
+                _fit(model, batches, config.epochs, first, steps, callbacks)
+    return keeper.best
+
+
+def _compiled_model(backbone_config: BackboneConfig, config: PretrainConfig, classes: int, steps: int):
     backbone = backbones.build(backbone_config)
     model = keras.Sequential([backbone, CosineClassifier(classes, config.logit_scale, name="classifier")])
+    optimizer = CoupledDecaySGD(learning_rate(config, steps), coupled_weight_decay=config.weight_decay)
+    if backbone_config.precision == "float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(
-        CoupledDecaySGD(learning_rate(config, steps), coupled_weight_decay=config.weight_decay),
+        optimizer,
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         metrics=["accuracy"],
         jit_compile=False,  # Set apart from "auto", which would differ between machines.
     )
-    keeper = _KeepBest(data, episodes, backbone, model, output_dir)
-    first_epoch = keeper.restore()
-    if first_epoch < config.epochs:
-        model.fit(
-            training_batches(data, backbone_config.image_size, config, first_epoch),
-            epochs=config.epochs,
-            initial_epoch=first_epoch,
-            steps_per_epoch=steps,
-            shuffle=False,  # The batches are.
-            callbacks=[
-                keeper,
-                keras.callbacks.CSVLogger(output_dir / "history.csv", append=first_epoch > 0),
-                keras.callbacks.TensorBoard(output_dir / "tensorboard", write_graph=False),
-            ],
-        )
-    return keeper.best
+    return backbone, model
 
 
-def training_batches(data: MetaDataset, size: int, config: PretrainConfig, first_epoch: int = 0) -> tf.data.Dataset:
-    """Yields (`[batch, size, size, 3]` float32 pictures, `[batch]` labels), from `first_epoch` to the last.
+def _fit(model: keras.Model, batches, epochs: int, first: tuple[int, int], steps: int, callbacks: list) -> None:
+    """Trains from (epoch, step) `first` to the last epoch; an epoch that was broken off is ended by itself."""
+    epoch, step = first
+    parts = [(epoch, epoch + 1, step), (epoch + 1, epochs, 0)] if step else [(epoch, epochs, 0)]
+    for start, stop, taken in parts:
+        if start < stop:
+            model.fit(
+                batches(start, taken),
+                epochs=stop,
+                initial_epoch=start,
+                steps_per_epoch=steps - taken,
+                shuffle=False,  # The batches are.
+                callbacks=callbacks,
+            )
+
+
+def _fit_replicated(
+    model: keras.Model, batches, epochs: int, first: tuple[int, int], steps: int, callbacks: list, devices: Devices
+) -> None:
+    """What `_fit` does, on replicas: `Model.fit` of Keras 3 cannot do it with several workers."""
+    optimizer, variables = model.optimizer, model.trainable_variables
+
+    def replica_step(images, labels):
+        with tf.GradientTape() as tape:
+            logits = model(images, training=True)
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+        # The optimiser adds up what replicas give it.
+        optimizer.apply([g / devices.replicas for g in tape.gradient(loss, variables)], variables)
+        right = tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
+        return tf.stack([loss, tf.reduce_mean(tf.cast(right, tf.float32))])
+
+    @tf.function
+    def train_step(images, labels):
+        found = devices.strategy.run(replica_step, (images, labels))
+        return tf.add_n(devices.strategy.experimental_local_results(found)) / devices.local_replicas
+
+    with devices.strategy.scope():  # Keras 3 fails to build an optimiser while a step is being traced.
+        optimizer.build(variables)
+    calls = keras.callbacks.CallbackList(callbacks, model=model, epochs=epochs, steps=steps)
+    calls.on_train_begin()
+    (epoch, step), batches = first, iter(batches(*first))
+    for number in range(epoch, epochs):
+        calls.on_epoch_begin(number)
+        figures = []
+        for batch in range(step if number == epoch else 0, steps):
+            figures.append(train_step(*devices.split(next(batches))).numpy())
+            calls.on_train_batch_end(batch)
+        loss, accuracy = devices.mean(np.mean(figures, axis=0))
+        calls.on_epoch_end(number, {"accuracy": float(accuracy), "loss": float(loss)})
+    calls.on_train_end()
+
+
+def training_batches(
+    data: MetaDataset, size: int, config: PretrainConfig, first_epoch: int = 0, first_step: int = 0
+) -> tf.data.Dataset:
+    """Yields (`[batch, size, size, 3]` float32 pictures, `[batch]` labels), to the last epoch.
+
+    The first batch is number `first_step` of epoch `first_epoch`.
 
     The order of an epoch depends on (seed, epoch) alone and a batch's augmentation on (seed, step) alone, so that a
     run that is taken up again sees what an unbroken one would have seen.
@@ -98,8 +188,10 @@ def training_batches(data: MetaDataset, size: int, config: PretrainConfig, first
         return batch, tf.gather(labels, rows)
 
     batches = tf.data.Dataset.range(first_epoch, config.epochs).flat_map(indices)
-    batches = batches.enumerate(start=first_epoch * steps).map(
-        lambda step, rows: load(tf.cast(step, tf.int32), rows), num_parallel_calls=tf.data.AUTOTUNE
+    batches = (
+        batches.enumerate(start=first_epoch * steps)
+        .skip(first_step)
+        .map(lambda step, rows: load(tf.cast(step, tf.int32), rows), num_parallel_calls=tf.data.AUTOTUNE)
     )
     # One private thread: the pictures of the next batch are ready before the model asks, and take no core from it.
     options = tf.data.Options()
@@ -163,26 +255,64 @@ class _KeepBest(keras.callbacks.Callback):
     """After every epoch: validates by nearest prototypes, keeps the best backbone, saves the state to go on from."""
 
     def __init__(
-        self, data: MetaDataset, episodes: EpisodeRows, backbone: keras.Model, model: keras.Model, output_dir: Path
+        self,
+        data: MetaDataset,
+        episodes: EpisodeRows,
+        backbone: keras.Model,
+        model: keras.Model,
+        output_dir: Path,
+        devices: Devices,
     ):
         super().__init__()
-        self.data, self.backbone = data, backbone
+        self.data, self.backbone, self.trained, self.devices = data, backbone, model, devices
         self.evaluator = evaluation.Evaluator(episodes)
         self.prototypes = evaluation.prototypes(backbone.output_shape[-1], self.evaluator.way)
         self.path = output_dir / backbones.FILE
         self.epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.best_so_far = tf.Variable(0.0, trainable=False)
-        self.state = checkpoints.TrainingState(
-            output_dir / "training", model=model, epoch=self.epoch, best=self.best_so_far
-        )
+        # Of an epoch that SIGTERM broke off: steps taken, and what the metrics had added up.
+        self.steps_taken = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.metrics = tf.Variable(tf.zeros(4), trainable=False)
+        self.notice = preemption.Notice()
 
     @property
     def best(self) -> float:
         return float(self.best_so_far.numpy())
 
-    def restore(self) -> int:
+    def restore(self, folder: Path) -> None:
+        """Restores the state in `folder`, where there is one, and saves it there from now on."""
+        self.state = self.devices.training_state(
+            folder,
+            added={"steps_taken": self.steps_taken, "metrics": self.metrics},
+            model=self.trained,
+            epoch=self.epoch,
+            best=self.best_so_far,
+        )
         self.state.restore()
-        return int(self.epoch.numpy())
+        self.devices.agree("checkpoints (does every worker see output_dir?): they", self.epoch_and_step())
+
+    def epoch_and_step(self) -> tuple[int, int]:
+        """Where training goes on: whole epochs done, and steps of the next one."""
+        return int(self.epoch.numpy()), int(self.steps_taken.numpy())
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._before = int(self.steps_taken.numpy())
+        if self._before and not self.devices.distributed:
+            for variable, value in zip(self.model.metrics_variables, self.metrics.numpy(), strict=True):
+                variable.assign(value)
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not self.devices.any(self.notice.given):
+            return
+        # `Model.fit` counts from where it was taken up.
+        self.steps_taken.assign(batch + 1 if self.devices.distributed else self._before + batch + 1)
+        if not self.devices.distributed:
+            self.metrics.assign([variable.numpy() for variable in self.model.metrics_variables])
+        self.state.save()
+        raise preemption.Preempted(
+            f"The state of step {self.steps_taken.numpy()} of epoch {self.epoch.numpy() + 1} is saved; the same "
+            "command goes on from there."
+        )
 
     def on_epoch_end(self, epoch, logs=None):
         # Pooling and ReLU can hide a NaN from the loss, so the weights are looked at too.
@@ -198,4 +328,5 @@ class _KeepBest(keras.callbacks.Callback):
             checkpoints.save_model(self.backbone, self.path)
             self.best_so_far.assign(accuracy)
         self.epoch.assign(epoch + 1)
+        self.steps_taken.assign(0)
         self.state.save()

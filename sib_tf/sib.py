@@ -216,7 +216,10 @@ class SIB(keras.Model):
 
     def _logits(self, theta, query_units):
         """scale * (<query, theta> / (|query| |theta|) + bias); the bias cancels in the softmax but xi sees it."""
-        return self.logit_scale * (ops.matmul(query_units, ops.swapaxes(unit(theta), 1, 2)) + self.logit_bias)
+        # Classes first: so this product, those of `classifier_gradient` and the gradients of both run along rows of
+        # features, as they lie in memory. Scaled before it is transposed: XLA would fold the transpose back into them.
+        cosine = ops.matmul(unit(theta), ops.swapaxes(query_units, 1, 2))
+        return ops.swapaxes(self.logit_scale * (cosine + self.logit_bias), 1, 2)
 
     def _membership(self, support_labels, support_mask, way):
         way = self.config.way if way is None else way
@@ -292,5 +295,5 @@ def classifier_gradient(theta, query_units, logit_gradients, logit_scale):
     """
     length = norm(theta)
     direction = theta / length
-    pull = logit_scale * ops.matmul(ops.swapaxes(logit_gradients, 1, 2), query_units)
+    pull = ops.matmul(logit_scale * ops.swapaxes(logit_gradients, 1, 2), query_units)
     return (pull - direction * ops.sum(pull * direction, axis=-1, keepdims=True)) / length

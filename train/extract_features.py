@@ -20,14 +20,19 @@ flags.mark_flags_as_required(["backbone_dir", "output_dir"], flag_values=FLAGS)
 flags.DEFINE_integer(
     "views", 1, "Views of each training picture: the plain one and views - 1 augmented ones.", 1, flag_values=FLAGS
 )
+cli.define_distribution(FLAGS)
+_GOING_ON = "Start all workers again with the same command: what they have embedded is kept."
 
 
 def main() -> None:
+    devices = cli.connect(FLAGS)
     from sib_tf import backbones, features
 
-    backbone, _ = backbones.load(FLAGS.backbone_dir)
+    with devices.strategy.scope(), devices.lost_worker(_GOING_ON):
+        backbone, _ = backbones.load(FLAGS.backbone_dir)
     data = dataset_flags.load(FLAGS)
-    made = features.extract(data, backbone, FLAGS.output_dir, FLAGS.views)
+    with devices.lost_worker(_GOING_ON):
+        made = features.extract(data, backbone, FLAGS.output_dir, FLAGS.views, devices=devices)
     counts = " + ".join(str(len(data.split(name).labels)) for name in ("train", "validation", "test"))
     state = "written to" if made else "already in"
     print(f"Features of {counts} pictures (length {backbone.output_shape[-1]}, {FLAGS.views} views) {state} "

@@ -3,14 +3,14 @@
     python -m train.pretrain --dataset=cifar_fs --data_dir=DIR --backbone=conv4 --output_dir=RUN/backbone
 
 Defaults are the released code's recipe (60 epochs); --schedule=one_cycle --epochs=24 is quicker. Stopped, the same
-command goes on after the last whole epoch.
+command goes on after the last whole epoch, or from SIGTERM.
 """
 
 import sys
 
 from absl import flags
 
-from sib_tf.config import BACKBONES, SCHEDULES, BackboneConfig, PretrainConfig
+from sib_tf.config import BACKBONES, PRECISIONS, SCHEDULES, BackboneConfig, PretrainConfig
 from train import cli, dataset_flags
 
 FLAGS = flags.FlagValues()
@@ -24,6 +24,9 @@ flags.DEFINE_integer(
     "image_size", None, "Side in pixels of the backbone's pictures. Default: as stored; mini_imagenet 80.", 16,
     flag_values=FLAGS,
 )  # fmt: skip
+text = "What convolutions compute in; weights and features are float32."
+flags.DEFINE_enum("precision", "float32", PRECISIONS, text, flag_values=FLAGS)
+cli.define_distribution(FLAGS)
 flags.DEFINE_string("output_dir", None, "Folder of this run.", flag_values=FLAGS)
 flags.mark_flag_as_required("output_dir", flag_values=FLAGS)
 flags.DEFINE_enum("schedule", "paper", SCHEDULES, "Learning rate over the steps.", flag_values=FLAGS)
@@ -43,12 +46,14 @@ def main() -> None:
     names += ("augment", "mirror", "color_jitter")
     config = PretrainConfig(**{name: FLAGS[name].value for name in names})
     backbone = _backbone_config()  # Before the data: a wrong flag should not wait for it.
+    devices = cli.connect(FLAGS)
     data = dataset_flags.load(FLAGS)
     mean, std = data.normalization
     size = FLAGS.image_size or data.picture_size
     from sib_tf import pretraining
 
-    accuracy = pretraining.pretrain(data, backbone(image_size=size, mean=mean, std=std), config, FLAGS.output_dir)
+    backbone = backbone(image_size=size, mean=mean, std=std)
+    accuracy = pretraining.pretrain(data, backbone, config, FLAGS.output_dir, devices)
     print(
         f"Backbone {FLAGS.backbone} in {FLAGS.output_dir}: nearest prototypes {100 * accuracy:.2f} % on "
         f"{pretraining.VALIDATION_EPISODES} 5-way 1-shot validation episodes."
@@ -59,7 +64,9 @@ def _backbone_config():
     width = FLAGS.width or (64 if FLAGS.backbone == "conv4" else 10)
 
     def build(**pictures) -> BackboneConfig:
-        return BackboneConfig(name=FLAGS.backbone, width=width, depth=FLAGS.depth, **pictures)
+        return BackboneConfig(
+            name=FLAGS.backbone, width=width, depth=FLAGS.depth, precision=FLAGS.precision, **pictures
+        )
 
     build(image_size=FLAGS.image_size or 32)
     return build

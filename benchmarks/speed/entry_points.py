@@ -1,0 +1,36 @@
+"""How soon every command answers: `--help`, and a wrong flag."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.speed import timing
+from benchmarks.speed.timing import Comparison, Contestant
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
+_BARE = "python -c pass"
+
+
+def modules() -> list[str]:
+    """Names of all entry points: modules of `train` and `export` that end by running themselves."""
+    files = sorted([*_CHECKOUT.glob("train/*.py"), *_CHECKOUT.glob("export/*.py")])
+    return [f"{f.parent.name}.{f.stem}" for f in files if "sys.exit(cli.run(" in f.read_text(encoding="utf-8")]
+
+
+def measure(rounds: int) -> Comparison:
+    """Times `--help` of every entry point, a process each."""
+    contestants = {_BARE: _process("-c", "pass")} | {name: _process("-m", name, "--help") for name in modules()}
+    contestants["python -c 'import tensorflow'"] = _process("-c", "import tensorflow")
+    return Comparison(
+        "Start-up of the commands",
+        "A whole process, from nothing to `--help` printed. Beside them Python alone, and what importing TensorFlow takes, which "
+        "a command does when its flags are right and not before.",
+        "process",
+        {"--help": timing.in_turns(contestants, rounds)},
+        {},
+    )
+
+
+def _process(*arguments: str) -> Contestant:
+    command = [sys.executable, *arguments]
+    return Contestant(lambda: subprocess.run(command, cwd=_CHECKOUT, check=True, capture_output=True))

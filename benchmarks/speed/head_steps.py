@@ -1,0 +1,109 @@
+"""Meta-training steps of the head: this project's, the released head in PyTorch, and the bare matrix products."""
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.speed import timing
+from benchmarks.speed.matrix_products import MatrixProducts
+from benchmarks.speed.synthetic import SyntheticFeatures
+from benchmarks.speed.timing import Comparison, Contestant
+from sib_tf import devices
+from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
+from sib_tf.episodes import EpisodeRows, EpisodeSampler
+from sib_tf.meta_training import ReplicatedTrainer, Trainer
+from sib_tf.sib import SIB
+
+OURS, SHARED, FLOOR, PEER = "sib_tf", "sib_tf, mirrored", "matrix products", "PyTorch"
+SPEC, NUM_STEPS = EpisodeSpec(way=5, shot=1, query=15), 3
+# Episodes a call of the compiled step, at least a step.
+_EPISODES = 256
+
+
+def measure(rounds: int, batches: tuple[int, ...] = (1, 4, 16, 64), feature_dim: int = 640) -> Comparison:
+    """Times steps of `batches` episodes."""
+    # As train.meta_train does; the second device is for the steps that share a batch.
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    both = devices.connect("mirrored", device_per_core=True)
+    cache = SyntheticFeatures(feature_dim)
+    table, sampler = cache.table("train"), EpisodeSampler(cache.labels("train"), SPEC, 0)
+    times, ratios = {}, {}
+    for batch in batches:
+        setting = f"{batch} episode{'s' * (batch > 1)} a step"
+        rows = batched(sampler, max(_EPISODES // batch, 1), batch)
+        contestants = {OURS: ours(table, rows), FLOOR: floor(rows, feature_dim)}
+        if batch % both.replicas == 0:
+            contestants[SHARED] = shared(table, rows, both)
+        contestants |= peers(table, rows)
+        times[setting] = timing.in_turns(contestants, rounds)
+        ratios[setting] = [(timing.best(times[setting], PEER), timing.best(times[setting], OURS)), (OURS, FLOOR)]
+    return Comparison(
+        "One meta-training step of the head",
+        f"5-way 1-shot, 75 queries, D = {feature_dim}, K = {NUM_STEPS}, `joint`, float32; the same rows of the same table, SGD "
+        "with Nesterov momentum and coupled decay; episodes are drawn beforehand. The peer is the released head in PyTorch, "
+        "eager as there, checked against the same recorded numbers, on one thread and on two. The floor is the same matrix "
+        "products alone in one compiled loop, without gathering. sib_tf has many steps in one compiled call, on one thread.",
+        "episode",
+        times,
+        ratios,
+    )
+
+
+def batched(sampler: EpisodeSampler, steps: int, batch: int) -> EpisodeRows:
+    """Draws `[steps, batch, ...]` rows."""
+    flat = sampler.sample(steps * batch)
+    return EpisodeRows(*(tf.constant(field.reshape(steps, batch, *field.shape[1:])) for field in flat))
+
+
+def ours(table: np.ndarray, rows: EpisodeRows, gradient_network: str = "joint") -> Contestant:
+    """The project's own compiled steps on `rows`."""
+    steps, batch = rows.support.shape[:2]
+    way = int(rows.support_labels.numpy().max()) + 1
+    model = SIB(SIBConfig(feature_dim=table.shape[1], way=way, num_steps=NUM_STEPS, gradient_network=gradient_network))
+    model.build()
+    trainer = Trainer(model, table, MetaTrainConfig(episodes=EpisodeSpec(way=way), batch_episodes=batch))
+    return Contestant(lambda: trainer.steps([rows]).numpy(), steps * batch)
+
+
+def shared(table: np.ndarray, rows: EpisodeRows, both: devices.Devices) -> Contestant:
+    """The project's steps with `--distribution=mirrored`: every core takes its part of each batch."""
+    with both.strategy.scope():
+        model = SIB(SIBConfig(feature_dim=table.shape[1], way=SPEC.fixed_way(), num_steps=NUM_STEPS))
+        model.build()
+        config = MetaTrainConfig(episodes=SPEC, batch_episodes=rows.support.shape[1])
+        trainer = ReplicatedTrainer(model, table, config, both)
+
+    def run():
+        with both.strategy.scope():
+            return trainer.steps([rows]).numpy()
+
+    return Contestant(run, rows.support.shape[0] * rows.support.shape[1])
+
+
+def floor(rows: EpisodeRows, feature_dim: int) -> Contestant:
+    """The matrix products of the same steps."""
+    steps, batch, queries = rows.query.shape
+    products = MatrixProducts(batch, queries, SPEC.way[1], feature_dim, NUM_STEPS, steps)
+    return Contestant(lambda: products.steps().numpy(), steps * batch)
+
+
+def peers(table: np.ndarray, rows: EpisodeRows) -> dict[str, Contestant]:
+    """The released head in PyTorch, on one thread and on two; a quarter of the steps is long enough to time."""
+    import torch
+
+    from benchmarks.speed import released_head
+
+    table, rows = torch.from_numpy(table), [torch.from_numpy(field.numpy()).long() for field in rows]
+    steps = max(len(rows[0]) // 4, 1)
+
+    def train(head, outer, threads):
+        torch.set_num_threads(threads)
+        for support, support_labels, _, query, query_labels, _ in zip(*(f[:steps] for f in rows), strict=True):
+            released_head.train_step(head, outer, table[support], support_labels, table[query], query_labels)
+
+    found = {}
+    for threads in (1, 2):
+        head = released_head.ReleasedHead(SPEC.way[1], table.shape[1], NUM_STEPS, 1e-3)
+        outer = released_head.optimizer(head)
+        name = f"{PEER}, {threads} thread{'s' * (threads > 1)}"
+        found[name] = Contestant(lambda h=head, o=outer, t=threads: train(h, o, t), steps * rows[0].shape[1])
+    return found

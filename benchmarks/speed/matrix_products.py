@@ -1,0 +1,62 @@
+"""The floor: the matrix products of a meta-training step and nothing else, in the order and shapes of the head."""
+
+import tensorflow as tf
+
+
+class MatrixProducts:
+    """Forward and backward products of the `joint` head: K steps and a last classification.
+
+    Neither norms nor normalisation, activations, losses, gathering or optimiser: what no implementation of these products
+    can go below. Products with the queries' gradient are left out: features are not trained.
+
+    Args:
+        episodes, queries, way, feature_dim, num_steps: sizes.
+        steps: training steps a call.
+    """
+
+    def __init__(self, episodes: int, queries: int, way: int, feature_dim: int, num_steps: int, steps: int):
+        random = tf.random.Generator.from_seed(0)
+        # Lengths that keep the chain of products from growing or fading.
+        self.query = random.normal((episodes, queries, feature_dim), stddev=1.7 * feature_dim**-0.5)
+        self.theta = random.normal((episodes, way, feature_dim))
+        self.members = tf.eye(way, batch_shape=[episodes])
+        units = 8 * way
+        shapes = ((way, units), (units, units), (units, way))
+        self.weights = [random.normal(shape, stddev=shape[0] ** -0.5) for shape in shapes]
+        self.num_steps, self.count = num_steps, steps
+
+    @tf.function(jit_compile=True)
+    def steps(self) -> tf.Tensor:
+        """Does the products of `steps` steps; each depends on the one before, so that none can be left out."""
+        theta, weights = self.theta, self.weights
+        for _ in tf.range(self.count):
+            gradient, by_weights = self._step(theta, weights)
+            theta = self.theta + 1e-30 * gradient
+            weights = [w + 1e-30 * g for w, g in zip(self.weights, by_weights, strict=True)]
+        return tf.reduce_sum(theta) + tf.add_n([tf.reduce_sum(w) for w in weights])
+
+    def _step(self, theta, weights):
+        theta = tf.matmul(self.members, theta)
+        kept = []
+        for _ in range(self.num_steps):
+            layers = [self._flat(tf.matmul(theta, self.query, transpose_b=True))]
+            for weight in weights:
+                layers.append(tf.matmul(layers[-1], weight))
+            theta = tf.matmul(self._by_class(layers[-1]), self.query)
+            kept.append(layers)
+        gradient = tf.matmul(tf.matmul(theta, self.query, transpose_b=True), self.query)
+        totals = [tf.zeros_like(w) for w in weights]
+        for layers in reversed(kept):
+            back = self._flat(tf.matmul(gradient, self.query, transpose_b=True))
+            for i in (2, 1, 0):
+                totals[i] += tf.matmul(layers[i], back, transpose_a=True)
+                back = tf.matmul(back, weights[i], transpose_b=True)
+            gradient = tf.matmul(self._by_class(back), self.query)
+        return tf.matmul(self.members, gradient), totals
+
+    def _flat(self, by_class):
+        """`[episodes, way, queries]` -> `[episodes * queries, way]`."""
+        return tf.reshape(tf.transpose(by_class, (0, 2, 1)), (-1, by_class.shape[1]))
+
+    def _by_class(self, flat):
+        return tf.transpose(tf.reshape(flat, (*self.query.shape[:2], flat.shape[-1])), (0, 2, 1))

@@ -1,0 +1,130 @@
+"""Meta-training as it is run: sampling and validation included, from cached features and from pictures."""
+
+import tempfile
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.speed import head_steps, timing
+from benchmarks.speed.head_steps import OURS, PEER, SPEC
+from benchmarks.speed.synthetic import SyntheticFeatures, pictures
+from benchmarks.speed.timing import Comparison, Contestant
+from sib_tf import augmentation, backbones, meta_training
+from sib_tf.config import BackboneConfig, MetaTrainConfig, PretrainConfig, SIBConfig
+from sib_tf.episodes import EpisodeSampler, stream
+
+_STEPS = 2000
+
+
+def whole_run(rounds: int) -> Comparison:
+    """Times 50,000 one-episode steps with 50 validations, from start to end."""
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    times = {}
+    for network in ("joint", "per_class"):
+        for dim in (256, 640):
+            contestants = {OURS: Contestant(lambda n=network, d=dim: _run(n, d))}
+            times[f"`{network}`, D = {dim}"] = timing.in_turns(contestants, rounds)
+    return Comparison(
+        "A whole meta-training: 50,000 steps",
+        "5-way 1-shot, 75 queries, K = 3, one episode a step, 50 validations on 1,000 episodes each, from cached features; "
+        "compiling, sampling, checkpoints and logs included. There is no peer in this one: the head in PyTorch, without "
+        "validation and sampling, takes the time of the table above times 50,000.",
+        "run",
+        times,
+        {},
+    )
+
+
+def _run(network: str, dim: int) -> None:
+    cache = SyntheticFeatures(dim)
+    model = SIBConfig(feature_dim=dim, way=SPEC.fixed_way(), num_steps=head_steps.NUM_STEPS, gradient_network=network)
+    with tempfile.TemporaryDirectory() as folder:
+        meta_training.meta_train(cache, model, MetaTrainConfig(steps=50_000, batch_episodes=1), folder)
+
+
+def from_cache(rounds: int) -> Comparison:
+    """Times one-episode steps whose episodes are drawn meanwhile."""
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    import torch
+
+    from benchmarks.speed import released_head
+
+    cache = SyntheticFeatures()
+    table, sampler = cache.table("train"), EpisodeSampler(cache.labels("train"), SPEC, 0)
+    a_call = 200
+    trainer = _trainer(table)
+    batches = iter(stream(sampler, a_call, 1))
+
+    def ours():
+        for _ in range(_STEPS // a_call):
+            trainer.steps([next(batches)]).numpy()
+
+    head = released_head.ReleasedHead(SPEC.fixed_way(), cache.feature_dim, head_steps.NUM_STEPS, 1e-3)
+    outer, features = released_head.optimizer(head), torch.from_numpy(table)
+    torch.set_num_threads(1)
+    drawn = sampler.batches(1)
+
+    def peer():
+        for _ in range(_STEPS // 10):
+            rows = next(drawn)
+            support, query = (features[torch.from_numpy(field).long()] for field in (rows.support, rows.query))
+            labels = (torch.from_numpy(field).long() for field in (rows.support_labels, rows.query_labels))
+            support_labels, query_labels = labels
+            released_head.train_step(head, outer, support, support_labels, query, query_labels)
+
+    times = timing.in_turns({OURS: Contestant(ours, _STEPS), PEER: Contestant(peer, _STEPS // 10)}, rounds)
+    return Comparison(
+        "Meta-training from cached features, sampling included",
+        "As above, one episode a step; both draw the same episodes with this project's sampler while they train. The peer is "
+        "the released head in PyTorch on one thread, where it is fastest.",
+        "episode",
+        {"D = 640": times},
+        {"D = 640": [(PEER, OURS)]},
+    )
+
+
+def from_pictures(rounds: int) -> Comparison:
+    """Times what caching features saves: the same steps when every episode's pictures are augmented and embedded."""
+    cache = SyntheticFeatures(256)
+    sampler = EpisodeSampler(cache.labels("train"), SPEC, 0)
+    images, config = tf.constant(pictures(len(cache.labels("train")))), PretrainConfig()
+    backbone = backbones.build(BackboneConfig())
+    cached, embedded = _trainer(cache.table("train")), _trainer(np.zeros((80, 256), np.float32))
+    embedded.table = tf.Variable(embedded.table, trainable=False)
+    batches, drawn = iter(stream(sampler, 200, 1)), iter(stream(sampler, 1, 1))
+    places = {"support": tf.reshape(tf.range(5), (1, 1, 5)), "query": tf.reshape(tf.range(5, 80), (1, 1, 75))}
+
+    @tf.function
+    def embed(rows, seed):
+        return backbone(augmentation.augment(tf.gather(images, rows), seed, 32, config), training=False)
+
+    def from_table():
+        for _ in range(5):
+            cached.steps([next(batches)]).numpy()
+
+    def from_images():
+        for step in range(40):
+            rows = next(drawn)
+            embedded.table.assign(embed(tf.concat([rows.support[0, 0], rows.query[0, 0]], 0), tf.constant([0, step])))
+            embedded.steps([rows._replace(**places)]).numpy()
+
+    contestants = {"pictures": Contestant(from_images, 40), "cached features": Contestant(from_table, 1000)}
+    times = timing.in_turns(contestants, rounds)
+    return Comparison(
+        "Meta-training from pictures",
+        "Conv-4-64, 32 px, one 5-way 1-shot episode a step, sampling included. From pictures, as the released code does: the "
+        "80 pictures of an episode are augmented (crop, colours, mirror) and embedded in every step; cached: they are embedded "
+        "once, before. Both are sib_tf; the backbone is frozen in both.",
+        "episode",
+        {"Conv-4-64": times},
+        {"Conv-4-64": [("pictures", "cached features")]},
+    )
+
+
+def _trainer(table: np.ndarray) -> meta_training.Trainer:
+    keras.utils.set_random_seed(0)
+    way, steps = SPEC.fixed_way(), head_steps.NUM_STEPS
+    model = meta_training.SIB(SIBConfig(feature_dim=table.shape[1], way=way, num_steps=steps))
+    model.build()
+    return meta_training.Trainer(model, table, MetaTrainConfig(batch_episodes=1))

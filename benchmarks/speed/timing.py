@@ -1,0 +1,65 @@
+"""Contestants that take turns: what is timed beside what, and the ratios that come of it."""
+
+import dataclasses
+import statistics
+import time
+from collections.abc import Callable
+
+
+@dataclasses.dataclass(frozen=True)
+class Contestant:
+    """One way to do the work of a setting.
+
+    Attributes:
+        run: does it once, to the end.
+        units: how much of the setting's unit that is: steps, episodes, pictures.
+    """
+
+    run: Callable[[], object]
+    units: int = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What was measured, as JSON and the page have it.
+
+    Attributes:
+        title: one line.
+        equal: what is the same for all contestants, and what each does.
+        unit: what a time is of, "episode" or "picture".
+        times: setting -> contestant -> seconds per unit of every round, in the order of the rounds.
+        ratios: setting -> (slower, faster) contestants, for whose quotients the page has columns.
+    """
+
+    title: str
+    equal: str
+    unit: str
+    times: dict[str, dict[str, list[float]]]
+    ratios: dict[str, list[tuple[str, str]]]
+
+
+def in_turns(contestants: dict[str, Contestant], rounds: int) -> dict[str, list[float]]:
+    """Times all contestants `rounds` times, one after the other in every round: seconds per unit.
+
+    What a machine does besides is then beside all of them. A first call, which compiles, does not count.
+    """
+    for contestant in contestants.values():
+        contestant.run()
+    times = {name: [] for name in contestants}
+    for _ in range(rounds):
+        for name, contestant in contestants.items():
+            start = time.perf_counter()
+            contestant.run()
+            times[name].append((time.perf_counter() - start) / contestant.units)
+    return times
+
+
+def ratio(slower: list[float], faster: list[float]) -> tuple[float, float, float]:
+    """Median, smallest and largest quotient of the times of the same rounds."""
+    quotients = [a / b for a, b in zip(slower, faster, strict=True)]
+    return statistics.median(quotients), min(quotients), max(quotients)
+
+
+def best(times: dict[str, list[float]], prefix: str) -> str:
+    """Returns the contestant with the smallest median among those whose name starts with `prefix`."""
+    return min((n for n in times if n.startswith(prefix)), key=lambda n: statistics.median(times[n]))

@@ -1,0 +1,234 @@
+"""Where a run computes: one device, all of this machine, several machines, or a TPU; all by `tf.distribute`.
+
+Replicas hold the same weights. A batch is drawn whole, from the run's one seed, on every machine, and each replica
+takes its own part of it: what is trained on does not depend on how many there are.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import tensorflow as tf
+
+from sib_tf.checkpoints import TrainingState
+from sib_tf.errors import InputError
+
+_EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
+
+
+class WorkerLostError(InputError):
+    """Another worker of this job ended or cannot be reached; the message says what goes on from where.
+
+    Attributes:
+        exit_code: EX_TEMPFAIL of sysexits.h: the same command may well succeed.
+    """
+
+    exit_code = 75
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Devices:
+    """What a run computes on.
+
+    Attributes:
+        name: one of `config.DISTRIBUTIONS`.
+        strategy: of `tf.distribute`; the default one for "none".
+        worker: number of this process, 0 for the chief, the only one that writes.
+        workers: how many processes there are.
+    """
+
+    name: str = "none"
+    strategy: tf.distribute.Strategy = dataclasses.field(default_factory=tf.distribute.get_strategy)
+    worker: int = 0
+    workers: int = 1
+
+    @property
+    def replicas(self) -> int:
+        """How many copies of the model there are, over all workers."""
+        return self.strategy.num_replicas_in_sync
+
+    @property
+    def local_replicas(self) -> int:
+        """How many of them this worker has."""
+        return self.replicas // self.workers
+
+    @property
+    def distributed(self) -> bool:
+        """Whether `tf.distribute` is at work, be it with one replica."""
+        return self.name != "none"
+
+    @property
+    def chief(self) -> bool:
+        """Whether this is the worker that writes."""
+        return self.worker == 0
+
+    def share(self, name: str, count: int) -> int:
+        """Returns the part of `count` that one replica takes.
+
+        Raises:
+            InputError: it cannot be divided evenly; names the argument `name` and the nearest counts that can be.
+        """
+        if count % self.replicas:
+            below, above = count // self.replicas * self.replicas, -(-count // self.replicas) * self.replicas
+            near = f"{below} or {above}" if below else f"{above}"
+            raise InputError(
+                f"{name} must be a multiple of the {self.replicas} replicas, which share it evenly; got {count}. "
+                f"Take {near}, or fewer devices."
+            )
+        return count // self.replicas
+
+    def split(self, batch, axis: int = 0):
+        """Returns the batch's parts, for `strategy.run`: replica i of n takes the i-th n-th along `axis`.
+
+        Args:
+            batch: a nest of arrays or tensors, the same on every worker; their `axis` is a multiple of the replicas.
+            axis: which axis is divided.
+        """
+
+        def part(context):
+            number = context.replica_id_in_sync_group
+            return tf.nest.map_structure(lambda a: tf.split(a, self.replicas, axis)[number], batch)
+
+        return self.strategy.experimental_distribute_values_from_function(part)
+
+    def mean(self, value):
+        """Returns the mean over workers of this worker's `value`, a float32 array; every worker must ask."""
+        if self.workers == 1:
+            return value
+        values = self.strategy.experimental_distribute_values_from_function(lambda _: tf.constant(value, tf.float32))
+        return self.strategy.reduce("MEAN", values, axis=None).numpy()
+
+    def any(self, flag: bool) -> bool:
+        """Returns whether `flag` is set on any worker; every worker must ask."""
+        return bool(self.mean(float(flag)) > 0)
+
+    def agree(self, what: str, record) -> None:
+        """Checks that all workers have the same `record` (JSON values).
+
+        Raises:
+            InputError: they have not; `what` says what has to be the same.
+        """
+        digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).digest()
+        number = int.from_bytes(digest[:2], "little")  # Sums of such numbers are exact in float32.
+        if self.mean(float(number)) != number:
+            raise InputError(f"All workers must have the same {what}; this one's differ from another's.")
+
+    @contextlib.contextmanager
+    def own_folder(self, folder: Path) -> Iterator[Path]:
+        """Yields the folder that this worker writes to: the chief `folder`, the others one that goes with the block."""
+        if self.chief:
+            yield folder
+            return
+        with tempfile.TemporaryDirectory(prefix="sib_tf-worker") as own:
+            yield Path(own)
+
+    def training_state(self, folder: Path, **trackables) -> TrainingState:
+        """Returns the state in `folder`, which all workers restore and the chief alone saves."""
+        return TrainingState(folder, **trackables) if self.chief else _ReadOnlyState(folder, **trackables)
+
+    @contextlib.contextmanager
+    def lost_worker(self, going_on: str) -> Iterator[None]:
+        """Turns TensorFlow's errors about workers that are gone into a `WorkerLostError` that ends with `going_on`."""
+        try:
+            yield
+        except (tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError) as error:
+            if self.workers == 1:
+                raise
+            reason = (
+                f"{type(error).__name__}: {str(error).splitlines()[0][:200]}" if str(error) else type(error).__name__
+            )
+            raise WorkerLostError(
+                f"Worker {self.worker} lost another of the {self.workers} workers. {going_on} ({reason})"
+            ) from error
+
+
+class _ReadOnlyState(TrainingState):
+    """The state as workers other than the chief see it.
+
+    All variables are mirrored, so saving needs nothing from them; were there any that are summed up when read, they
+    would have to save too, to a folder of their own.
+    """
+
+    def save(self) -> None:
+        pass
+
+
+def connect(name: str, device_per_core: bool = False) -> Devices:
+    """Returns the devices that `name`, one of `config.DISTRIBUTIONS`, stands for. Call it before TensorFlow computes.
+
+    Args:
+        name: which.
+        device_per_core: of "mirrored", where there is no GPU: whether each core is a device, for operations too small
+            to be shared, or all of them are one.
+
+    Raises:
+        InputError: there is no such device, or TF_CONFIG does not say who the workers are.
+    """
+    if name == "mirrored":
+        return Devices(name, tf.distribute.MirroredStrategy(_local_devices(device_per_core)))
+    if name == "multi_worker":
+        return _connect_workers()
+    if name == "tpu":
+        return Devices(name, _tpu_strategy())
+    return Devices()
+
+
+def _local_devices(device_per_core: bool) -> list[str]:
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    if device_per_core and not tf.config.list_physical_devices("GPU"):
+        if tf.config.get_logical_device_configuration(cpu) is None:
+            cores = [tf.config.LogicalDeviceConfiguration() for _ in range(os.cpu_count() or 1)]
+            tf.config.set_logical_device_configuration(cpu, cores)
+    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    return [device.name for device in tf.config.list_logical_devices(kind)]
+
+
+def _connect_workers() -> Devices:
+    workers, worker = _read_tf_config()
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()  # Waits for the others, as long as it takes.
+    except (tf.errors.OpError, RuntimeError) as error:
+        raise InputError(
+            f"Worker {worker} of TF_CONFIG cannot start at {workers[worker]} "
+            f"({str(error).splitlines()[0][:200]}); is its port taken, or the address another machine's?"
+        ) from error
+    return Devices("multi_worker", strategy, worker, len(workers))
+
+
+def _read_tf_config() -> tuple[list[str], int]:
+    """Addresses of all workers, the chief's first, and the number of this one."""
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        raise InputError(
+            f"distribution=multi_worker needs TF_CONFIG on every worker, such as TF_CONFIG='{_EXAMPLE}'; it is not "
+            "set. docs/scaling.md has a recipe for Kubernetes and one for Slurm."
+        )
+    try:
+        config = json.loads(text)
+        cluster = config["cluster"]
+        chiefs, workers = cluster.get("chief", []), cluster.get("worker", [])
+        kind, index = config["task"]["type"], int(config["task"]["index"])
+        addresses = [*chiefs, *workers]
+        known = kind in ("chief", "worker") and 0 <= index < len(cluster.get(kind, []))
+        known = known and all(isinstance(a, str) and ":" in a for a in addresses)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        known = False
+    if not known:
+        raise InputError(f"TF_CONFIG must look like {_EXAMPLE}, with index the place of this worker; got {text!r}.")
+    return addresses, index + (len(chiefs) if kind == "worker" else 0)
+
+
+def _tpu_strategy() -> tf.distribute.Strategy:
+    try:
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
+    except (tf.errors.OpError, ValueError) as error:
+        raise InputError(
+            f"distribution=tpu found no TPU ({str(error).splitlines()[0][:200]}); run on a TPU VM, or name another "
+            "distribution."
+        ) from error
+    return tf.distribute.TPUStrategy(resolver)

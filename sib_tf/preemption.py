@@ -1,0 +1,52 @@
+"""SIGTERM, which schedulers send before they take a machine away: training saves its state before it goes."""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+# 128 + SIGTERM, as a shell reports a process that the signal ended.
+EXIT_CODE = 143
+
+
+class Preempted(SystemExit):
+    """Training was asked to end and has saved its state; the message says up to where.
+
+    Not an `Exception`: nobody but the entry point is to handle it. Uncaught, it ends the process with `EXIT_CODE`.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(EXIT_CODE)
+        self.message = message
+
+
+class Notice:
+    """Whether SIGTERM has come.
+
+    Attributes:
+        given: True from the signal on.
+    """
+
+    given = False
+
+
+@contextlib.contextmanager
+def notice() -> Iterator[Notice]:
+    """Within the block SIGTERM only marks the `Notice`, which whoever is in the block looks at when it suits.
+
+    A second one ends the process at once. Python hands signals to the main thread alone: in another, none is given.
+    """
+    given = Notice()
+    if threading.current_thread() is not threading.main_thread():
+        yield given
+        return
+
+    def handle(signum, frame):
+        signal.signal(signal.SIGTERM, before)
+        given.given = True
+
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield given
+    finally:
+        signal.signal(signal.SIGTERM, before)

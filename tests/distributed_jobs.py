@@ -1,0 +1,120 @@
+"""Small trainings for tests/test_distribution.py, which runs them as processes of their own: one device or several.
+
+    python tests/distributed_jobs.py none|mirrored|multi_worker FOLDER JOB...
+
+mirrored: two logical devices of the CPU; multi_worker: as TF_CONFIG says. Every job has its own folder in FOLDER.
+With SEND=SIGNAL:CALL in the environment the process sends itself that signal after so many compiled calls.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+
+from absl import flags
+
+from train import cli
+
+
+def meta_train(folder: Path, devices, calls: dict | None = None, **model) -> None:
+    """50 steps of 4 episodes, in memory. Not by Adam, which makes steps of rounding where a gradient is 0."""
+    from test_meta_training import MemoryCache, model_config, train_config
+
+    from sib_tf import meta_training
+
+    calls = {"validate_every": 50, "steps_per_call": 25, **(calls or {})}
+    config = train_config(steps=50, batch_episodes=4, **calls)
+    meta_training.meta_train(MemoryCache(), model_config(**model), config, folder, devices)
+
+
+def joint(folder: Path, devices) -> None:
+    meta_train(folder, devices, gradient_network="joint", way=3)
+
+
+def per_class(folder: Path, devices) -> None:
+    """With numbers drawn at random in every step."""
+    meta_train(folder, devices, prior="gaussian", posterior="gaussian", posterior_samples=2)
+
+
+def extract(folder: Path, devices) -> None:
+    """Two views of the training pictures; in batches so small that workers have several each, of different sizes."""
+    import keras
+
+    from sib_tf import backbones, features
+    from sib_tf.config import BackboneConfig
+
+    features._BATCH = 50
+    keras.utils.set_random_seed(0)
+    with devices.strategy.scope():
+        backbone = backbones.build(BackboneConfig(width=4, mean=(128.0,) * 3, std=(64.0,) * 3))
+    features.extract(tiny_dataset(), backbone, folder, views=2, devices=devices)
+
+
+def tiny_dataset():
+    from conftest import CLASSES, make_split
+
+    from sib_tf.datasets import MetaDataset
+
+    splits = {name: make_split(name, classes) for name, classes in CLASSES.items()}
+    return MetaDataset("tiny", "1", **splits, normalization=((128.0,) * 3, (64.0,) * 3), picture_size=32)
+
+
+def pretrain(folder: Path, devices) -> None:
+    """50 steps of 38 augmented pictures: batch normalisation has to share its statistics."""
+    from sib_tf import pretraining
+    from sib_tf.config import BackboneConfig, PretrainConfig
+
+    pretraining.VALIDATION_EPISODES = 50
+    backbone = BackboneConfig(width=4, mean=(128.0,) * 3, std=(64.0,) * 3)
+    config = PretrainConfig(schedule="cosine", learning_rate=0.001, epochs=10, batch_size=38)
+    pretraining.pretrain(tiny_dataset(), backbone, config, folder, devices)
+
+
+def long(folder: Path, devices) -> None:
+    """Two validations, with five compiled calls before each."""
+    send_signal(devices)
+    meta_train(folder, devices, {"validate_every": 25, "steps_per_call": 5}, num_steps=0)
+
+
+def send_signal(devices) -> None:
+    """Does what SEND says, from within the call: an end at the very same step in every run."""
+    from sib_tf import meta_training
+
+    if "SEND" not in os.environ:
+        return
+    name, call = os.environ["SEND"].split(":")
+    trainer = meta_training.ReplicatedTrainer if devices.distributed else meta_training.Trainer
+    steps, calls = trainer.steps, []
+
+    def counted(self, rows):
+        losses = steps(self, rows)
+        calls.append(1)
+        if len(calls) == int(call):
+            os.kill(os.getpid(), signal.Signals[name])
+        return losses
+
+    trainer.steps = counted
+
+
+JOBS = {job.__name__: job for job in (joint, per_class, extract, pretrain, long)}
+
+
+def main() -> None:
+    distribution, folder, *jobs = sys.argv[1:]
+    cli.load_tensorflow()
+    import tensorflow as tf
+
+    if distribution == "mirrored":
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    from sib_tf import devices
+
+    connected = devices.connect(distribution)
+    for job in jobs:
+        JOBS[job](Path(folder) / job, connected)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, flags.FlagValues(), __doc__, sys.argv[:1]))

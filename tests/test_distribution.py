@@ -1,0 +1,109 @@
+"""Several devices give what one gives: two logical devices, and two processes of their own, one of which gets lost."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import distributed_jobs
+import numpy as np
+import pytest
+from conftest import CHECKOUT
+
+from sib_tf import checkpoints, history
+from sib_tf.devices import Devices
+
+JOBS = ("joint", "per_class", "extract")
+SEVERAL = ("mirrored", "multi_worker")
+
+pytestmark = pytest.mark.slow
+
+
+def start(distribution: str, folder: Path, *jobs: str, **environment: str) -> subprocess.Popen:
+    command = [sys.executable, str(CHECKOUT / "tests/distributed_jobs.py"), distribution, str(folder), *jobs]
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), **environment}
+    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def start_workers(folder: Path, *jobs: str, send: str | None = None) -> list[subprocess.Popen]:
+    """Starts two workers; the second one sends itself what `send` says."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(2)]
+        for each in sockets:
+            each.bind(("localhost", 0))
+        cluster = {"worker": [f"localhost:{each.getsockname()[1]}" for each in sockets]}
+    configs = [json.dumps({"cluster": cluster, "task": {"type": "worker", "index": i}}) for i in range(2)]
+    sends = [{}, {"SEND": send} if send else {}]
+    return [
+        start("multi_worker", folder, *jobs, TF_CONFIG=config, **extra)
+        for config, extra in zip(configs, sends, strict=True)
+    ]
+
+
+def ends(processes: list[subprocess.Popen]) -> list[tuple[int, str]]:
+    """Exit codes and last lines on standard error."""
+    try:
+        errors = [process.communicate(timeout=300)[1] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [(p.returncode, (e.splitlines() or [""])[-1]) for p, e in zip(processes, errors, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory) -> Path:
+    """A folder of finished jobs for each distribution."""
+    root = tmp_path_factory.mktemp("distribution")
+    processes = [start("mirrored", root / "mirrored", *JOBS)]
+    assert [code for code, _ in ends(processes)] == [0]
+    processes = start_workers(root / "multi_worker", *JOBS)
+    assert [code for code, _ in ends(processes)] == [0, 0]
+    for job in (*JOBS, "long"):
+        distributed_jobs.JOBS[job](root / "none" / job, Devices())
+    return root
+
+
+def check_same_run(one: Path, other: Path) -> None:
+    """The same parameters and history within 1e-5."""
+    models = [checkpoints.load_model(folder / "last.keras").get_weights() for folder in (one, other)]
+    for found, expected in zip(*models, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    rows = [history.read(folder / "history.csv") for folder in (one, other)]
+    assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]]
+    for name in ("loss", "validation_accuracy"):
+        np.testing.assert_allclose(*(history.column(each, name) for each in rows), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("job", ["joint", "per_class"])
+@pytest.mark.parametrize("distribution", SEVERAL)
+def test_meta_training_ends_with_the_parameters_of_one_device(done, distribution, job):
+    check_same_run(done / distribution / job, done / "none" / job)
+
+
+@pytest.mark.parametrize("distribution", SEVERAL)
+def test_features_are_those_of_one_device_to_the_byte(done, distribution):
+    names = sorted(path.name for path in (done / "none/extract").iterdir())
+    assert names == sorted(path.name for path in (done / distribution / "extract").iterdir())
+    for name in names:
+        assert (done / distribution / "extract" / name).read_bytes() == (done / "none/extract" / name).read_bytes()
+    assert not list((done / distribution).glob(".shards*"))
+
+
+def test_workers_stop_and_are_lost_and_still_end_with_the_parameters_of_one_device(done, tmp_path):
+    """SIGTERM to one worker after step 15 of 50, the death of one after step 40, and then to the end."""
+    stopped = ends(start_workers(tmp_path, "long", send="SIGTERM:3"))
+    assert stopped == [(143, "stopped: The state of step 15 is saved; the same command goes on from there.")] * 2
+    workers = start_workers(tmp_path, "long", send="SIGKILL:5")
+    workers[1].wait(timeout=300)
+    lost = time.monotonic()
+    (code, line), _ = ends(workers)
+    assert time.monotonic() - lost < 60
+    assert code == 75
+    assert line.startswith("error: Worker 0 lost another of the 2 workers (UnavailableError). Start all workers again")
+    assert len(history.read(tmp_path / "long/history.csv")) == 1  # Step 25; the state of step 40 went with the job.
+    assert [code for code, _ in ends(start_workers(tmp_path, "long"))] == [0, 0]
+    check_same_run(tmp_path / "long", done / "none/long")

@@ -1,0 +1,118 @@
+"""SIGTERM in the middle: the state is saved, the exit code says so, and the same call ends as an unbroken run does."""
+
+import os
+import signal
+import threading
+
+import numpy as np
+import pytest
+from test_meta_training import MemoryCache, model_config, train_config
+from test_pretraining import BACKBONE, TINY, last_state
+
+from sib_tf import checkpoints, history, meta_training, preemption, pretraining
+from train import cli, meta_train
+
+
+def send_sigterm() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_within_the_block_the_signal_is_a_notice_and_after_it_what_it_was():
+    before = signal.getsignal(signal.SIGTERM)
+    with preemption.notice() as notice:
+        assert not notice.given
+        send_sigterm()
+        assert notice.given
+        assert signal.getsignal(signal.SIGTERM) == before  # A second one ends the process.
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_another_thread_trains_without_a_notice():
+    given = []
+
+    def work():
+        with preemption.notice() as notice:
+            given.append(notice.given)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert given == [False]
+
+
+def test_the_command_line_says_it_in_one_line_with_an_exit_code_of_its_own(capsys):
+    def stopped():
+        raise preemption.Preempted("The state of step 7 is saved; the same command goes on from there.")
+
+    assert cli.run(stopped, meta_train.FLAGS, "", ["prog", "--features_dir=f", "--output_dir=o"]) == 143
+    assert capsys.readouterr().err == ("stopped: The state of step 7 is saved; the same command goes on from there.\n")
+
+
+def test_meta_training_goes_on_between_two_validations(tmp_path, monkeypatch):
+    """After 30 of 40 steps, the validation at 20 behind it: bit for bit the unbroken run, mean losses included."""
+    model = model_config(num_steps=0)
+    meta_training.meta_train(MemoryCache(), model, train_config(), tmp_path / "whole")
+    steps, calls = meta_training.Trainer.steps, []
+
+    def then_the_signal(self, rows):
+        losses = steps(self, rows)
+        calls.append(1)
+        if len(calls) == 3:
+            send_sigterm()
+        return losses
+
+    with monkeypatch.context() as patch:
+        patch.setattr(meta_training.Trainer, "steps", then_the_signal)
+        with pytest.raises(preemption.Preempted) as stopped:
+            meta_training.meta_train(MemoryCache(), model, train_config(), tmp_path / "broken")
+    assert stopped.value.code == 143
+    assert stopped.value.message == "The state of step 30 is saved; the same command goes on from there."
+    meta_training.meta_train(MemoryCache(), model, train_config(), tmp_path / "broken")
+    assert (tmp_path / "broken/history.csv").read_text() == (tmp_path / "whole/history.csv").read_text()
+    folders = (tmp_path / "broken", tmp_path / "whole")
+    for found, expected in zip(
+        *(checkpoints.load_model(folder / "last.keras").get_weights() for folder in folders), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.slow
+def test_pre_training_goes_on_within_an_epoch(tiny_dataset, tmp_path, monkeypatch):
+    """After 2 of the 4 steps of the second epoch: bit for bit the unbroken run, metrics of that epoch included."""
+    monkeypatch.setattr(pretraining, "VALIDATION_EPISODES", 50)
+    pretraining.pretrain(tiny_dataset, BACKBONE, TINY, tmp_path / "whole")
+    batch_end, calls = pretraining._KeepBest.on_train_batch_end, []
+
+    def after_the_signal(self, batch, logs=None):
+        calls.append(1)
+        if len(calls) == 6:
+            send_sigterm()
+        batch_end(self, batch, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretraining._KeepBest, "on_train_batch_end", after_the_signal)
+        with pytest.raises(preemption.Preempted) as stopped:
+            pretraining.pretrain(tiny_dataset, BACKBONE, TINY, tmp_path / "broken")
+    assert stopped.value.message == "The state of step 2 of epoch 2 is saved; the same command goes on from there."
+    pretraining.pretrain(tiny_dataset, BACKBONE, TINY, tmp_path / "broken")
+    expected, found = last_state(tmp_path / "whole"), last_state(tmp_path / "broken")
+    for name in expected.keys() - {"metrics/.ATTRIBUTES/VARIABLE_VALUE"}:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+    assert history.read(tmp_path / "broken/history.csv") == history.read(tmp_path / "whole/history.csv")
+
+
+def test_the_state_of_an_earlier_version_is_taken_up(tmp_path):
+    """It knows nothing of the variables that were added since; they stay what they are."""
+    import tensorflow as tf
+
+    checkpoints.TrainingState(tmp_path, step=tf.Variable(7)).save()
+    step, losses = tf.Variable(0), tf.Variable([1.0, 2.0])
+    state = checkpoints.TrainingState(tmp_path, added={"losses": losses}, step=step)
+    assert state.restore()
+    assert int(step) == 7
+    np.testing.assert_array_equal(losses, [1.0, 2.0])
+    losses.assign([3.0, 4.0])
+    state.save()
+    losses.assign([0.0, 0.0])
+    assert checkpoints.TrainingState(tmp_path, added={"losses": losses}, step=step).restore()
+    np.testing.assert_array_equal(losses, [3.0, 4.0])
