@@ -208,7 +208,8 @@ def _write_together(folder: Path, identity: dict, data: MetaDataset, embedder: "
             )
         shape = (embedder.views_of(name), len(split.images), embedder.feature_dim)
         features = np.lib.format.open_memmap(path, "w+", np.float32, shape)
-        np.concatenate([np.load(p, mmap_mode="r") for p in paths], out=features.reshape(-1, shape[-1]))
+        parts = [array_files.open_npy(p, f"remove {shards}") for p in paths]
+        np.concatenate(parts, out=features.reshape(-1, shape[-1]))
         features.flush()
 
     if devices.chief:
