@@ -105,4 +105,4 @@ format: install
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(LOWEST) runs build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) runs build dist *.egg-info .pytest_cache .hypothesis .ruff_cache
