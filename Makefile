@@ -89,9 +89,10 @@ bench: install
 fuzz soak: install
 	PYTHONPATH=tests $(BIN)/python -m fuzz.$(patsubst fuzz,run,$@)
 
-# torch is named in .ci/run, and what only its CUDA builds need is left out.
+# torch is named in .ci/run, and what only its CUDA builds need is left out. backports.strenum: 1.3 says that it is for
+# Python below 3.11, which pip heeds and uv does not.
 lock: install
-	printf 'torch==2.13.0\npip\n' | $(BIN)/uv pip compile --quiet --upgrade setup.cfg - $(EXTRAS:%=--extra=%) --python-version 3.11 --no-annotate --no-header --no-emit-package torch | grep -vE '^(cuda|nvidia|triton)' > .ci/constraints.partial
+	printf 'torch==2.13.0\npip\nbackports.strenum<1.3\n' | $(BIN)/uv pip compile --quiet --upgrade setup.cfg - $(EXTRAS:%=--extra=%) --python-version 3.11 --no-annotate --no-header --no-emit-package torch | grep -vE '^(cuda|nvidia|triton)' > .ci/constraints.partial
 	mv .ci/constraints.partial .ci/constraints.txt
 
 licences: install
@@ -110,4 +111,4 @@ format: install
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(LOWEST) runs build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) runs build dist *.egg-info .pytest_cache .hypothesis .ruff_cache

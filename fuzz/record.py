@@ -38,6 +38,12 @@ def write(name: str, figures: list[dict], recorded: Path = RECORDED, page: Path 
     atomic.write_text(page, _page(recorded))
 
 
+def read(name: str, recorded: Path = RECORDED) -> list[dict]:
+    """Returns the figures on record, as `write` takes them; none where there are none yet."""
+    path = recorded / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8"))["figures"] if path.exists() else []
+
+
 def _page(recorded: Path) -> str:
     parts = [_HEAD]
     for name, title in (("fuzz", "Generated episodes"), ("soak", "Memory over long runs")):

@@ -20,7 +20,10 @@ from train import cli
 FLAGS = flags.FlagValues()
 flags.DEFINE_integer("cases", 100_000, "Cases on the head and on exported files together.", 1, flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "Of the cases.", 0, flag_values=FLAGS)
-flags.DEFINE_string("only", "", "Targets whose names contain this; nothing is recorded then.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "only", "", "Targets whose names begin like this; only their figures are renewed.", flag_values=FLAGS
+)
+flags.DEFINE_boolean("record", True, "Whether figures are written down.", flag_values=FLAGS)
 
 _BATCH = 16
 # Cases of each target, of 100,000; the sampler's come on top.
@@ -57,12 +60,20 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         models = _Models(Path(folder))
         for name, share in _SHARES.items():
-            if FLAGS.only in name:
+            if name.startswith(FLAGS.only):
                 figures.append(_measure(name, max(1, share * FLAGS.cases // 100_000), models))
-    if not FLAGS.only:
-        record.write("fuzz", figures)
+    if FLAGS.record:
+        record.write("fuzz", _with_others(figures))
     if failed := [row["target"] for row in figures if row["failures"]]:
         raise cli.InputError(f"properties do not hold for {', '.join(failed)}; the cases are above.")
+
+
+def _with_others(figures: list[dict]) -> list[dict]:
+    """The figures, and those on record of other targets, in the order of the targets."""
+    from fuzz import record
+
+    rows = {row["target"]: row for row in [*record.read("fuzz"), *figures]}
+    return [rows[name] for name in _SHARES if name in rows]
 
 
 def _measure(name: str, cases: int, models: "_Models") -> dict:
