@@ -130,7 +130,7 @@ def test_an_extraction_that_is_cut_off_leaves_the_old_cache(tiny_dataset, cache_
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(features, "_write_features", stop)
+    monkeypatch.setattr(features.Embedder, "write", stop)
     with pytest.raises(KeyboardInterrupt):
         features.extract(tiny_dataset, backbones.build(BackboneConfig(width=2)), cache_copy)
     assert FeatureCache.open(cache_copy).manifest == before
