@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -46,13 +47,19 @@ def start_workers(folder: Path, *jobs: str, send: str | None = None) -> list[sub
 
 
 def ends(processes: list[subprocess.Popen]) -> list[tuple[int, str]]:
-    """Exit codes and last lines on standard error."""
+    """Exit codes, and what standard error says of the end."""
     try:
         errors = [process.communicate(timeout=300)[1] for process in processes]
     finally:
         for process in processes:
             process.kill()
-    return [(p.returncode, (e.splitlines() or [""])[-1]) for p, e in zip(processes, errors, strict=True)]
+    lines = [re.findall(r"^(?:error|stopped): .*$", text, re.MULTILINE) or [text[-2000:]] for text in errors]
+    return [(process.returncode, each[-1]) for process, each in zip(processes, lines, strict=True)]
+
+
+def check_done(processes: list[subprocess.Popen]) -> None:
+    found = ends(processes)
+    assert {code for code, _ in found} == {0}, found
 
 
 @pytest.fixture(scope="module")
@@ -60,9 +67,9 @@ def done(tmp_path_factory) -> Path:
     """A folder of finished jobs for each distribution."""
     root = tmp_path_factory.mktemp("distribution")
     processes = [start("mirrored", root / "mirrored", *JOBS)]
-    assert [code for code, _ in ends(processes)] == [0]
+    check_done(processes)
     processes = start_workers(root / "multi_worker", *JOBS)
-    assert [code for code, _ in ends(processes)] == [0, 0]
+    check_done(processes)
     for job in (*JOBS, "long"):
         distributed_jobs.JOBS[job](root / "none" / job, Devices())
     return root
@@ -120,5 +127,5 @@ def test_workers_stop_and_are_lost_and_still_end_with_the_parameters_of_one_devi
         "error: Worker 0 lost another of the 2 workers. Start all workers again with the same command"
     )
     assert len(history.read(tmp_path / "long/history.csv")) == 1  # Step 25; the state of step 40 went with the job.
-    assert [code for code, _ in ends(start_workers(tmp_path, "long"))] == [0, 0]
+    check_done(start_workers(tmp_path, "long"))
     check_same_run(tmp_path / "long", done / "none/long")
