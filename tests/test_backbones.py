@@ -10,6 +10,7 @@ import tensorflow as tf
 from sib_tf import backbones, checkpoints, released
 from sib_tf.config import BackboneConfig
 from sib_tf.errors import InputError
+from sib_tf.features import weights_fingerprint
 from sib_tf.layers import FusedBatchNormalization
 
 
@@ -201,6 +202,9 @@ def test_half_precision_is_of_convolutions_alone_and_survives_its_file(tmp_path,
     assert keras.config.dtype_policy().name == "float32"
     np.testing.assert_allclose(features[1], features[0], atol=0.05 * np.abs(features[0]).max())
     assert not np.array_equal(features[1], features[0])
+    whole = backbones.in_float32(model, config)  # What is exported.
+    assert weights_fingerprint(whole) == weights_fingerprint(model)
+    np.testing.assert_array_equal(whole(pictures), features[0])
 
 
 def test_a_record_of_before_there_was_a_precision_is_float32():
