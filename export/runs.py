@@ -94,6 +94,7 @@ def load(model_dir: str | os.PathLike, backbone_dir: str | os.PathLike, samples:
         raise InputError(
             f"posterior_samples must be 0 for a model with posterior={sib.config.posterior}; got {samples}."
         )
+    backbone = backbones.in_float32(backbone, config)  # Devices have no kernels for half precision of this kind.
     trained_on = atomic.read_json(Path(backbone_dir) / checkpoints.CONFIG, "Configuration").get("dataset")
     dataset = trained_on.get("name") if isinstance(trained_on, dict) else None
     fitted = calibration.load(model_dir, weights_fingerprint(sib))

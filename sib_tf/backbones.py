@@ -7,6 +7,7 @@ without bias. Departure: features of conv4 are flattened in [height, width, chan
 """
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,6 +73,20 @@ def load(folder: str | os.PathLike) -> tuple[keras.Model, BackboneConfig]:
         raise InputError(f"{folder / checkpoints.CONFIG} describes no backbone; name the folder of a pre-training.")
     config = BackboneConfig.from_dict(record["backbone"], folder / checkpoints.CONFIG)
     return checkpoints.load_model(folder / FILE), config
+
+
+def in_float32(backbone: keras.Model, config: BackboneConfig) -> keras.Model:
+    """Returns the backbone with all arithmetic in float32: itself, or for half precision another of the same weights.
+
+    Args:
+        backbone: built from `config`, or loaded.
+        config: its description.
+    """
+    if config.precision == "float32":
+        return backbone
+    whole = build(dataclasses.replace(config, precision="float32"))
+    whole.set_weights(backbone.get_weights())
+    return whole
 
 
 def _conv4(x, width: int):

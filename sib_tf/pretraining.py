@@ -304,11 +304,12 @@ class _KeepBest(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self._before = int(self.steps_taken.numpy())
-        if self._before and not self.devices.distributed:
-            for variable, value in zip(self.model.metrics_variables, self.metrics.numpy(), strict=True):
-                variable.assign(value)
 
     def on_train_batch_end(self, batch, logs=None):
+        if batch == 0 and self._before and not self.devices.distributed:
+            # `Model.fit` has metrics from the first batch on: what they had added up before comes now.
+            for variable, value in zip(self.model.metrics_variables, self.metrics.numpy(), strict=True):
+                variable.assign_add(value)
         if not self.devices.any(self.notice.given):
             return
         # `Model.fit` counts from where it was taken up.

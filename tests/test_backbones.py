@@ -10,6 +10,7 @@ import tensorflow as tf
 from sib_tf import backbones, checkpoints, released
 from sib_tf.config import BackboneConfig
 from sib_tf.errors import InputError
+from sib_tf.features import weights_fingerprint
 from sib_tf.layers import FusedBatchNormalization
 
 
@@ -181,3 +182,32 @@ def test_relu_after_pooling_is_relu_before_pooling():
     batch = np.random.RandomState(0).normal(size=(4, 9, 8, 5)).astype(np.float32)
     pool, relu = keras.layers.MaxPooling2D(2), keras.layers.ReLU()
     np.testing.assert_array_equal(relu(pool(batch)), pool(relu(batch)))
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_is_of_convolutions_alone_and_survives_its_file(tmp_path, precision):
+    """Features within 5 % of the largest: 8 bits of a bfloat16 number count. Weights are the same ones, float32."""
+    pictures = np.random.RandomState(0).randint(0, 256, (8, 32, 32, 3)).astype(np.float32)
+    features = []
+    for chosen in ("float32", precision):
+        keras.utils.set_random_seed(0)
+        config = BackboneConfig(width=4, mean=(128.0,) * 3, std=(64.0,) * 3, precision=chosen)
+        checkpoints.save_model(backbones.build(config), tmp_path / "backbone.keras")
+        features.append(checkpoints.load_model(tmp_path / "backbone.keras")(pictures))
+    model = checkpoints.load_model(tmp_path / "backbone.keras")
+    assert features[1].dtype == "float32"
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+    assert {layer.compute_dtype for layer in model.layers if "conv" in layer.name} == {precision}
+    assert model.get_layer("normalise").compute_dtype == model.get_layer("feature").compute_dtype == "float32"
+    assert keras.config.dtype_policy().name == "float32"
+    np.testing.assert_allclose(features[1], features[0], atol=0.05 * np.abs(features[0]).max())
+    assert not np.array_equal(features[1], features[0])
+    whole = backbones.in_float32(model, config)  # What is exported.
+    assert weights_fingerprint(whole) == weights_fingerprint(model)
+    np.testing.assert_array_equal(whole(pictures), features[0])
+
+
+def test_a_record_of_before_there_was_a_precision_is_float32():
+    assert BackboneConfig.from_dict({"name": "conv4", "width": 4}).precision == "float32"
+    with pytest.raises(InputError, match=r"precision must be one of float32, bfloat16, float16; got 'int8'\."):
+        BackboneConfig(precision="int8")

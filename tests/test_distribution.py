@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -12,12 +13,13 @@ from pathlib import Path
 import distributed_jobs
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import CHECKOUT
 
-from sib_tf import checkpoints, history
+from sib_tf import history
 from sib_tf.devices import Devices
 
-JOBS = ("joint", "per_class", "extract")
+JOBS = ("joint", "per_class", "extract", "pretrain")
 SEVERAL = ("mirrored", "multi_worker")
 
 pytestmark = pytest.mark.slow
@@ -45,13 +47,19 @@ def start_workers(folder: Path, *jobs: str, send: str | None = None) -> list[sub
 
 
 def ends(processes: list[subprocess.Popen]) -> list[tuple[int, str]]:
-    """Exit codes and last lines on standard error."""
+    """Exit codes, and what standard error says of the end."""
     try:
         errors = [process.communicate(timeout=300)[1] for process in processes]
     finally:
         for process in processes:
             process.kill()
-    return [(p.returncode, (e.splitlines() or [""])[-1]) for p, e in zip(processes, errors, strict=True)]
+    lines = [re.findall(r"^(?:error|stopped): .*$", text, re.MULTILINE) or [text[-2000:]] for text in errors]
+    return [(process.returncode, each[-1]) for process, each in zip(processes, lines, strict=True)]
+
+
+def check_done(processes: list[subprocess.Popen]) -> None:
+    found = ends(processes)
+    assert {code for code, _ in found} == {0}, found
 
 
 @pytest.fixture(scope="module")
@@ -59,22 +67,29 @@ def done(tmp_path_factory) -> Path:
     """A folder of finished jobs for each distribution."""
     root = tmp_path_factory.mktemp("distribution")
     processes = [start("mirrored", root / "mirrored", *JOBS)]
-    assert [code for code, _ in ends(processes)] == [0]
+    check_done(processes)
     processes = start_workers(root / "multi_worker", *JOBS)
-    assert [code for code, _ in ends(processes)] == [0, 0]
+    check_done(processes)
     for job in (*JOBS, "long"):
         distributed_jobs.JOBS[job](root / "none" / job, Devices())
     return root
 
 
+def last_weights(folder: Path) -> list[np.ndarray]:
+    """Parameters at the end, of the training state, by name."""
+    reader = tf.train.load_checkpoint(str(folder / "training"))
+    names = sorted(name for name in reader.get_variable_to_shape_map() if name.startswith(("model/", "optimizer/")))
+    return [reader.get_tensor(name) for name in names]
+
+
 def check_same_run(one: Path, other: Path) -> None:
     """The same parameters and history within 1e-5."""
-    models = [checkpoints.load_model(folder / "last.keras").get_weights() for folder in (one, other)]
+    models = [last_weights(folder) for folder in (one, other)]
     for found, expected in zip(*models, strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
     rows = [history.read(folder / "history.csv") for folder in (one, other)]
-    assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]]
-    for name in ("loss", "validation_accuracy"):
+    assert rows[0][0].keys() == rows[1][0].keys()
+    for name in rows[0][0].keys() - {"val_prototype_accuracy"}:
         np.testing.assert_allclose(*(history.column(each, name) for each in rows), rtol=0, atol=1e-5)
 
 
@@ -82,6 +97,11 @@ def check_same_run(one: Path, other: Path) -> None:
 @pytest.mark.parametrize("distribution", SEVERAL)
 def test_meta_training_ends_with_the_parameters_of_one_device(done, distribution, job):
     check_same_run(done / distribution / job, done / "none" / job)
+
+
+@pytest.mark.parametrize("distribution", SEVERAL)
+def test_pre_training_ends_with_the_parameters_of_one_device(done, distribution):
+    check_same_run(done / distribution / "pretrain", done / "none/pretrain")
 
 
 @pytest.mark.parametrize("distribution", SEVERAL)
@@ -103,7 +123,9 @@ def test_workers_stop_and_are_lost_and_still_end_with_the_parameters_of_one_devi
     (code, line), _ = ends(workers)
     assert time.monotonic() - lost < 60
     assert code == 75
-    assert line.startswith("error: Worker 0 lost another of the 2 workers (UnavailableError). Start all workers again")
+    assert line.startswith(
+        "error: Worker 0 lost another of the 2 workers. Start all workers again with the same command"
+    )
     assert len(history.read(tmp_path / "long/history.csv")) == 1  # Step 25; the state of step 40 went with the job.
-    assert [code for code, _ in ends(start_workers(tmp_path, "long"))] == [0, 0]
+    check_done(start_workers(tmp_path, "long"))
     check_same_run(tmp_path / "long", done / "none/long")

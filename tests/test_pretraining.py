@@ -11,6 +11,7 @@ from conftest import make_split
 
 from sib_tf import backbones, checkpoints, pretraining
 from sib_tf.config import BackboneConfig, PretrainConfig
+from sib_tf.devices import Devices
 from sib_tf.errors import InputError
 
 TINY = PretrainConfig(schedule="cosine", epochs=2, batch_size=48)
@@ -176,3 +177,32 @@ def test_a_run_that_cannot_start_leaves_no_folder(tiny_dataset, tmp_path):
         with pytest.raises(InputError, match=message):
             pretraining.pretrain(data, backbone, config, tmp_path / "run")
         assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_learns_what_float32_does(tiny_dataset, tmp_path, precision):
+    backbone = dataclasses.replace(BACKBONE, precision=precision)
+    assert pretraining.pretrain(tiny_dataset, backbone, TINY, tmp_path) > 0.3  # Chance is 0.2.
+    found, config = backbones.load(tmp_path)
+    assert config == backbone
+    assert {weight.dtype for weight in found.weights} == {"float32"}
+    scales = [value for name, value in last_state(tmp_path).items() if "dynamic_scale" in name]
+    assert len(scales) == (precision == "float16")
+
+
+def test_a_folder_of_before_there_was_a_precision_is_taken_up(tiny_dataset, tmp_path):
+    record = pretraining._run_record(tiny_dataset, BACKBONE, TINY)
+    del record["backbone"]["precision"]
+    checkpoints.claim_folder(tmp_path, record)
+    defaults = {"backbone": dataclasses.asdict(BackboneConfig())}
+    checkpoints.claim_folder(tmp_path, pretraining._run_record(tiny_dataset, BACKBONE, TINY), defaults)
+
+
+def test_float16_takes_one_device(tiny_dataset, tmp_path):
+    several = Devices("mirrored", tf.distribute.OneDeviceStrategy("CPU:0"))
+    with pytest.raises(InputError, match=r"precision=float16 must have distribution=none .* take precision=bfloat16"):
+        pretraining.pretrain(
+            tiny_dataset, dataclasses.replace(BACKBONE, precision="float16"), TINY, tmp_path / "run", several
+        )
+    assert not (tmp_path / "run").exists()
