@@ -24,11 +24,14 @@ def add(path: str | os.PathLike, row: dict) -> None:
     Args:
         path: of a `history.csv`; made where there is none.
         row: its values by column; the first one counts the steps.
+
+    Raises:
+        InputError: a row has no number there.
     """
-    counter = next(iter(row))
-    rows = [old for old in read(path) if int(old[counter]) < row[counter]] + [row]
+    counter, rows = next(iter(row)), read(path)
+    rows = [old for old, step in zip(rows, column(rows, counter), strict=True) if step < row[counter]] + [row]
     text = io.StringIO()
-    table = csv.DictWriter(text, list(row), lineterminator="\n")
+    table = csv.DictWriter(text, list(row), extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
     atomic.write_text(path, text.getvalue())
