@@ -34,12 +34,14 @@ def add(path: str | os.PathLike, row: dict) -> None:
     Args:
         path: of a `history.csv`; made where there is none.
         row: its values by column; the first one counts the steps.
+
+    Raises:
+        InputError: a row has no number there.
     """
-    counter, before = next(iter(row)), read(path)
-    numbers = column(before, counter)
-    rows = [old for old, number in zip(before, numbers, strict=True) if number < row[counter]] + [row]
+    counter, rows = next(iter(row)), read(path)
+    rows = [old for old, step in zip(rows, column(rows, counter), strict=True) if step < row[counter]] + [row]
     text = io.StringIO()
-    table = csv.DictWriter(text, list(row), lineterminator="\n")
+    table = csv.DictWriter(text, list(row), extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
     atomic.write_text(path, text.getvalue())

@@ -177,6 +177,8 @@ def _content(path: Path):
         return {**files, "config.json": re.sub(rb'"shared_object_id": \d+', b"", files["config.json"])}
     if path.suffix in (".pb", ".tflite", ".png", ".gif") or path.name in ("checkpoint", "dataset_info.json"):
         return path.stat().st_size > 0
+    if path.name.startswith("ckpt-") and "trials" in path.parts:  # Names of optimisers count those of the process.
+        return path.stat().st_size > 0
     if path.parent.name == "variables":  # Of a SavedModel: TensorFlow puts addresses in.
         return path.stat().st_size > 0
     if path.name in ("trial.json", "oracle.json", "result.json", "trials.csv", "report.md"):
@@ -233,6 +235,7 @@ def main() -> int:
                     failures.append(f"{name}: {error}")
                     print(failures[-1], file=sys.stderr, flush=True)
                 kills[name] += bench.killed - before
+            print(f"{sum(trials.values())} trials, {sum(kills.values())} times killed", flush=True)
     for name in names:
         print(f"{name}: {trials[name]} trials, {kills[name]} times killed")
     print(f"{sum(trials.values())} trials, {sum(kills.values())} times killed, {len(failures)} failures")
