@@ -1,9 +1,9 @@
 """The released SIB head written anew in PyTorch (extra `torch`): the peer that training speed is measured against.
 
 The same arithmetic as the released code: BatchNorm on the statistics of the batch, a gradient taken by autograd in
-every inner step and differentiated through, SGD with Nesterov momentum and coupled weight decay. Where the released code has one
-episode a step, this has a batch, each episode with its own statistics: without that, no batch size above one would be
-the same work. Checked against the numbers recorded from the released code (tests/test_released_head.py).
+every inner step and differentiated through, SGD with Nesterov momentum and coupled weight decay. Where the released
+code has one episode a step, this has a batch, each episode with its own statistics: without that, no batch size above
+one would be the same work. Checked against the numbers recorded from the released code (tests/test_released_head.py).
 """
 
 import torch
