@@ -139,9 +139,9 @@ class Devices:
         except (tf.errors.UnavailableError, tf.errors.DeadlineExceededError, tf.errors.AbortedError) as error:
             if self.workers == 1:
                 raise
-            reason = (
-                f"{type(error).__name__}: {str(error).splitlines()[0][:200]}" if str(error) else type(error).__name__
-            )
+            # TensorFlow puts names of graph nodes in front of what happened.
+            happened = str(error).rpartition("}} ")[2].splitlines()[:1]
+            reason = ": ".join([type(error).__name__, *happened])[:200]
             raise WorkerLostError(
                 f"Worker {self.worker} lost another of the {self.workers} workers. {going_on} ({reason})"
             ) from error
