@@ -69,6 +69,31 @@ def test_one_call_of_many_steps_equals_many_calls_of_one():
         np.testing.assert_allclose(together, apart, atol=1e-6)
 
 
+def test_parts_have_at_least_four_episodes_and_are_equal():
+    assert {b: meta_training.parts_of(b) for b in (1, 4, 7, 8, 10, 13, 16, 64)} == {
+        1: 1, 4: 1, 7: 1, 8: 2, 10: 2, 13: 1, 16: 4, 64: 16,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"prior": "gaussian", "posterior": "gaussian", "posterior_samples": 2}], ids=["dirac", "gaussian"]
+)
+def test_a_batch_in_parts_is_the_batch(settings, monkeypatch):
+    """The same losses and parameters, the posterior's samples included, whatever is computed at a time."""
+    results = []
+    for least in (4, 100):
+        monkeypatch.setattr(meta_training, "_LEAST_PART", least)
+        tf.keras.utils.set_random_seed(0)
+        model = SIB(model_config(**settings))
+        model.build()
+        trainer = meta_training.Trainer(model, MemoryCache().table("train"), train_config(batch_episodes=8))
+        rows = next(iter(stream(EpisodeSampler(LABELS, SPEC, seed=0), 5, 8)))
+        results.append((trainer.parts, trainer.steps([rows]).numpy(), *model.get_weights()))
+    assert [result[0] for result in results] == [2, 1]
+    for parts, whole in zip(results[0][1:], results[1][1:], strict=True):
+        np.testing.assert_allclose(parts, whole, rtol=0, atol=2e-6)
+
+
 def test_loss_is_the_mean_over_episodes_of_the_mean_over_queries():
     """Episodes of different sizes weigh the same, and padding weighs nothing."""
     model = SIB(model_config())
