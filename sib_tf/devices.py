@@ -158,19 +158,14 @@ class _ReadOnlyState(TrainingState):
         pass
 
 
-def connect(name: str, device_per_core: bool = False) -> Devices:
+def connect(name: str) -> Devices:
     """Returns the devices that `name`, one of `config.DISTRIBUTIONS`, stands for. Call it before TensorFlow computes.
-
-    Args:
-        name: which.
-        device_per_core: of "mirrored", where there is no GPU: whether each core is a device, for operations too small
-            to be shared, or all of them are one.
 
     Raises:
         InputError: there is no such device, or TF_CONFIG does not say who the workers are.
     """
     if name == "mirrored":
-        return Devices(name, tf.distribute.MirroredStrategy(_local_devices(device_per_core)))
+        return Devices(name, tf.distribute.MirroredStrategy(_local_devices()))
     if name == "multi_worker":
         return _connect_workers()
     if name == "tpu":
@@ -178,12 +173,7 @@ def connect(name: str, device_per_core: bool = False) -> Devices:
     return Devices()
 
 
-def _local_devices(device_per_core: bool) -> list[str]:
-    (cpu,) = tf.config.list_physical_devices("CPU")
-    divided = tf.config.get_logical_device_configuration(cpu) is not None
-    if device_per_core and not divided and not tf.config.list_physical_devices("GPU"):
-        cores = [tf.config.LogicalDeviceConfiguration() for _ in range(os.cpu_count() or 1)]
-        tf.config.set_logical_device_configuration(cpu, cores)
+def _local_devices() -> list[str]:
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     return [device.name for device in tf.config.list_logical_devices(kind)]
 

@@ -48,6 +48,12 @@ def search(
         return _search(cache, settings, trials, output_dir)
 
 
+def finished_trials(output_dir: str | os.PathLike) -> int:
+    """Returns how many trials of the search in `output_dir` have ended, failed ones aside."""
+    found = tuning_results.read(Path(output_dir) / trial_runner.PROJECT)
+    return sum(result.state != FAILED for result in found)
+
+
 def _search(cache: FeatureCache, settings: Search, trials: int, output_dir: Path) -> list[TrialResult] | None:
     folder, role = output_dir / trial_runner.PROJECT, parallel_search.role()
 

@@ -357,6 +357,27 @@ def test_the_seed_decides_the_values(features, trainer):
 
 
 @needs_keras_tuner
+def test_a_long_search_goes_on_in_fresh_processes(monkeypatch, features, trainer):
+    assert run(output_dir="whole") == 0
+    started = []
+
+    def execv(path, command):
+        started.append(command[1:3])
+        raise SystemExit(path)  # What runs now ends, and does nothing more.
+
+    monkeypatch.setattr(tune, "_TRIALS_A_PROCESS", 2)
+    monkeypatch.setattr(tune.os, "execv", execv)
+    for _ in range(2):
+        with pytest.raises(SystemExit, match="python"):
+            run()
+        assert not Path("tune/best.flags").exists()
+    assert run() == 0
+    assert started == [["-m", "train.tune"]] * 2
+    assert without_time(table()) == without_time(table("whole"))
+    assert Path("tune/best.flags").read_text() == Path("whole/best.flags").read_text().replace("whole/", "tune/")
+
+
+@needs_keras_tuner
 @pytest.mark.parametrize("number", [0, 2])
 def test_a_search_that_was_broken_off_goes_on_to_the_same_trials(capsys, monkeypatch, features, trainer, number):
     assert run(output_dir="whole") == 0

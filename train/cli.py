@@ -90,14 +90,14 @@ def connect(values: flags.FlagValues, one_thread: bool = False):
 
     Args:
         values: with --distribution.
-        one_thread: as for `load_tensorflow`; a machine without GPUs then has a device for each of its cores.
+        one_thread: as for `load_tensorflow`.
     """
     load_tensorflow(one_thread)
     from sib_tf import devices
 
     if values.distribution == "multi_worker":
         print("Waiting for the other workers that TF_CONFIG names.", file=sys.stderr)
-    return devices.connect(values.distribution, device_per_core=one_thread)
+    return devices.connect(values.distribution)
 
 
 def number_range(name: str, text: str) -> tuple[int, int]:

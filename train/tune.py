@@ -18,6 +18,7 @@ worker that died goes on under its own id.
 
 import dataclasses
 import importlib.util
+import os
 import sys
 from pathlib import Path
 
@@ -46,21 +47,28 @@ flags.DEFINE_multi_string(
     "range", [], "Another range of a searched field: NAME=LOW:HIGH or NAME=A,B,C; once a field.", flag_values=FLAGS
 )
 meta_train_flags.define(FLAGS)
+# XLA keeps what it compiled, some 80 MB and 400 memory maps a trial, until the process ends; Linux allows 65,530 maps.
+_TRIALS_A_PROCESS = 50
 _OWN = {"features_dir", "output_dir", "trials", "trial_steps", "tuner", "search", "range"}
 
 
 def main() -> None:
     settings = _settings()
-    parallel_search.role()  # Its variables may be wrong.
+    role = parallel_search.role()  # Its variables may be wrong.
     _require_extra(settings.tuner)
     cli.load_tensorflow()
     from sib_tf import tuning, tuning_results
     from sib_tf.features import FeatureCache
 
-    results = tuning.search(FeatureCache.open(FLAGS.features_dir), settings, FLAGS.trials, FLAGS.output_dir)
+    trials = FLAGS.trials
+    if role == "alone":  # A chief runs none.
+        trials = min(trials, tuning.finished_trials(FLAGS.output_dir) + _TRIALS_A_PROCESS)
+    results = tuning.search(FeatureCache.open(FLAGS.features_dir), settings, trials, FLAGS.output_dir)
     if results is None:
         print(f"{parallel_search.name()}: no more trials; the chief has the results.")
         return
+    if len(results) == trials < FLAGS.trials:
+        _go_on_in_a_fresh_process()
     folder = Path(FLAGS.output_dir)
     summary, best = tuning_results.summary(results, settings), tuning_results.best_of(results)
     tuning_results.write_flags(
@@ -70,6 +78,12 @@ def main() -> None:
     if len(results) < FLAGS.trials:
         print(f"The space holds no more than these {len(results)} trials.")
     print(f"Flags:  {folder / tuning_results.FLAGS}\nReport: {folder / tuning_results.PAGE}")
+
+
+def _go_on_in_a_fresh_process() -> None:
+    """Replaces this process by one with the same command; what is searched is on the disk."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "train.tune", *sys.argv[1:]])
 
 
 def _settings() -> search_space.Search:
