@@ -18,5 +18,5 @@ def test_steps_that_are_taken_again_are_written_once(tmp_path):
 def test_a_row_that_was_cut_off_is_named(tmp_path):
     path = tmp_path / "history.csv"
     path.write_text("epoch,loss\n0,1.5\nx")
-    with pytest.raises(InputError, match=r"history\.csv has a row without a number for epoch; remove the row"):
+    with pytest.raises(InputError, match=r"history\.csv has a row with more or fewer values than its first line"):
         history.add(path, {"epoch": 2, "loss": 1.0})

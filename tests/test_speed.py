@@ -1,5 +1,7 @@
 """The speed benchmark: turns, quotients, what contestants compute, and the page."""
 
+import importlib
+import json
 import statistics
 import subprocess
 import sys
@@ -8,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.speed import __main__ as command
-from benchmarks.speed import cost_lines, entry_points, head_steps, page, timing
+from benchmarks.speed import blocks, cost_lines, entry_points, head_steps, page, timing
 from benchmarks.speed.matrix_products import MatrixProducts
 from benchmarks.speed.synthetic import SyntheticFeatures
 from benchmarks.speed.timing import Comparison, Contestant
+from sib_tf import atomic
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -41,7 +43,7 @@ def test_matrix_products_are_finite_and_depend_on_the_start():
     assert np.abs(theta).min() > 1e-30  # Denormal numbers would be slow.
     gradient, totals = products._step(products.theta, products.weights)
     assert [t.shape for t in totals] == [(5, 40), (40, 40), (40, 5)]
-    assert 1e-3 < np.abs(gradient.numpy()).max() < 1e4
+    assert 1e-6 < np.abs(gradient.numpy()).max() < 1e12
 
 
 def test_matrix_products_are_as_many_as_those_of_the_head():
@@ -133,17 +135,13 @@ def test_the_page_has_medians_quotients_and_the_figure(tmp_path):
     assert (tmp_path / page.FIGURE).stat().st_size > 5000
 
 
-def test_comparisons_survive_json(tmp_path):
-    import json
-
+def test_comparisons_survive_json():
     for comparison in comparisons().values():
         assert page.from_json(json.loads(json.dumps(page.to_json(comparison)))) == comparison
 
 
 def test_blocks_exist():
-    import importlib
-
-    for place in command.BLOCKS.values():
+    for place in blocks.BLOCKS.values():
         module, function = place.split(":")
         assert callable(getattr(importlib.import_module(f"benchmarks.speed.{module}"), function))
 
@@ -153,9 +151,9 @@ def test_the_command_measures_a_block_and_goes_on(tmp_path):
     pytest.importorskip("torch")
     arguments = [sys.executable, "-m", "benchmarks.speed", f"--output_dir={tmp_path}", "--only=sampler", "--rounds=1"]
     first = subprocess.run(arguments, cwd=CHECKOUT, capture_output=True, text=True, check=True)
-    assert "| a episode | sib_tf |" in first.stdout or "5-way 1-shot" in first.stdout
+    assert "| 5-way 1-shot, 15 queries a class |" in first.stdout
     assert "Drawing episodes" in (tmp_path / "BENCHMARKS.md").read_text()
-    measured = page.from_json(__import__("json").loads((tmp_path / "sampler.json").read_text()))
+    measured = page.from_json(atomic.read_json(tmp_path / "sampler.json", "Measurement"))
     assert statistics.median(measured.times["5-way 1-shot, 15 queries a class"]["sib_tf"]) > 0
 
 

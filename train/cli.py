@@ -3,6 +3,7 @@
 Importing this module is cheap, and so is importing an entry point: TensorFlow is loaded when the flags are right.
 """
 
+import contextlib
 import os
 import re
 import sys
@@ -76,7 +77,8 @@ def load_tensorflow(one_thread: bool = False) -> None:
         import tensorflow
 
         if one_thread:
-            tensorflow.config.threading.set_intra_op_parallelism_threads(1)
+            with contextlib.suppress(RuntimeError):  # A process that has computed already keeps the threads it has.
+                tensorflow.config.threading.set_intra_op_parallelism_threads(1)
 
 
 def define_distribution(values: flags.FlagValues) -> None:

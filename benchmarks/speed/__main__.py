@@ -6,7 +6,6 @@ Ten to twenty minutes on two cores, which should be idle. Each block is measured
 OUTPUT_DIR/<block>.json: the same command goes on, --only=BLOCK,... measures some again. Needs the extra `torch`.
 """
 
-import importlib
 import importlib.metadata
 import importlib.util
 import sys
@@ -14,24 +13,10 @@ from pathlib import Path
 
 from absl import flags
 
+from benchmarks.speed.blocks import BLOCKS, measure
 from sib_tf.errors import InputError
 from train import cli
 
-BLOCKS = {
-    "head_steps": "head_steps:measure",
-    "from_cache": "meta_training_runs:from_cache",
-    "from_pictures": "meta_training_runs:from_pictures",
-    "whole_run": "meta_training_runs:whole_run",
-    "meta_testing": "meta_testing_runs:measure",
-    "sampler": "meta_testing_runs:sampler",
-    "cost_lines": "cost_lines:measure",
-    "backbone_training": "backbone_runs:training",
-    "backbone_inference": "backbone_runs:inference",
-    "device": "device_runs:measure",
-    "entry_points": "entry_points:measure",
-}
-# Of small operations, as train.meta_train keeps them on one thread.
-_ONE_THREAD = ("head_steps", "from_cache", "whole_run", "meta_testing", "sampler", "cost_lines")
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("output_dir", None, "Folder for the measurements.", flag_values=FLAGS)
 flags.mark_flag_as_required("output_dir", flag_values=FLAGS)
@@ -56,21 +41,12 @@ def main() -> None:
             if FLAGS.only and name not in FLAGS.only:
                 continue
             print(f"{name} ...", flush=True)
-            atomic.write_json(path, own_process.call(_measure, name, FLAGS.rounds))
+            atomic.write_json(path, own_process.call(measure, name, FLAGS.rounds))
         comparisons[name] = page.from_json(atomic.read_json(path, "Measurement"))
         print("\n".join(page.table(comparisons[name])), flush=True)
     target = FLAGS.page or folder / "BENCHMARKS.md"
     page.write(target, comparisons, FLAGS.rounds, _versions())
     print(f"Page: {target}")
-
-
-def _measure(name: str, rounds: int) -> dict:
-    """What a process of its own does."""
-    from benchmarks.speed import page
-
-    cli.load_tensorflow(one_thread=name in _ONE_THREAD)
-    module, function = BLOCKS[name].split(":")
-    return page.to_json(getattr(importlib.import_module(f"benchmarks.speed.{module}"), function)(rounds))
 
 
 def _versions() -> dict[str, str]:

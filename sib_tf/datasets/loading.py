@@ -156,15 +156,14 @@ def _builder_config(module, name: str, data_dir: str | None, options: Mapping):
 def _prepare(builder, download_config) -> None:
     """Prepares what is not there yet, and records its digests; checks what is there already."""
     folder = Path(builder.data_dir)
-    if not folder.exists():
-        # manual_dir must exist for tensorflow-datasets, so the configuration has it only where the user named one.
-        builder.download_and_prepare(download_config=download_config)
-        atomic.write_json(folder / DIGESTS, digests.of_folder(folder))
-        return
-    if (folder / DIGESTS).is_file():  # Folders of earlier versions have none.
+    if (folder / DIGESTS).is_file():
         recorded = atomic.read_json(folder / DIGESTS, "List of files")
         digests.check(folder, recorded, f"remove {folder} to prepare the data set again")
+    # manual_dir must exist for tensorflow-datasets, so the configuration has it only where the user named one.
     builder.download_and_prepare(download_config=download_config)
+    if not (folder / DIGESTS).is_file():  # Of an earlier version, or killed before it was written, there is none.
+        with contextlib.suppress(InputError):  # A folder that may only be read goes without.
+            atomic.write_json(folder / DIGESTS, digests.of_folder(folder))
 
 
 @contextlib.contextmanager
