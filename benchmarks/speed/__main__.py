@@ -21,7 +21,7 @@ FLAGS = flags.FlagValues()
 flags.DEFINE_string("output_dir", None, "Folder for the measurements.", flag_values=FLAGS)
 flags.mark_flag_as_required("output_dir", flag_values=FLAGS)
 flags.DEFINE_string("page", None, "The page to write; default: BENCHMARKS.md in --output_dir.", flag_values=FLAGS)
-flags.DEFINE_integer("rounds", 7, "Turns of every contestant.", 1, flag_values=FLAGS)
+flags.DEFINE_integer("rounds", 5, "Turns of every contestant.", 1, flag_values=FLAGS)
 flags.DEFINE_list("only", [], f"Blocks to measure again, out of {', '.join(BLOCKS)}.", flag_values=FLAGS)
 
 
