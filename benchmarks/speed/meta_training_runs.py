@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-import os
+import io
 import tempfile
 
 import keras
@@ -28,9 +28,9 @@ def whole_run(rounds: int) -> Comparison:
         times[f"`{network}`"] = timing.in_turns({OURS: Contestant(run)}, rounds, first_call=False)
     return Comparison(
         "A whole meta-training: 50,000 steps",
-        "5-way 1-shot, 75 queries, D = 640, K = 3, one episode a step, 50 validations on 1,000 episodes each, from cached "
-        "features; compiling, sampling, checkpoints and logs included. There is no peer in this one: the head in PyTorch, "
-        "without validation and sampling, takes the time of the first table times 50,000.",
+        "5-way 1-shot, 75 queries, D = 640, K = 3, one episode a step, 50 validations on 1,000 episodes each, from "
+        "cached features; compiling, sampling, checkpoints and logs included. There is no peer in this one: the head in "
+        "PyTorch, without validation and sampling, takes the time of the first table times 50,000.",
         "run",
         times,
         {},
@@ -42,7 +42,7 @@ def _run(network: str) -> None:
     way, steps = SPEC.fixed_way(), head_steps.NUM_STEPS
     model = SIBConfig(feature_dim=cache.feature_dim, way=way, num_steps=steps, gradient_network=network)
     # Its progress is nobody's here.
-    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
         meta_training.meta_train(cache, model, MetaTrainConfig(steps=50_000, batch_episodes=1), folder)
 
 

@@ -24,7 +24,8 @@ class SyntheticFeatures:
     def table(self, split: str) -> np.ndarray:
         """`[pictures, D]` float32, each class around a point of its own, none below 0 (as after a ReLU).
 
-        Classes overlap as real ones do: of a loss that has all but gone, gradients are denormal numbers, which are slow.
+        Classes overlap as real ones do: where the loss has all but gone, gradients are denormal numbers, which are
+        slow.
         """
         random = np.random.RandomState(len(split))
         centres = random.standard_normal((_CLASSES[split], self.feature_dim)).astype(np.float32)
