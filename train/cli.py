@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from absl import flags
 
-from sib_tf import disk_errors, preemption
+from sib_tf import disk_errors, freed_memory, preemption
 from sib_tf.config import DISTRIBUTIONS
 from sib_tf.errors import InputError
 from sib_tf.quiet import quiet
@@ -69,6 +69,7 @@ def load_tensorflow(one_thread: bool = False) -> None:
     Args:
         one_thread: of the operations on a CPU, for work whose operations are so small that handing them to other
             threads takes longer than they do (a one-episode step becomes 1.8 times faster). Drawing ahead has its own.
+            What they free is kept, too.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # The faster CPU kernels, which TensorFlow turns on by itself only where the processor has AVX512-VNNI.
@@ -77,6 +78,7 @@ def load_tensorflow(one_thread: bool = False) -> None:
         import tensorflow
 
         if one_thread:
+            freed_memory.keep()
             with contextlib.suppress(RuntimeError):  # A process that has computed already keeps the threads it has.
                 tensorflow.config.threading.set_intra_op_parallelism_threads(1)
 
