@@ -74,12 +74,14 @@ include benchmarks/results.mk
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# The lowest versions that setup.cfg allows of what it names, and the newest of what these need.
+# The lowest versions that setup.cfg allows of what it names, and the newest of what these need. CI leaves slow tests
+# out (TESTS='-m "not slow"'), to end in time.
+TESTS ?=
 test-lowest: install
 	rm -rf $(LOWEST)
 	$(BIN)/python -m venv $(LOWEST)
 	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[dev,serve,tune]'
-	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -p no:cacheprovider
+	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -p no:cacheprovider $(TESTS)
 
 # Needs PyTorch, for the peer; the machine should be idle.
 bench: install

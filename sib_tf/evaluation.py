@@ -13,8 +13,8 @@ from sib_tf.episodes import Episode, EpisodeRows
 from sib_tf.errors import InputError
 from sib_tf.sib import SIB
 
-# Episodes evaluated in one compiled call; memory grows with it, speed hardly.
-_BATCH = 50
+# Episodes evaluated in one compiled call: as many as fit a core's cache.
+_BATCH = 10
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -1,7 +1,6 @@
 """Meta-training as it is run: sampling and validation included, from cached features and from pictures."""
 
 import contextlib
-import functools
 import io
 import tempfile
 
@@ -22,10 +21,7 @@ _STEPS = 2000
 
 def whole_run(rounds: int) -> Comparison:
     """Times 50,000 one-episode steps with 50 validations, from start to end."""
-    times = {}
-    for network in ("joint", "per_class"):
-        run = functools.partial(_run, network)
-        times[f"`{network}`"] = timing.in_turns({OURS: Contestant(run)}, rounds, first_call=False)
+    times = {"`joint`": timing.in_turns({OURS: Contestant(_run)}, rounds, first_call=False)}
     return Comparison(
         "A whole meta-training: 50,000 steps",
         "5-way 1-shot, 75 queries, D = 640, K = 3, one episode a step, 50 validations on 1,000 episodes each, from "
@@ -37,10 +33,10 @@ def whole_run(rounds: int) -> Comparison:
     )
 
 
-def _run(network: str) -> None:
+def _run() -> None:
     cache = SyntheticFeatures()
     way, steps = SPEC.fixed_way(), head_steps.NUM_STEPS
-    model = SIBConfig(feature_dim=cache.feature_dim, way=way, num_steps=steps, gradient_network=network)
+    model = SIBConfig(feature_dim=cache.feature_dim, way=way, num_steps=steps)
     # Its progress is nobody's here.
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
         meta_training.meta_train(cache, model, MetaTrainConfig(steps=50_000, batch_episodes=1), folder)
