@@ -74,8 +74,8 @@ include benchmarks/results.mk
 test: install
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# The lowest versions that setup.cfg allows of what it names, and the newest of what these need. CI leaves slow tests
-# out (TESTS='-m "not slow"'), to end in time.
+# The lowest versions that setup.cfg allows of what it names, and the newest of what these need. TESTS=... names
+# a part of the suite.
 TESTS ?=
 test-lowest: install
 	rm -rf $(LOWEST)

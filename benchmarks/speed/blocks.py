@@ -8,7 +8,6 @@ BLOCKS = {
     "head_steps": "head_steps:measure",
     "from_cache": "meta_training_runs:from_cache",
     "from_pictures": "meta_training_runs:from_pictures",
-    "whole_run": "meta_training_runs:whole_run",
     "meta_testing": "meta_testing_runs:measure",
     "sampler": "meta_testing_runs:sampler",
     "cost_lines": "cost_lines:measure",
@@ -16,6 +15,7 @@ BLOCKS = {
     "backbone_inference": "backbone_runs:inference",
     "device": "device_runs:measure",
     "entry_points": "entry_points:measure",
+    "whole_run": "meta_training_runs:whole_run",
 }
 # Of small operations, as train.meta_train keeps them on one thread.
 _ONE_THREAD = ("head_steps", "from_cache", "whole_run", "meta_testing", "sampler", "cost_lines")

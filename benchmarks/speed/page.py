@@ -53,17 +53,20 @@ def summary(comparisons: dict[str, Comparison]) -> list[str]:
     if head := comparisons.get("head_steps"):
         single = next(iter(head.times))
         lines.append(
-            f"- A one-episode step of the head: {_quotient(head, single, 0)} as fast as the released head in PyTorch."
+            f"- A one-episode step of the head: {_quotient(head, single, 0)} times as fast as the released head in PyTorch."
         )
         lines.append(f"- {_best_batches(head)}")
     for name, words in (
-        ("from_cache", "Meta-training from cached features, sampling included: {} as fast as the head in PyTorch."),
+        (
+            "from_cache",
+            "Meta-training from cached features, sampling included: {} times as fast as the head in PyTorch.",
+        ),
         (
             "from_pictures",
-            "Features embedded once make a meta-training step {} as fast as pictures embedded in every step.",
+            "Features embedded once make a meta-training step {} times as fast as pictures embedded in every step.",
         ),
-        ("meta_testing", "Meta-testing: {} as fast as the head in PyTorch."),
-        ("device", "On a device, K = 3 steps are {} as fast as 100 steps of SGD."),
+        ("meta_testing", "Meta-testing: {} times as fast as the head in PyTorch."),
+        ("device", "On a device, K = 3 steps are {} times as fast as 100 steps of SGD."),
     ):
         if comparison := comparisons.get(name):
             lines.append(f"- {words.format(_quotient(comparison, next(iter(comparison.ratios)), 0))}")
@@ -114,7 +117,10 @@ def _cost(comparison: Comparison, folder: Path) -> list[str]:
         f"{cost_lines.exponent(*data):.2f} |"
         for name, data in points.items()
     ]
-    words = "Small sizes cost what a step of many small operations costs; from there on the lines are straight."
+    words = (
+        "Small sizes cost what a step of many small operations costs. Ways count twice: an episode has more queries, and "
+        "each more logits. Features count once they outweigh the network that reads logits, which does not see D."
+    )
     return [
         "| | time of a step | exponent |",
         "|---|---|---|",
