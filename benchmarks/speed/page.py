@@ -53,13 +53,13 @@ def summary(comparisons: dict[str, Comparison]) -> list[str]:
     if head := comparisons.get("head_steps"):
         single = next(iter(head.times))
         lines.append(
-            f"- A one-episode step of the head: {_quotient(head, single, 0)} times as fast as the released head in PyTorch."
+            f"- A one-episode step: {_quotient(head, single, 0)} times as fast as that of the released head in PyTorch."
         )
         lines.append(f"- {_best_batches(head)}")
     for name, words in (
         (
             "from_cache",
-            "Meta-training from cached features, sampling included: {} times as fast as the head in PyTorch.",
+            "Meta-training from features, sampling included: {} times as fast as the head in PyTorch.",
         ),
         (
             "from_pictures",
