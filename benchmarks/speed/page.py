@@ -118,8 +118,8 @@ def _cost(comparison: Comparison, folder: Path) -> list[str]:
         for name, data in points.items()
     ]
     words = (
-        "Small sizes cost what a step of many small operations costs. Ways count twice: an episode has more queries, and "
-        "each more logits. Features count once they outweigh the network that reads logits, which does not see D."
+        "Small sizes cost what a step of many small operations costs. Ways count twice: an episode has more queries, "
+        "and each more logits. Features count once they outweigh the network that reads logits, which does not see D."
     )
     return [
         "| | time of a step | exponent |",

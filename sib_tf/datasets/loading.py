@@ -112,6 +112,7 @@ def load(
         _prepare(builder, tfds.download.DownloadConfig(manual_dir=data_dir, try_download_gcs=False))
     with _naming_damage(name, cache_dir, builder):
         train, validation, test = (_read(builder, split) for split in META_SPLITS)
+    _record_digests(Path(builder.data_dir))
     version = str(builder.version) if config is None else f"{config.name}-{builder.version}"
     normalization = builder.NORMALIZATION or channel_statistics(train.images)
     size = getattr(builder, "CROP_SIZE", train.images.shape[1])
@@ -154,14 +155,18 @@ def _builder_config(module, name: str, data_dir: str | None, options: Mapping):
 
 
 def _prepare(builder, download_config) -> None:
-    """Prepares what is not there yet, and records its digests; checks what is there already."""
+    """Prepares what is not there yet; checks what is there already."""
     folder = Path(builder.data_dir)
     if (folder / DIGESTS).is_file():
         recorded = atomic.read_json(folder / DIGESTS, "List of files")
         digests.check(folder, recorded, f"remove {folder} to prepare the data set again")
     # manual_dir must exist for tensorflow-datasets, so the configuration has it only where the user named one.
     builder.download_and_prepare(download_config=download_config)
-    if not (folder / DIGESTS).is_file():  # Of an earlier version, or killed before it was written, there is none.
+
+
+def _record_digests(folder: Path) -> None:
+    """Of files that were read well. Those of an earlier version, or of a process killed before this, have none yet."""
+    if not (folder / DIGESTS).is_file():
         with contextlib.suppress(InputError):  # A folder that may only be read goes without.
             atomic.write_json(folder / DIGESTS, digests.of_folder(folder))
 
