@@ -130,7 +130,8 @@ class Trainer:
         self.ways = [spec.way[1] for spec in (config.episodes, *config.mixture)]
         self.optimizer = outer_optimizer(config)
         self.optimizer.build(model.trainable_variables)
-        self.parts = parts_of(config.batch_episodes)
+        # A GPU takes a whole batch at a time.
+        self.parts = 1 if tf.config.list_physical_devices("GPU") else parts_of(config.batch_episodes)
         self._compiled_gradients = tf.function(self._gradients, jit_compile=True)
         self._compiled_apply = tf.function(self._apply, jit_compile=True)
 
