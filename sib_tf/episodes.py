@@ -232,16 +232,22 @@ def stream(sampler: EpisodeSampler, steps: int, batch_episodes: int, first_step:
     """
     count = steps * batch_episodes
 
-    def draw():
-        for rows in sampler.batches(count, first_step * batch_episodes):
-            yield tuple(field.reshape(steps, batch_episodes, *field.shape[1:]) for field in rows)
+    def draw(step):
+        rows = sampler.sample(count, int(step) * batch_episodes)
+        return [field.reshape(steps, batch_episodes, *field.shape[1:]) for field in rows]
 
-    example = next(sampler.batches(count))
-    signature = tuple(
-        tf.TensorSpec((steps, batch_episodes, *field.shape[1:]), tf.as_dtype(field.dtype)) for field in example
-    )
-    rows = tf.data.Dataset.from_generator(draw, output_signature=signature)
-    return rows.map(lambda *fields: EpisodeRows(*fields)).prefetch(2)
+    example = draw(first_step)
+
+    # Not `from_generator`: on Python 3.11 and later that has the allocator give freed memory back at once, for good
+    # (github.com/tensorflow/tensorflow/issues/65675), and some steps then take four times as long.
+    def fields(step):
+        found = tf.numpy_function(draw, [step], [field.dtype for field in example], stateful=False)
+        return EpisodeRows(*(tf.ensure_shape(f, e.shape) for f, e in zip(found, example, strict=True)))
+
+    options = tf.data.Options()
+    # There is nothing to tune, and at the end one would wait for the tuner, which sleeps for up to half a minute.
+    options.autotune.enabled = False
+    return tf.data.Dataset.counter(first_step, steps).map(fields).prefetch(2).with_options(options)
 
 
 def _draw(random, sizes: np.ndarray, largest: int, count: int) -> np.ndarray:

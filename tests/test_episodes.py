@@ -137,6 +137,11 @@ def test_stream_gives_the_same_episodes_as_sample():
         assert fingerprint(found) == fingerprint(sampler.sample(12, start=first))
 
 
+def test_the_end_of_a_stream_waits_for_no_tuner():
+    """With its tuner on, letting go of a dataset took up to 20 seconds."""
+    assert not stream(EpisodeSampler(LABELS, SPECS["ranges"], seed=10), 3, 4).options().autotune.enabled
+
+
 def test_views_choose_other_rows_of_the_same_pictures():
     plain = EpisodeSampler(LABELS, EpisodeSpec(), seed=11).sample(64)
     seen = EpisodeSampler(LABELS, EpisodeSpec(), seed=11, views=4).sample(64)
