@@ -22,6 +22,7 @@ from sib_tf.config import SIBConfig
 from sib_tf.errors import InputError
 from sib_tf.gradient_networks import JointGradientNetwork, PerClassGradientNetwork
 from sib_tf.layers import norm, unit
+from sib_tf.unit_rows import UnitRows, along_features, along_rows, unit_rows
 
 # Logit of a padded class: its probability is exactly 0, and it stays finite.
 MASKED_LOGIT = -1e9
@@ -55,17 +56,17 @@ class Task(NamedTuple):
     """What the steps of an episode see.
 
     Attributes:
-        support_units: `[episodes, support_rows, D]` float32, unit length.
+        support: of `support_rows`, the labelled ones.
         membership: `[episodes, support_rows, way]` float32, one-hot labels; a masked row is 0.
         class_mask: `[episodes, way]` bool, True for classes with support.
-        query_units: `[episodes, queries, D]` float32, unit length.
+        query: of `queries`.
         query_mask: `[episodes, queries]` bool, or None: all count.
     """
 
-    support_units: object
+    support: UnitRows
     membership: object
     class_mask: object
-    query_units: object
+    query: UnitRows
     query_mask: object = None
 
     @property
@@ -75,7 +76,9 @@ class Task(NamedTuple):
 
     def repeated(self, times: int) -> "Task":
         """Every episode `times` times, side by side: one for each sample of its weights."""
-        return Task(*(None if field is None else ops.repeat(field, times, axis=0) for field in self))
+        mask = None if self.query_mask is None else ops.repeat(self.query_mask, times, axis=0)
+        membership, class_mask = (ops.repeat(field, times, axis=0) for field in (self.membership, self.class_mask))
+        return Task(self.support.repeated(times), membership, class_mask, self.query.repeated(times), mask)
 
 
 @keras.saving.register_keras_serializable("sib_tf")
@@ -146,7 +149,8 @@ class SIB(keras.Model):
             theta is `[episodes, way, D]`, with a gaussian posterior `[episodes, way, 2 D]`: `mean_weights` has its D.
         """
         membership = self._membership(support_labels, support_mask, way)
-        task = Task(unit(support), membership, ops.any(membership > 0, axis=1), unit(query), query_mask)
+        class_mask = ops.any(membership > 0, axis=1)
+        task = Task(unit_rows(support), membership, class_mask, unit_rows(query), query_mask)
         theta = self.posterior.initial(self.initialization(support, membership))
         noise = self._noise(theta, noise)
         sampled = task if noise is None else task.repeated(noise.shape[1])
@@ -158,7 +162,7 @@ class SIB(keras.Model):
             None if self.prior is None else lambda theta: self._kl_gradient(theta, task),
             noise,
         )
-        return path, task.class_mask
+        return path, class_mask
 
     def weights_gradient(self, weights, task: Task, k: int):
         """The data's part of step k with respect to the classifier's weights w, times its rate.
@@ -196,14 +200,15 @@ class SIB(keras.Model):
         """Logits of every sample of w, `[episodes, S, queries, way]`; S is 1 where w is not sampled."""
         noise = self._noise(theta, noise)
         samples = 1 if noise is None else noise.shape[1]
-        units = unit(query) if samples == 1 else ops.repeat(unit(query), samples, axis=0)
+        units = unit_rows(query)
+        units = units if samples == 1 else units.repeated(samples)
         logits = self._logits(self.posterior.draw(theta, noise), units)
         logits = ops.reshape(logits, (-1, samples, *ops.shape(logits)[1:]))
         return logits if class_mask is None else ops.where(class_mask[:, None, None], logits, MASKED_LOGIT)
 
     def weights_logits(self, weights, query, class_mask=None):
         """Logits `[episodes, queries, way]` of `query` under weights w `[episodes, way, D]` of any length."""
-        logits = self._logits(weights, unit(query))
+        logits = self._logits(weights, unit_rows(query))
         return logits if class_mask is None else ops.where(class_mask[:, None], logits, MASKED_LOGIT)
 
     def get_config(self):
@@ -214,11 +219,10 @@ class SIB(keras.Model):
             return JointGradientNetwork(self.config.way, self.config.hidden_units, name=name)
         return PerClassGradientNetwork(self.config.hidden_units, name=name)
 
-    def _logits(self, theta, query_units):
+    def _logits(self, theta, query: UnitRows):
         """scale * (<query, theta> / (|query| |theta|) + bias); the bias cancels in the softmax but xi sees it."""
-        # Classes first: so this product, those of `classifier_gradient` and the gradients of both run along rows of
-        # features, as they lie in memory. Scaled before it is transposed: XLA would fold the transpose back into them.
-        cosine = ops.matmul(unit(theta), ops.swapaxes(query_units, 1, 2))
+        cosine = along_features(unit(theta), query)
+        # Scaled before it is transposed: XLA would fold the transpose into the product.
         return ops.swapaxes(self.logit_scale * (cosine + self.logit_bias), 1, 2)
 
     def _membership(self, support_labels, support_mask, way):
@@ -249,27 +253,27 @@ class SIB(keras.Model):
     def _query_gradient(self, theta, task: Task, k: int):
         """J^T xi over the queries, added up as `step_reduction` says."""
         network = self.gradient_networks[k if self.config.separate_steps else 0]
-        logits = self._logits(theta, task.query_units)
+        logits = self._logits(theta, task.query)
         gradients = network(logits, task.support_counts, task.query_mask, task.class_mask)
         if task.query_mask is not None:
             gradients = gradients * ops.cast(task.query_mask, gradients.dtype)[..., None]
-        total = classifier_gradient(theta, task.query_units, gradients, self.logit_scale)
+        total = classifier_gradient(theta, task.query, gradients, self.logit_scale)
         return total if self.config.step_reduction == "sum" else total * self._mean_weight(task)
 
     def _support_gradient(self, theta, task: Task):
         """The gradient of the support's cross-entropy, summed over classes and averaged over the shots of one."""
         classes = ops.cast(task.class_mask, theta.dtype)[:, None]
-        logits = self._logits(theta, task.support_units) + (classes - 1.0) * -MASKED_LOGIT
+        logits = self._logits(theta, task.support) + (classes - 1.0) * -MASKED_LOGIT
         # Masked rows have no label and no probabilities.
         rows = ops.sum(task.membership, axis=-1, keepdims=True)
         gradients = ops.softmax(logits, axis=-1) * rows - task.membership
         shots = ops.sum(rows, axis=1, keepdims=True) / ops.maximum(ops.sum(classes, axis=-1, keepdims=True), 1.0)
-        total = classifier_gradient(theta, task.support_units, gradients, self.logit_scale)
+        total = classifier_gradient(theta, task.support, gradients, self.logit_scale)
         return total / ops.maximum(shots, 1.0)
 
     def _mean_weight(self, task: Task):
         """What the sum over the n queries is multiplied by, 1/n and what shrinks it: `[episodes, 1, 1]`."""
-        units, mask = task.query_units, task.query_mask
+        units, mask = task.query.rows, task.query_mask
         rows = ops.ones_like(units[..., 0]) if mask is None else ops.cast(mask, units.dtype)
         count = ops.maximum(ops.sum(rows, axis=1), 1.0)
         weight = 1.0 / count
@@ -279,14 +283,14 @@ class SIB(keras.Model):
         return weight[:, None, None]
 
 
-def classifier_gradient(theta, query_units, logit_gradients, logit_scale):
+def classifier_gradient(theta, query: UnitRows, logit_gradients, logit_scale):
     """J^T g in closed form: the gradient of sum_ic g_ic * logits_ic(theta) with respect to theta, g held fixed.
 
     With t_c = theta_c / |theta_c| and G_c = scale * sum_i g_ic q_i, the result is (G_c - t_c <G_c, t_c>) / |theta_c|.
 
     Args:
         theta: `[episodes, way, D]` float32.
-        query_units: `[episodes, queries, D]` float32, unit length.
+        query: of `queries`.
         logit_gradients: `[episodes, queries, way]` float32; 0 for masked queries and classes.
         logit_scale: scalar.
 
@@ -295,5 +299,5 @@ def classifier_gradient(theta, query_units, logit_gradients, logit_scale):
     """
     length = norm(theta)
     direction = theta / length
-    pull = ops.matmul(logit_scale * ops.swapaxes(logit_gradients, 1, 2), query_units)
+    pull = along_rows(logit_scale * ops.swapaxes(logit_gradients, 1, 2), query)
     return (pull - direction * ops.sum(pull * direction, axis=-1, keepdims=True)) / length

@@ -13,6 +13,7 @@ from sib_tf.episodes import Episode
 from sib_tf.errors import InputError
 from sib_tf.meta_training import episode_loss
 from sib_tf.sib import MASKED_LOGIT, SIB, classifier_gradient
+from sib_tf.unit_rows import unit_rows
 
 DIM = 16
 KINDS = {
@@ -106,7 +107,7 @@ def test_zero_steps_are_nearest_prototypes():
 def test_one_step_worked_by_hand():
     """One query q = (0.6, 0.8), theta = (2, 0), scale 10, g = 1: G = (6, 8); less its part along theta, over 2."""
     gradient = classifier_gradient(
-        np.float32([[[2, 0]]]), np.float32([[[0.6, 0.8]]]), np.float32([[[1]]]), np.float32(10)
+        tf.constant([[[2.0, 0.0]]]), unit_rows(tf.constant([[[3.0, 4.0]]])), tf.constant([[[1.0]]]), 10.0
     )
     np.testing.assert_allclose(gradient, [[[0, 4]]], atol=1e-6)
 
