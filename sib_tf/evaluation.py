@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import tensorflow as tf
@@ -13,8 +15,8 @@ from sib_tf.episodes import Episode, EpisodeRows
 from sib_tf.errors import InputError
 from sib_tf.sib import SIB
 
-# Episodes evaluated in one compiled call: as many as fit a core's cache.
-_BATCH = 10
+# Episodes of one compiled call: several cores share a list of a thousand evenly.
+_CALL = 50
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,45 +53,28 @@ class Evaluator:
         """
         check_fit(model, table.shape[1], self.rows)
         measure, table = _compiled(model, self.way), tf.convert_to_tensor(table)
-        measure(table, self.rows.part(0, _BATCH))  # Compiles.
+        measure(table, self.rows.part(0, _CALL))  # Compiles.
         start = time.perf_counter()
-        batches = [measure(table, self._padded(first)) for first in range(0, len(self.rows.support), _BATCH)]
-        seconds = time.perf_counter() - start
-        hits, loss, queries = (
-            np.concatenate([b[i].numpy() for b in batches], axis=-1)[..., : len(self.rows.support)].astype(np.float64)
-            for i in range(3)
-        )
-        return Evaluation(hits / queries, loss / queries, seconds)
-
-    def _padded(self, first: int) -> EpisodeRows:
-        """The batch from `first` on; the last one is filled up with its own first episode, to keep the shape."""
-        batch = self.rows.part(first, first + _BATCH)
-        missing = min(_BATCH, len(self.rows.support)) - len(batch.support)
-        if not missing:
-            return batch
-        return EpisodeRows(*(np.concatenate([f, np.repeat(f[:1], missing, axis=0)]) for f in batch))
+        found = _in_calls(measure, self.rows, table).astype(np.float64)
+        hits, loss, queries = found[:, :-2], found[:, -2], found[:, -1]
+        return Evaluation(hits.T / queries, loss / queries, time.perf_counter() - start)
 
 
 # Lists of the same shape share it; few models at a time are of interest.
 @functools.lru_cache(maxsize=4)
 def _compiled(model: SIB, way: int):
-    return tf.function(functools.partial(_measure_batch, model, way), jit_compile=True)
+    return _for_every_episode(functools.partial(_measure, model, way))
 
 
-def _measure_batch(model: SIB, way: int, table, rows: EpisodeRows):
-    """Queries that are right after every k `[K + 1, episodes]`, summed loss under theta^K and count `[episodes]`."""
-    episode = rows.gather(table)
+def _measure(model: SIB, way: int, episode: Episode):
+    """Queries that are right after every k, their summed loss under theta^K, their number: `[episodes, K + 3]`."""
     path, class_mask = _adapt(model, episode, way)
     logits = [model.classify(theta, episode.query, class_mask) for theta in path]
     counts = tf.cast(episode.query_mask, tf.float32)
     hits = [tf.cast(tf.argmax(x, axis=-1, output_type=tf.int32) == episode.query_labels, tf.float32) for x in logits]
     loss = tf.nn.sparse_softmax_cross_entropy_with_logits(episode.query_labels, logits[-1])
     # Sums and counts: whole numbers are exact in float32, their quotients are not.
-    return (
-        tf.stack([tf.reduce_sum(hit * counts, axis=1) for hit in hits]),
-        tf.reduce_sum(loss * counts, axis=1),
-        tf.reduce_sum(counts, axis=1),
-    )
+    return tf.stack([tf.reduce_sum(x * counts, axis=1) for x in (*hits, loss, tf.ones_like(counts))], axis=1)
 
 
 def check_fit(model: SIB, feature_dim: int, rows: EpisodeRows) -> None:
@@ -122,9 +107,9 @@ def episode_logits(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
 
     def logits(episode: Episode):
         path, class_mask = _adapt(model, episode, way)
-        return tf.stack([model.classify(theta, episode.query, class_mask) for theta in path])
+        return tf.stack([model.classify(theta, episode.query, class_mask) for theta in path], axis=1)
 
-    return np.concatenate(_in_batches(logits, rows, table), axis=1)
+    return _in_calls(_for_every_episode(logits), rows, tf.convert_to_tensor(table)).swapaxes(0, 1)
 
 
 def _adapt(model: SIB, episode: Episode, way: int, noise=None):
@@ -133,15 +118,38 @@ def _adapt(model: SIB, episode: Episode, way: int, noise=None):
     )
 
 
-def _in_batches(function, rows: EpisodeRows, table) -> list[np.ndarray]:
-    """Results of `function` of an `Episode`, compiled, for every batch of the episodes `rows` of features `table`."""
-    table = tf.convert_to_tensor(table)
+def _for_every_episode(function):
+    """Compiles `function` of an `Episode`, a float32 tensor with episodes in front: (table, rows) -> that tensor.
 
-    @tf.function(jit_compile=True, reduce_retracing=True)
-    def run(part: EpisodeRows):
-        return function(part.gather(table))
+    A CPU takes one episode after the other: each fits a core's cache, and XLA's products of one take half as long as
+    those of many side by side. A GPU takes all of a call together.
+    """
 
-    return [run(rows.part(first, first + _BATCH)).numpy() for first in range(0, len(rows.support), _BATCH)]
+    @tf.function(jit_compile=True, autograph=False)
+    def run(table, rows: EpisodeRows):
+        if tf.config.list_physical_devices("GPU"):
+            return function(rows.gather(table))
+        return tf.map_fn(lambda row: function(_alone(row).gather(table))[0], rows, fn_output_signature=tf.float32)
+
+    return run
+
+
+def _alone(row: EpisodeRows) -> EpisodeRows:
+    """One episode of a batch as a batch."""
+    return EpisodeRows(*(field[None] for field in row))
+
+
+def _in_calls(run, rows: EpisodeRows, table) -> np.ndarray:
+    """Results of a compiled function for all episodes `rows` of features `table`; every core takes calls."""
+    count = len(rows.support)
+    size = min(_CALL, count)
+
+    def call(first: int) -> np.ndarray:
+        start = min(first, count - size)  # The last call overlaps with the one before, to have the same shape.
+        return run(table, rows.part(start, start + size)).numpy()[first - start :]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return np.concatenate(list(pool.map(call, range(0, count, size))))
 
 
 def evidence_bounds(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
@@ -155,8 +163,8 @@ def evidence_bounds(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
         table: `[pictures, D]` float32 features of their split.
     """
     way = _way(rows)
-    found = _in_batches(lambda episode: negative_bound(model, episode, way, kl_weight=1.0), rows, table)
-    return -np.concatenate(found).astype(np.float64)
+    run = _for_every_episode(lambda episode: negative_bound(model, episode, way, kl_weight=1.0))
+    return -_in_calls(run, rows, tf.convert_to_tensor(table)).astype(np.float64)
 
 
 def negative_bound(model: SIB, episode: Episode, way: int, kl_weight: float, noise=None) -> tf.Tensor:
