@@ -330,6 +330,10 @@ class SIBConfig(Record):
             require("way", self.way, self.way is not None and self.way >= 2, "2 or more for the joint network")
 
 
+# Episodes: smaller parts of a batch would take longer to hand out than they gain.
+_LEAST_PART = 4
+
+
 @dataclasses.dataclass(frozen=True)
 class MetaTrainConfig(Record):
     """Stage 2: how the SIB model is meta-trained on cached features.
@@ -378,3 +382,8 @@ class MetaTrainConfig(Record):
         require("momentum", self.momentum, 0 <= self.momentum < 1, "in [0, 1)")
         require("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "0 or more and finite")
         require("seed", self.seed, 0 <= self.seed < 2**31, "in [0, 2**31)")
+
+    def parts(self, cores: int) -> int:
+        """How many equal parts of a batch are computed at a time: one for each of `cores`, of at least 4 episodes."""
+        most = min(cores, self.batch_episodes // _LEAST_PART)
+        return max((n for n in range(1, most + 1) if self.batch_episodes % n == 0), default=1)

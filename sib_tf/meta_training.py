@@ -22,8 +22,6 @@ from sib_tf.sib import SIB
 
 # The validation list is the same for every run, so that runs can be compared.
 VALIDATION_SEED = 1
-# Episodes: smaller parts of a batch would take longer to hand out than they gain.
-_LEAST_PART = 4
 _GOING_ON = "Start all workers again with the same command: they go on from the last validation."
 
 
@@ -122,16 +120,17 @@ class Trainer:
         model: the SIB model, built.
         table: `[pictures, D]` float32 features of the meta-training split.
         config: the outer loop's settings.
+        cores: that share a batch; None: all of this machine. Only speed depends on it, and rounding.
     """
 
-    def __init__(self, model: SIB, table, config: MetaTrainConfig):
+    def __init__(self, model: SIB, table, config: MetaTrainConfig, cores: int | None = None):
         self.model, self.config = model, config
         self.table = tf.convert_to_tensor(table)
         self.ways = [spec.way[1] for spec in (config.episodes, *config.mixture)]
         self.optimizer = outer_optimizer(config)
         self.optimizer.build(model.trainable_variables)
-        # A GPU takes a whole batch at a time.
-        self.parts = 1 if tf.config.list_physical_devices("GPU") else parts_of(config.batch_episodes)
+        self.together = bool(tf.config.list_physical_devices("GPU"))
+        self.parts = 1 if self.together else config.parts(cores or os.cpu_count())
         self._compiled_gradients = tf.function(self._gradients, jit_compile=True)
         self._compiled_apply = tf.function(self._apply, jit_compile=True)
 
@@ -151,8 +150,7 @@ class Trainer:
 
     @tf.function
     def _steps_in_parts(self, rows: Sequence[EpisodeRows]) -> tf.Tensor:
-        """The same for large batches: XLA uses one core and every part of a batch fits its cache; a plain graph runs
-        several of them at a time."""
+        """The same for large batches: XLA uses one core, a plain graph has every core take a part."""
         count = rows[0].support.shape[0]
         losses = tf.TensorArray(tf.float32, count)
         for step in tf.range(count):
@@ -162,14 +160,23 @@ class Trainer:
             losses = losses.write(step, tf.add_n([loss for loss, _ in found]) / self.parts)
         return losses.stack()
 
+    @tf.autograph.experimental.do_not_convert  # There is nothing to convert, and looking for it takes seconds.
     def _gradients(self, rows: Sequence[EpisodeRows], part) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Loss and gradients of the episodes `rows`, which are the batch's part number `part`."""
+        noise = [self._noise(i, way, part) for i, way in enumerate(self.ways)]
+        count = rows[0].support.shape[0]
+        if count == 1 or self.together:
+            return self._gradients_together(rows, noise)
+        # On CPUs one episode after the other: each fits a core's cache, and XLA's products of one take half as long as
+        # those of many side by side.
+        types = (tf.float32, [tf.float32] * len(self.model.trainable_variables))
+        found = tf.map_fn(lambda i: self._gradients_together(*_only(rows, noise, i)), tf.range(count), types)
+        return tf.nest.map_structure(lambda each: tf.reduce_mean(each, axis=0), found)
+
+    def _gradients_together(self, rows: Sequence[EpisodeRows], noise: Sequence) -> tuple[tf.Tensor, list[tf.Tensor]]:
         episodes = [each.gather(self.table) for each in rows]
         with tf.GradientTape() as tape:
-            losses = [
-                episode_loss(self.model, each, way, self._noise(i, way, part))
-                for i, (each, way) in enumerate(zip(episodes, self.ways, strict=True))
-            ]
+            losses = [episode_loss(self.model, *each) for each in zip(episodes, self.ways, noise, strict=True)]
             loss = tf.add_n(losses) / len(losses)
         variables = self.model.trainable_variables
         gradients = tape.gradient(loss, variables)
@@ -191,11 +198,6 @@ class Trainer:
         return tf.reshape(whole, (self.parts, -1, *whole.shape[1:]))[part]
 
 
-def parts_of(batch_episodes: int) -> int:
-    """Returns how many equal parts a batch is computed in: as many as have at least four episodes each."""
-    return max((n for n in range(1, batch_episodes // _LEAST_PART + 1) if batch_episodes % n == 0), default=1)
-
-
 def _at(rows: Sequence[EpisodeRows], step) -> list[EpisodeRows]:
     """The batch of one step."""
     return [EpisodeRows(*(field[step] for field in each)) for each in rows]
@@ -203,6 +205,12 @@ def _at(rows: Sequence[EpisodeRows], step) -> list[EpisodeRows]:
 
 def _part(batch: list[EpisodeRows], number: int, parts: int) -> list[EpisodeRows]:
     return [EpisodeRows(*(tf.split(field, parts)[number] for field in each)) for each in batch]
+
+
+def _only(rows: Sequence[EpisodeRows], noise: Sequence, i) -> tuple[list[EpisodeRows], list]:
+    """Episode number `i` of a batch as a batch of one, and its noise."""
+    alone = [EpisodeRows(*(field[i, None] for field in each)) for each in rows]
+    return alone, [None if each is None else each[i, None] for each in noise]
 
 
 class ReplicatedTrainer(Trainer):
@@ -283,7 +291,8 @@ class _Run:
     """One run in one folder: trains between validations, keeps best and last, shows where it is."""
 
     def __init__(self, trainer: Trainer, evaluators: list[Evaluator], validation, output_dir: Path, devices: Devices):
-        self.trainer, self.evaluators, self.validation, self.output_dir = trainer, evaluators, validation, output_dir
+        self.trainer, self.evaluators, self.output_dir = trainer, evaluators, output_dir
+        self.validation = tf.convert_to_tensor(validation)
         self.devices = devices
         self.step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.best_so_far = tf.Variable(0.0, dtype=tf.float64, trainable=False)

@@ -70,28 +70,28 @@ def test_one_call_of_many_steps_equals_many_calls_of_one():
 
 
 def test_parts_have_at_least_four_episodes_and_are_equal():
-    assert {b: meta_training.parts_of(b) for b in (1, 4, 7, 8, 10, 13, 16, 64)} == {
-        1: 1, 4: 1, 7: 1, 8: 2, 10: 2, 13: 1, 16: 4, 64: 16,
-    }  # fmt: skip
+    for cores, expected in {1: [1, 1, 1, 1, 1, 1, 1], 2: [1, 1, 2, 2, 1, 2, 2], 16: [1, 1, 2, 2, 1, 4, 16]}.items():
+        assert [train_config(batch_episodes=b).parts(cores) for b in (1, 4, 8, 10, 13, 16, 64)] == expected
 
 
 @pytest.mark.parametrize(
     "settings", [{}, {"prior": "gaussian", "posterior": "gaussian", "posterior_samples": 2}], ids=["dirac", "gaussian"]
 )
-def test_a_batch_in_parts_is_the_batch(settings, monkeypatch):
+def test_a_batch_in_parts_is_the_batch(settings):
     """The same losses and parameters, the posterior's samples included, whatever is computed at a time."""
     results = []
-    for least in (4, 100):
-        monkeypatch.setattr(meta_training, "_LEAST_PART", least)
+    for cores, together in ((2, False), (1, False), (1, True)):
         tf.keras.utils.set_random_seed(0)
         model = SIB(model_config(**settings))
         model.build()
-        trainer = meta_training.Trainer(model, MemoryCache().table("train"), train_config(batch_episodes=8))
+        trainer = meta_training.Trainer(model, MemoryCache().table("train"), train_config(batch_episodes=8), cores)
+        trainer.together = together
         rows = next(iter(stream(EpisodeSampler(LABELS, SPEC, seed=0), 5, 8)))
         results.append((trainer.parts, trainer.steps([rows]).numpy(), *model.get_weights()))
-    assert [result[0] for result in results] == [2, 1]
-    for parts, whole in zip(results[0][1:], results[1][1:], strict=True):
-        np.testing.assert_allclose(parts, whole, rtol=0, atol=2e-6)
+    assert [result[0] for result in results] == [2, 1, 1]
+    for other in results[:2]:
+        for apart, whole in zip(other[1:], results[2][1:], strict=True):
+            np.testing.assert_allclose(apart, whole, rtol=0, atol=2e-6)
 
 
 def test_loss_is_the_mean_over_episodes_of_the_mean_over_queries():

@@ -114,12 +114,15 @@ def comparisons() -> dict[str, Comparison]:
             "matrix products": [1e-4, 1e-4],
             "PyTorch, 1 thread": [2e-3, 4e-3],
         },
+    }
+    batches = {
         "16 episodes a step": {"sib_tf": [1e-4] * 2, "matrix products": [8e-5] * 2, "PyTorch, 1 thread": [6e-4] * 2},
     }
     pairs = [("PyTorch, 1 thread", "sib_tf"), ("sib_tf", "matrix products")]
     cost = {f"{name}: {size}": {"sib_tf": [1e-3 * size]} for name in ("ways", "queries") for size in (1, 2, 4)}
     return {
         "head_steps": Comparison("Steps", "Equal.", "episode", head, dict.fromkeys(head, pairs)),
+        "head_batches": Comparison("Batches", "Equal.", "episode", batches, dict.fromkeys(batches, pairs)),
         "cost_lines": Comparison("Cost", "Equal.", "step", cost, {}),
         "entry_points": Comparison("Start", "Equal.", "process", {"--help": {"a": [0.05], "b": [0.1]}}, {}),
     }

@@ -7,6 +7,7 @@ Defaults are the released code's. Stopped, the same command goes on from the las
 """
 
 import dataclasses
+import os
 import sys
 
 from absl import flags
@@ -23,7 +24,9 @@ cli.define_distribution(FLAGS)
 
 def main() -> None:
     model, config = meta_train_flags.settings(FLAGS)
-    devices = cli.connect(FLAGS, one_thread=True)
+    # Batches in parts have a core for every part.
+    one_thread = FLAGS.distribution != "none" or config.parts(os.cpu_count()) == 1
+    devices = cli.connect(FLAGS, one_thread)
     from sib_tf import meta_training
     from sib_tf.features import FeatureCache
 

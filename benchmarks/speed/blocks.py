@@ -6,6 +6,7 @@ from train import cli
 
 BLOCKS = {
     "head_steps": "head_steps:measure",
+    "head_batches": "head_steps:measure_batches",
     "from_cache": "meta_training_runs:from_cache",
     "from_pictures": "meta_training_runs:from_pictures",
     "meta_testing": "meta_testing_runs:measure",

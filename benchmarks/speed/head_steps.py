@@ -1,5 +1,7 @@
 """Meta-training steps of the head: this project's, the released head in PyTorch, and the bare matrix products."""
 
+import os
+
 import numpy as np
 import tensorflow as tf
 
@@ -9,7 +11,7 @@ from benchmarks.speed.synthetic import SyntheticFeatures
 from benchmarks.speed.timing import Comparison, Contestant
 from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
 from sib_tf.episodes import EpisodeRows, EpisodeSampler
-from sib_tf.meta_training import Trainer, parts_of
+from sib_tf.meta_training import Trainer
 from sib_tf.sib import SIB
 
 OURS, FLOOR, PEER = "sib_tf", "matrix products", "PyTorch"
@@ -18,7 +20,12 @@ SPEC, NUM_STEPS = EpisodeSpec(way=5, shot=1, query=15), 3
 _EPISODES = 256
 
 
-def measure(rounds: int, batches: tuple[int, ...] = (1, 16, 64), feature_dim: int = 640) -> Comparison:
+def measure(
+    rounds: int,
+    batches: tuple[int, ...] = (1,),
+    feature_dim: int = 640,
+    title: str = "One meta-training step of the head",
+) -> Comparison:
     """Times steps of `batches` episodes."""
     cache = SyntheticFeatures(feature_dim)
     table, sampler = cache.table("train"), EpisodeSampler(cache.labels("train"), SPEC, 0)
@@ -31,16 +38,21 @@ def measure(rounds: int, batches: tuple[int, ...] = (1, 16, 64), feature_dim: in
         times[setting] = timing.in_turns(contestants, rounds)
         ratios[setting] = [(timing.best(times[setting], PEER), OURS), (OURS, FLOOR)]
     return Comparison(
-        "One meta-training step of the head",
+        title,
         f"5-way 1-shot, 75 queries, D = {feature_dim}, K = {NUM_STEPS}, `joint`, float32; the same rows of the same "
         "table, SGD with Nesterov momentum and coupled decay; episodes are drawn beforehand. The peer is the "
         "released head in PyTorch, eager as there, checked against the same recorded numbers, on one thread and on "
         "two. The floor is the same matrix products alone in one compiled loop, without gathering. sib_tf has many "
-        "steps in one compiled call, on one thread.",
+        "steps in one compiled call; of a batch every core takes a part, of the floor too.",
         "episode",
         times,
         ratios,
     )
+
+
+def measure_batches(rounds: int) -> Comparison:
+    """Times steps of many episodes."""
+    return measure(rounds, (16, 64, 256), title="Steps of many episodes")
 
 
 def batched(sampler: EpisodeSampler, steps: int, batch: int) -> EpisodeRows:
@@ -49,21 +61,21 @@ def batched(sampler: EpisodeSampler, steps: int, batch: int) -> EpisodeRows:
     return EpisodeRows(*(tf.constant(field.reshape(steps, batch, *field.shape[1:])) for field in flat))
 
 
-def ours(table: np.ndarray, rows: EpisodeRows, gradient_network: str = "joint") -> Contestant:
-    """The project's own compiled steps on `rows`."""
+def ours(table: np.ndarray, rows: EpisodeRows, gradient_network: str = "joint", cores: int | None = None) -> Contestant:
+    """The project's own compiled steps on `rows`, on so many `cores`; None: all."""
     steps, batch = rows.support.shape[:2]
     way = int(rows.support_labels.numpy().max()) + 1
     model = SIB(SIBConfig(feature_dim=table.shape[1], way=way, num_steps=NUM_STEPS, gradient_network=gradient_network))
     model.build()
-    trainer = Trainer(model, table, MetaTrainConfig(episodes=EpisodeSpec(way=way), batch_episodes=batch))
+    trainer = Trainer(model, table, MetaTrainConfig(episodes=EpisodeSpec(way=way), batch_episodes=batch), cores)
     return Contestant(lambda: trainer.steps([rows]).numpy(), steps * batch)
 
 
 def floor(rows: EpisodeRows, feature_dim: int) -> Contestant:
-    """The matrix products of the same steps, in as many parts at a time as ours."""
+    """The matrix products of the same steps, one episode after the other on as many cores as ours."""
     steps, batch, queries = rows.query.shape
-    parts = parts_of(batch)
-    products = MatrixProducts(batch // parts, queries, SPEC.way[1], feature_dim, NUM_STEPS, steps)
+    parts = MetaTrainConfig(batch_episodes=batch).parts(os.cpu_count())
+    products = MatrixProducts(1, queries, SPEC.way[1], feature_dim, NUM_STEPS, steps * batch // parts)
     together = tf.function(lambda: [products.steps(tf.constant(float(i))) for i in range(parts)])
     return Contestant(lambda: [total.numpy() for total in together()], steps * batch)
 

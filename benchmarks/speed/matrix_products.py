@@ -18,6 +18,8 @@ class MatrixProducts:
         random = tf.random.Generator.from_seed(0)
         # Lengths that keep the chain of products from growing or fading.
         self.query = random.normal((episodes, queries, feature_dim), stddev=1.7 * feature_dim**-0.5)
+        # Both orders, as the head keeps them: the right factor of a product is read as it lies in memory.
+        self.columns = tf.transpose(self.query, (0, 2, 1))
         self.theta = random.normal((episodes, way, feature_dim))
         self.members = tf.eye(way, batch_shape=[episodes])
         units = 8 * way
@@ -43,15 +45,15 @@ class MatrixProducts:
         theta = tf.matmul(self.members, theta)
         kept = []
         for _ in range(self.num_steps):
-            layers = [self._flat(tf.matmul(theta, self.query, transpose_b=True))]
+            layers = [self._flat(tf.matmul(theta, self.columns))]
             for weight in weights:
                 layers.append(tf.matmul(layers[-1], weight))
             theta = tf.matmul(self._by_class(layers[-1]), self.query)
             kept.append(layers)
-        gradient = tf.matmul(tf.matmul(theta, self.query, transpose_b=True), self.query)
+        gradient = tf.matmul(tf.matmul(theta, self.columns), self.query)
         totals = [tf.zeros_like(w) for w in weights]
         for layers in reversed(kept):
-            back = self._flat(tf.matmul(gradient, self.query, transpose_b=True))
+            back = self._flat(tf.matmul(gradient, self.columns))
             for i in (2, 1, 0):
                 totals[i] += tf.matmul(layers[i], back, transpose_a=True)
                 back = tf.matmul(back, weights[i], transpose_b=True)

@@ -25,8 +25,8 @@ def measure(rounds: int) -> Comparison:
         times[f"`{network}`"] = timing.in_turns(contestants, rounds)
     return Comparison(
         "Meta-testing 2,000 episodes",
-        "5-way 1-shot, 75 queries, D = 640, K = 3. sib_tf measures accuracy after every step k and the loss, 10 "
-        "episodes a compiled call; compiling, one to two seconds once, is not in it. The peer takes one episode at "
+        "5-way 1-shot, 75 queries, D = 640, K = 3. sib_tf measures accuracy after every step k and the loss, on "
+        "all cores; compiling, one to two seconds once, is not in it. The peer takes one episode at "
         "a time, as the released code does, on one thread, where it is fastest, and measures accuracy after the "
         "last step only.",
         "2,000 episodes",

@@ -55,7 +55,8 @@ def summary(comparisons: dict[str, Comparison]) -> list[str]:
         lines.append(
             f"- A one-episode step: {_quotient(head, single, 0)} times as fast as that of the released head in PyTorch."
         )
-        lines.append(f"- {_best_batches(head)}")
+        if batches := comparisons.get("head_batches"):
+            lines.append(f"- {_best_batches({**head.times, **batches.times})}")
     for name, words in (
         (
             "from_cache",
@@ -132,12 +133,12 @@ def _cost(comparison: Comparison, folder: Path) -> list[str]:
     ]
 
 
-def _best_batches(head: Comparison) -> str:
+def _best_batches(head: dict[str, dict[str, list[float]]]) -> str:
     """Each one's fastest batch beside the other's, and the floor's there."""
-    medians = [(statistics.median(t), name, s) for s, times in head.times.items() for name, t in times.items()]
+    medians = [(statistics.median(t), name, s) for s, times in head.items() for name, t in times.items()]
     ours, _, setting = min(m for m in medians if m[1] == OURS)
     peer, peer_name, peer_setting = min(m for m in medians if m[1].startswith(PEER))
-    floor = statistics.median(head.times[setting][FLOOR])
+    floor = statistics.median(head[setting][FLOOR])
     return (
         f"Each at its best batch (sib_tf {setting}; {peer_name}, {peer_setting}): {peer / ours:.1f} times as fast; "
         f"it takes {ours / floor:.1f} times as long as its matrix products alone."
