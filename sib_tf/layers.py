@@ -128,7 +128,7 @@ class EpisodeNormalization(keras.layers.Layer):
     def call(self, x, row_mask=None):
         rows = ops.ones_like(x[..., :1])
         if row_mask is not None:
-            rows = rows * ops.cast(row_mask, x.dtype)[..., None]
+            rows = rows * ops.expand_dims(ops.cast(row_mask, x.dtype), -1)
         weights = rows / ops.maximum(ops.sum(rows, axis=tuple(range(1, len(x.shape))), keepdims=True), 1.0)
         # Copies: a function with a gradient of its own takes tensors.
         return _normalized(self.epsilon)(x, weights, ops.copy(self.gamma), ops.copy(self.beta))
