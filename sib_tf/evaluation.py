@@ -122,12 +122,12 @@ def _for_every_episode(function):
     """Compiles `function` of an `Episode`, a float32 tensor with episodes in front: (table, rows) -> that tensor.
 
     A CPU takes one episode after the other: each fits a core's cache, and XLA's products of one take half as long as
-    those of many side by side. A GPU takes all of a call together.
+    those of many side by side. A GPU takes all of a call together, and so does what runs eagerly.
     """
 
     @tf.function(jit_compile=True, autograph=False)
     def run(table, rows: EpisodeRows):
-        if tf.config.list_physical_devices("GPU"):
+        if tf.config.list_physical_devices("GPU") or tf.executing_eagerly():
             return function(rows.gather(table))
         return tf.map_fn(lambda row: function(_alone(row).gather(table))[0], rows, fn_output_signature=tf.float32)
 
