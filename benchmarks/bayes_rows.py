@@ -40,7 +40,7 @@ TESTS = {"balanced": {}, "dirichlet": {"query_distribution": "dirichlet"}}
 
 def main() -> None:
     shots, weights = cli.numbers("shots", FLAGS.shots, int), cli.numbers("kl_weights", FLAGS.kl_weights, float)
-    cli.load_tensorflow()
+    cli.load_tensorflow(one_thread=True)  # Steps of one episode.
     from sib_tf.features import FeatureCache
 
     cache = FeatureCache.open(FLAGS.features_dir)

@@ -29,7 +29,7 @@ flags.DEFINE_integer("seed", 0, "Seed of the test episodes.", 0, flag_values=FLA
 
 def main() -> None:
     shots, steps = (cli.numbers(name, FLAGS[name].value, int) for name in ("shots", "num_steps"))
-    cli.load_tensorflow()
+    cli.load_tensorflow(one_thread=True)  # Steps of one episode.
     from sib_tf.features import FeatureCache
 
     cache = FeatureCache.open(FLAGS.features_dir)

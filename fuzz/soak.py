@@ -26,7 +26,7 @@ flags.DEFINE_integer("adaptations", 100_000, "Episodes, of each kind of model.",
 flags.DEFINE_string("only", "", "Loops whose names contain this; nothing is recorded then.", flag_values=FLAGS)
 
 # kB per 10,000 steps or episodes: a single number kept of each would be 80. What is left of one array would be more.
-BOUND = 400
+BOUND = 100
 _SAMPLES, _WARM_UP = 100, 0.2
 LOOPS = ("meta-training", "static .tflite", "dynamic .tflite", "SavedModel", "Keras model")
 

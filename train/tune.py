@@ -56,7 +56,7 @@ def main() -> None:
     settings = _settings()
     role = parallel_search.role()  # Its variables may be wrong.
     _require_extra(settings.tuner)
-    cli.load_tensorflow()
+    cli.load_tensorflow(one_thread=settings.training.parts(os.cpu_count()) == 1)
     from sib_tf import tuning, tuning_results
     from sib_tf.features import FeatureCache
 
