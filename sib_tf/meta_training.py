@@ -170,7 +170,9 @@ class Trainer:
         # On CPUs one episode after the other: each fits a core's cache, and XLA's products of one take half as long as
         # those of many side by side.
         types = (tf.float32, [tf.float32] * len(self.model.trainable_variables))
-        found = tf.map_fn(lambda i: self._gradients_together(*_only(rows, noise, i)), tf.range(count), types)
+        found = tf.map_fn(
+            lambda i: self._gradients_together(*_only(rows, noise, i)), tf.range(count), fn_output_signature=types
+        )
         return tf.nest.map_structure(lambda each: tf.reduce_mean(each, axis=0), found)
 
     def _gradients_together(self, rows: Sequence[EpisodeRows], noise: Sequence) -> tuple[tf.Tensor, list[tf.Tensor]]:

@@ -73,17 +73,17 @@ def test_exponents_of_known_costs():
 
 @pytest.mark.slow
 def test_steps_of_all_sizes_are_measured():
-    comparison = cost_lines.measure(1, {"way": (2, 3), "query": (1, 2)})
+    comparison = cost_lines.measure(1, {"way": (2, 3)})
     points = cost_lines.points(comparison)
-    assert {name: sizes for name, (sizes, _) in points.items()} == {"ways": [2, 3], "queries a class": [1, 2]}
+    assert {name: sizes for name, (sizes, _) in points.items()} == {"ways": [2, 3]}
     assert all(seconds > 0 for _, taken in points.values() for seconds in taken)
 
 
 @pytest.mark.slow
 def test_head_steps_are_measured():
     pytest.importorskip("torch")
-    comparison = head_steps.measure(2, batches=(1, 8), feature_dim=16)
-    assert list(comparison.times) == ["1 episode a step", "8 episodes a step"]
+    comparison = head_steps.measure(2, batches=(8,), feature_dim=16)
+    assert list(comparison.times) == ["8 episodes a step"]
     for times in comparison.times.values():
         assert {name for name in times if not name.startswith(head_steps.PEER)} == {head_steps.OURS, head_steps.FLOOR}
         assert all(len(taken) == 2 and min(taken) > 0 for taken in times.values())
