@@ -245,7 +245,7 @@ def stream(sampler: EpisodeSampler, steps: int, batch_episodes: int, first_step:
         return EpisodeRows(*(tf.ensure_shape(f, e.shape) for f, e in zip(found, example, strict=True)))
 
     options = tf.data.Options()
-    # There is nothing to tune, and at the end one would wait for the tuner, which sleeps for up to half a minute.
+    # There is nothing to tune, and at the end one would wait for the tuner, up to 20 seconds long.
     options.autotune.enabled = False
     return tf.data.Dataset.counter(first_step, steps).map(fields).prefetch(2).with_options(options)
 

@@ -138,7 +138,7 @@ class EpisodeNormalization(keras.layers.Layer):
 
 
 def _normalized(epsilon: float):
-    """Normalisation over weighted rows with its gradient in closed form: a fifth of the operations of a tape's.
+    """Normalisation over weighted rows with its gradient in closed form: fewer operations than a tape records.
 
     With weights w that add up to 1 and y = gamma * xhat + beta, the gradient g of y becomes, for x,
     gamma / deviation * (g - w * (sum g + xhat * sum (g * xhat))); w gets none.
