@@ -112,7 +112,7 @@ def _training() -> tuple[int, Callable[[], None]]:
 
     from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
     from sib_tf.episodes import EpisodeSampler, stream
-    from sib_tf.meta_training import Trainer
+    from sib_tf.outer_steps import Trainer
     from sib_tf.sib import SIB
 
     spec, steps = EpisodeSpec(way=3, shot=1, query=3), 100

@@ -80,12 +80,12 @@ def long(folder: Path, devices) -> None:
 
 def send_signal(devices) -> None:
     """Does what SEND says, from within the call: an end at the very same step in every run."""
-    from sib_tf import meta_training
+    from sib_tf import outer_steps
 
     if "SEND" not in os.environ:
         return
     name, call = os.environ["SEND"].split(":")
-    trainer = meta_training.ReplicatedTrainer if devices.distributed else meta_training.Trainer
+    trainer = outer_steps.ReplicatedTrainer if devices.distributed else outer_steps.Trainer
     steps, calls = trainer.steps, []
 
     def counted(self, rows):

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import time
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from test_pretraining import last_state
 
-from sib_tf import meta_training
+from sib_tf import meta_training, outer_steps, snapshots
 from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
 from sib_tf.episodes import EpisodeRows, EpisodeSampler, stream
 from sib_tf.errors import InputError
@@ -61,7 +63,7 @@ def test_one_call_of_many_steps_equals_many_calls_of_one():
         tf.keras.utils.set_random_seed(0)
         model = SIB(model_config())
         model.build()
-        trainer = meta_training.Trainer(model, MemoryCache().table("train"), train_config())
+        trainer = outer_steps.Trainer(model, MemoryCache().table("train"), train_config())
         rows = iter(stream(EpisodeSampler(LABELS, SPEC, seed=0), per_call, 2))
         losses = np.concatenate([trainer.steps([next(rows)]) for _ in range(6 // per_call)])
         results.append((losses, *model.get_weights()))
@@ -84,7 +86,7 @@ def test_a_batch_in_parts_is_the_batch(settings):
         tf.keras.utils.set_random_seed(0)
         model = SIB(model_config(**settings))
         model.build()
-        trainer = meta_training.Trainer(model, MemoryCache().table("train"), train_config(batch_episodes=8), cores)
+        trainer = outer_steps.Trainer(model, MemoryCache().table("train"), train_config(batch_episodes=8), cores)
         trainer.together = together
         rows = next(iter(stream(EpisodeSampler(LABELS, SPEC, seed=0), 5, 8)))
         results.append((trainer.parts, trainer.steps([rows]).numpy(), *model.get_weights()))
@@ -100,13 +102,13 @@ def test_loss_is_the_mean_over_episodes_of_the_mean_over_queries():
     model.build()
     rows = EpisodeSampler(LABELS, EpisodeSpec(way=3, query=(1, 8)), seed=1).sample(5)
     table = MemoryCache().table("train")
-    together = meta_training.episode_loss(model, rows.gather(table), 3)
+    together = outer_steps.episode_loss(model, rows.gather(table), 3)
     alone = []
     for i in range(5):
         one = rows.part(i, i + 1)
         keep = one.query_mask[0]
         one = one._replace(**{name: getattr(one, name)[:, keep] for name in ("query", "query_labels", "query_mask")})
-        alone.append(float(meta_training.episode_loss(model, one.gather(table), 3)))
+        alone.append(float(outer_steps.episode_loss(model, one.gather(table), 3)))
     assert len(set(rows.query_mask.sum(axis=1))) > 1
     assert float(together) == pytest.approx(np.mean(alone), abs=1e-5)
 
@@ -123,7 +125,7 @@ def test_a_step_on_a_mixture_is_on_the_mean_of_the_losses():
         model.build()
         before = model.get_weights()
         config = train_config(episodes=specs[first], mixture=tuple(more), momentum=0.0, learning_rate=0.1)
-        trainer = meta_training.Trainer(model, table, config)
+        trainer = outer_steps.Trainer(model, table, config)
         losses.append(float(trainer.steps(stacked if more else stacked[first : first + 1])[0]))
         after.append([new - old for new, old in zip(model.get_weights(), before, strict=True)])
     assert losses[2] == pytest.approx((losses[0] + losses[1]) / 2, abs=1e-6)
@@ -183,14 +185,14 @@ def test_folder_holds_what_is_needed_to_do_it_again(tmp_path):
 def test_a_broken_off_run_goes_on_to_the_same_parameters(tmp_path, monkeypatch):
     """Cut off after the first validation, then run again: bit for bit the unbroken run, with one history."""
     meta_training.meta_train(MemoryCache(), model_config(), train_config(), tmp_path / "whole")
-    real = meta_training._Run._validate
+    real = snapshots.Snapshots._keep
 
-    def cut_off(self, step):
+    def cut_off(self, step, *arguments):
         if step == 40:
             raise KeyboardInterrupt
-        return real(self, step)
+        real(self, step, *arguments)
 
-    monkeypatch.setattr(meta_training._Run, "_validate", cut_off)
+    monkeypatch.setattr(snapshots.Snapshots, "_keep", cut_off)
     with pytest.raises(KeyboardInterrupt):
         meta_training.meta_train(MemoryCache(), model_config(), train_config(), tmp_path / "broken")
     monkeypatch.undo()
@@ -202,6 +204,29 @@ def test_a_broken_off_run_goes_on_to_the_same_parameters(tmp_path, monkeypatch):
         for a, b in zip(whole, broken, strict=True):
             np.testing.assert_array_equal(a, b)
     assert (tmp_path / "whole/history.csv").read_text() == (tmp_path / "broken/history.csv").read_text()
+
+
+def test_training_goes_on_while_a_snapshot_is_validated(tmp_path, monkeypatch):
+    """However long that takes, what is validated and written is the model of its step."""
+    model, config = model_config(num_steps=0), train_config(steps=60)
+    meta_training.meta_train(MemoryCache(), model, config, tmp_path / "quick")
+    real, ahead = snapshots.Snapshots._keep, []
+
+    def late(self, step, *arguments):
+        end = time.monotonic() + 30
+        while step < 60 and int(self.trainer.optimizer.iterations) < step + 20 and time.monotonic() < end:
+            time.sleep(0.01)
+        ahead.append(int(self.trainer.optimizer.iterations) - step)
+        real(self, step, *arguments)
+
+    monkeypatch.setattr(snapshots.Snapshots, "_keep", late)
+    meta_training.meta_train(MemoryCache(), model, config, tmp_path / "slow")
+    assert ahead == [20, 20, 0]
+    assert (tmp_path / "slow/history.csv").read_text() == (tmp_path / "quick/history.csv").read_text()
+    expected, found = last_state(tmp_path / "quick"), last_state(tmp_path / "slow")
+    assert expected.keys() == found.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
 def test_a_finished_run_is_left_as_it_is(tmp_path):
@@ -219,7 +244,7 @@ def test_another_run_in_the_same_folder_is_refused(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_state(tmp_path, monkeypatch):
-    real = meta_training.Trainer.steps
+    real = outer_steps.Trainer.steps
     calls = []
 
     def poisoned(self, rows):
@@ -228,7 +253,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_state(tmp_p
             self.model.logit_scale.assign(np.nan)
         return real(self, rows)
 
-    monkeypatch.setattr(meta_training.Trainer, "steps", poisoned)
+    monkeypatch.setattr(outer_steps.Trainer, "steps", poisoned)
     message = r"The loss became nan at step 31; .* state of step 20 and the best model"
     with pytest.raises(meta_training.DivergenceError, match=message) as caught:
         meta_training.meta_train(MemoryCache(), model_config(), train_config(), tmp_path / "run")
@@ -239,7 +264,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_state(tmp_p
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_optimizers_train_with_a_rate_that_falls(optimizer):
     config = train_config(optimizer=optimizer, cosine_decay=True, steps=10)
-    chosen = meta_training.outer_optimizer(config)
+    chosen = outer_steps.outer_optimizer(config)
     chosen.build([tf.Variable(1.0)])
     assert float(chosen.learning_rate) == pytest.approx(1e-3)
     chosen.iterations.assign(10)

@@ -9,7 +9,7 @@ import pytest
 from test_meta_training import MemoryCache, model_config, train_config
 from test_pretraining import BACKBONE, TINY, last_state
 
-from sib_tf import checkpoints, history, meta_training, preemption, pretraining
+from sib_tf import checkpoints, history, meta_training, outer_steps, preemption, pretraining
 from train import cli, meta_train
 
 
@@ -52,7 +52,7 @@ def test_meta_training_goes_on_between_two_validations(tmp_path, monkeypatch):
     """After 30 of 40 steps, the validation at 20 behind it: bit for bit the unbroken run, mean losses included."""
     model = model_config(num_steps=0)
     meta_training.meta_train(MemoryCache(), model, train_config(), tmp_path / "whole")
-    steps, calls = meta_training.Trainer.steps, []
+    steps, calls = outer_steps.Trainer.steps, []
 
     def then_the_signal(self, rows):
         losses = steps(self, rows)
@@ -62,7 +62,7 @@ def test_meta_training_goes_on_between_two_validations(tmp_path, monkeypatch):
         return losses
 
     with monkeypatch.context() as patch:
-        patch.setattr(meta_training.Trainer, "steps", then_the_signal)
+        patch.setattr(outer_steps.Trainer, "steps", then_the_signal)
         with pytest.raises(preemption.Preempted) as stopped:
             meta_training.meta_train(MemoryCache(), model, train_config(), tmp_path / "broken")
     assert stopped.value.code == 143

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
 from sib_tf.episodes import Episode
-from sib_tf.meta_training import Trainer, episode_loss
+from sib_tf.outer_steps import Trainer, episode_loss
 from sib_tf.sib import SIB
 
 FOLDER = Path(os.environ.get("SIB_GOLDEN_DIR", Path(__file__).parents[1] / "../shared/reference/golden")).resolve()

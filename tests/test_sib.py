@@ -11,7 +11,7 @@ from sib_tf import checkpoints
 from sib_tf.config import SIBConfig
 from sib_tf.episodes import Episode
 from sib_tf.errors import InputError
-from sib_tf.meta_training import episode_loss
+from sib_tf.outer_steps import episode_loss
 from sib_tf.sib import MASKED_LOGIT, SIB, classifier_gradient
 from sib_tf.unit_rows import unit_rows
 

@@ -11,7 +11,7 @@ from benchmarks.speed.synthetic import SyntheticFeatures
 from benchmarks.speed.timing import Comparison, Contestant
 from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
 from sib_tf.episodes import EpisodeRows, EpisodeSampler
-from sib_tf.meta_training import Trainer
+from sib_tf.outer_steps import Trainer
 from sib_tf.sib import SIB
 
 OURS, FLOOR, PEER = "sib_tf", "matrix products", "PyTorch"

@@ -12,9 +12,10 @@ from benchmarks.speed import head_steps, timing
 from benchmarks.speed.head_steps import OURS, PEER, SPEC
 from benchmarks.speed.synthetic import SyntheticFeatures, pictures
 from benchmarks.speed.timing import Comparison, Contestant
-from sib_tf import augmentation, backbones, meta_training
+from sib_tf import augmentation, backbones, meta_training, outer_steps
 from sib_tf.config import BackboneConfig, MetaTrainConfig, PretrainConfig, SIBConfig
 from sib_tf.episodes import EpisodeSampler, stream
+from sib_tf.sib import SIB
 
 _STEPS = 2000
 
@@ -120,9 +121,9 @@ def from_pictures(rounds: int) -> Comparison:
     )
 
 
-def _trainer(table: np.ndarray) -> meta_training.Trainer:
+def _trainer(table: np.ndarray) -> outer_steps.Trainer:
     keras.utils.set_random_seed(0)
     way, steps = SPEC.fixed_way(), head_steps.NUM_STEPS
-    model = meta_training.SIB(SIBConfig(feature_dim=table.shape[1], way=way, num_steps=steps))
+    model = SIB(SIBConfig(feature_dim=table.shape[1], way=way, num_steps=steps))
     model.build()
-    return meta_training.Trainer(model, table, MetaTrainConfig(batch_episodes=1))
+    return outer_steps.Trainer(model, table, MetaTrainConfig(batch_episodes=1))

@@ -1,0 +1,131 @@
+"""What meta-training keeps: snapshots of a model in training, validated and saved while the training goes on."""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from sib_tf import checkpoints, history
+from sib_tf.devices import Devices
+from sib_tf.evaluation import Evaluator, mean_and_ci95
+from sib_tf.outer_steps import Trainer, outer_optimizer
+from sib_tf.sib import SIB
+
+
+class Snapshots:
+    """Copies of a model and its optimiser: each is validated and saved, the next one only after that.
+
+    Steps in a compiled loop are one core's work; a thread of its own validates meanwhile. What is written is of one
+    snapshot, and its state comes last: a run that is broken off goes on from the last whole one, and takes the steps
+    after it again. Use as a context: leaving it waits for the last validation.
+
+    Args:
+        trainer: has the model in training.
+        evaluators: of the validation lists, whose mean accuracy counts.
+        table: `[pictures, D]` float32 features of their split.
+        output_dir: where everything is written.
+        devices: what the trainer computes on; the copy is a plain one, on one device.
+    """
+
+    def __init__(self, trainer: Trainer, evaluators: list[Evaluator], table, output_dir: Path, devices: Devices):
+        self.trainer, self.evaluators, self.output_dir, self.devices = trainer, evaluators, output_dir, devices
+        self.table = tf.convert_to_tensor(table)
+        self.model = SIB(trainer.model.config, name=trainer.model.name)
+        self.model.build()
+        self.optimizer = outer_optimizer(trainer.config)
+        self.optimizer.build(self.model.trainable_variables)
+        self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._best = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        # Of the steps since the last validation, of a run that was asked to end between two.
+        self._losses = tf.Variable(np.zeros(trainer.config.validate_every, np.float32), trainable=False)
+        self._thread, self._running = ThreadPoolExecutor(1), Future()
+        self._running.set_result(None)
+
+    def __enter__(self) -> "Snapshots":
+        self._writer = tf.summary.create_file_writer(str(self.output_dir / "tensorboard"))
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._thread.shutdown()
+        self._writer.close()
+
+    @property
+    def step(self) -> int:
+        """The outer step that the last snapshot was taken after."""
+        return int(self._step.numpy())
+
+    @property
+    def best(self) -> float:
+        """The best validation accuracy so far, in [0, 1]."""
+        return float(self._best.numpy())
+
+    @property
+    def losses(self) -> np.ndarray:
+        """`[steps]` float32 losses of the steps between the last validation and the snapshot."""
+        return self._losses.numpy()[: self.step % self.trainer.config.validate_every]
+
+    def restore(self, folder: Path) -> None:
+        """Takes the trainer to the last state in `folder`, where there is one; states are saved there from now on."""
+        self._state = self.devices.training_state(
+            folder,
+            added={"losses": self._losses},
+            model=self.model,
+            optimizer=self.optimizer,
+            step=self._step,
+            best=self._best,
+        )
+        if self._state.restore():
+            _copy(self._variables(), self.trainer.variables)
+        self.devices.agree("checkpoints (does every worker see output_dir?): they", self.step)
+
+    def validate(self, step: int, loss: float, show: Callable[[float], None]) -> None:
+        """Takes a snapshot after `step`, and starts to validate it and to save it.
+
+        Args:
+            step: the outer step.
+            loss: mean since the last validation, for the history.
+            show: is called with the accuracy, from another thread.
+        """
+        self._take(step)
+        self._running = self._thread.submit(self._keep, step, loss, show)
+
+    def save(self, step: int, losses: np.ndarray) -> None:
+        """Takes and saves a snapshot between two validations; `losses` `[steps]` are those since the last one."""
+        self._take(step)
+        self._losses.assign(np.pad(losses, (0, self._losses.shape[0] - len(losses))))
+        self._state.save()
+
+    def finish(self) -> None:
+        """Waits until the last snapshot is validated and saved; raises what went wrong there."""
+        self._running.result()
+
+    def _take(self, step: int) -> None:
+        self.finish()
+        _copy(self.trainer.variables, self._variables())
+        self._step.assign(step)
+
+    def _variables(self) -> list:
+        return [*self.model.variables, *self.optimizer.variables]
+
+    def _keep(self, step: int, loss: float, show: Callable[[float], None]) -> None:
+        lists = [evaluator(self.model, self.table).accuracy[-1] for evaluator in self.evaluators]
+        accuracy, half = mean_and_ci95(np.mean(lists, axis=0))
+        if accuracy > self.best:
+            checkpoints.save_model(self.model, self.output_dir / checkpoints.BEST)
+            self._best.assign(accuracy)
+        checkpoints.save_model(self.model, self.output_dir / checkpoints.LAST)
+        row = {"step": step, "loss": loss, "validation_accuracy": accuracy, "validation_ci95": half}
+        history.add(self.output_dir / "history.csv", row)
+        with self._writer.as_default(step):
+            tf.summary.scalar("loss", loss)
+            tf.summary.scalar("validation_accuracy", accuracy)
+        self._writer.flush()
+        self._state.save()  # Last: a run broken off before takes these steps again, and logs them again.
+        show(accuracy)
+
+
+def _copy(source: list, target: list) -> None:
+    for one, other in zip(source, target, strict=True):
+        other.assign(one.value.numpy())
