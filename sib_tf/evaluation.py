@@ -39,10 +39,11 @@ class Evaluator:
 
     Args:
         rows: the episodes.
+        cores: that share them; None: all of this machine. Only speed depends on it.
     """
 
-    def __init__(self, rows: EpisodeRows):
-        self.rows = rows
+    def __init__(self, rows: EpisodeRows, cores: int | None = None):
+        self.rows, self.cores = rows, cores
         self.way = _way(rows)
 
     def __call__(self, model: SIB, table) -> Evaluation:
@@ -51,13 +52,20 @@ class Evaluator:
         Raises:
             InputError: the model's D or way is not that of the table and the episodes.
         """
-        check_fit(model, table.shape[1], self.rows)
-        measure, table = _compiled(model, self.way), tf.convert_to_tensor(table)
-        measure(table, self.rows.part(0, _CALL))  # Compiles.
-        start = time.perf_counter()
-        found = _in_calls(measure, self.rows, table).astype(np.float64)
+        self.prepare(model, table)
+        table, start = tf.convert_to_tensor(table), time.perf_counter()
+        found = _in_calls(_compiled(model, self.way), self.rows, table, self.cores).astype(np.float64)
         hits, loss, queries = found[:, :-2], found[:, -2], found[:, -1]
         return Evaluation(hits.T / queries, loss / queries, time.perf_counter() - start)
+
+    def prepare(self, model: SIB, table) -> None:
+        """Compiles what evaluates `model` on features `table`, as calling this does where it was not done before.
+
+        Raises:
+            InputError: as calling this does.
+        """
+        check_fit(model, table.shape[1], self.rows)
+        _compiled(model, self.way)(tf.convert_to_tensor(table), self.rows.part(0, _CALL))
 
 
 # Lists of the same shape share it; few models at a time are of interest.
@@ -139,7 +147,7 @@ def _alone(row: EpisodeRows) -> EpisodeRows:
     return EpisodeRows(*(field[None] for field in row))
 
 
-def _in_calls(run, rows: EpisodeRows, table) -> np.ndarray:
+def _in_calls(run, rows: EpisodeRows, table, cores: int | None = None) -> np.ndarray:
     """Results of a compiled function for all episodes `rows` of features `table`; every core takes calls."""
     count = len(rows.support)
     size = min(_CALL, count)
@@ -148,7 +156,7 @@ def _in_calls(run, rows: EpisodeRows, table) -> np.ndarray:
         start = min(first, count - size)  # The last call overlaps with the one before, to have the same shape.
         return run(table, rows.part(start, start + size)).numpy()[first - start :]
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores or os.cpu_count()) as pool:
         return np.concatenate(list(pool.map(call, range(0, count, size))))
 
 

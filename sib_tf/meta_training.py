@@ -84,7 +84,8 @@ def meta_train(
                 if devices.distributed
                 else Trainer(model, train, config)
             )
-        lists = [Evaluator(rows) for rows in lists]
+        # The training goes on meanwhile, and has a core at least.
+        lists = [Evaluator(rows, max(os.cpu_count() - 1, 1)) for rows in lists]
         with Snapshots(trainer, lists, validation, own_folder, devices) as snapshots, disk_errors.named(output_dir):
             snapshots.restore(output_dir / "training")
             batches = [_Batches(sampler, config, snapshots.step) for sampler in samplers]

@@ -1,7 +1,7 @@
 """What meta-training keeps: snapshots of a model in training, validated and saved while the training goes on."""
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +40,10 @@ class Snapshots:
         self._best = tf.Variable(0.0, dtype=tf.float64, trainable=False)
         # Of the steps since the last validation, of a run that was asked to end between two.
         self._losses = tf.Variable(np.zeros(trainer.config.validate_every, np.float32), trainable=False)
-        self._thread, self._running = ThreadPoolExecutor(1), Future()
-        self._running.set_result(None)
 
     def __enter__(self) -> "Snapshots":
         self._writer = tf.summary.create_file_writer(str(self.output_dir / "tensorboard"))
+        self._thread, self._running = ThreadPoolExecutor(1), None
         return self
 
     def __exit__(self, *_) -> None:
@@ -79,6 +78,8 @@ class Snapshots:
         if self._state.restore():
             _copy(self._variables(), self.trainer.variables)
         self.devices.agree("checkpoints (does every worker see output_dir?): they", self.step)
+        if self.step < self.trainer.config.steps:
+            self._running = self._thread.submit(self._prepare)  # While the trainer compiles.
 
     def validate(self, step: int, loss: float, show: Callable[[float], None]) -> None:
         """Takes a snapshot after `step`, and starts to validate it and to save it.
@@ -99,7 +100,8 @@ class Snapshots:
 
     def finish(self) -> None:
         """Waits until the last snapshot is validated and saved; raises what went wrong there."""
-        self._running.result()
+        if self._running:
+            self._running.result()
 
     def _take(self, step: int) -> None:
         self.finish()
@@ -108,6 +110,10 @@ class Snapshots:
 
     def _variables(self) -> list:
         return [*self.model.variables, *self.optimizer.variables]
+
+    def _prepare(self) -> None:
+        for evaluator in self.evaluators:
+            evaluator.prepare(self.model, self.table)
 
     def _keep(self, step: int, loss: float, show: Callable[[float], None]) -> None:
         lists = [evaluator(self.model, self.table).accuracy[-1] for evaluator in self.evaluators]
