@@ -86,7 +86,7 @@ def meta_train(
             )
         # The training goes on meanwhile, and has a core at least.
         lists = [Evaluator(rows, max(os.cpu_count() - 1, 1)) for rows in lists]
-        with Snapshots(trainer, lists, validation, own_folder, devices) as snapshots, disk_errors.named(output_dir):
+        with disk_errors.named(output_dir), Snapshots(trainer, lists, validation, own_folder, devices) as snapshots:
             snapshots.restore(output_dir / "training")
             batches = [_Batches(sampler, config, snapshots.step) for sampler in samplers]
             _Run(trainer, snapshots, batches, devices).train()
