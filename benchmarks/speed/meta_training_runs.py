@@ -26,8 +26,9 @@ def whole_run(rounds: int) -> Comparison:
     return Comparison(
         "A whole meta-training: 50,000 steps",
         "5-way 1-shot, 75 queries, D = 640, K = 3, one episode a step, 50 validations on 1,000 episodes each, from "
-        "cached features; compiling, sampling, checkpoints and logs included. There is no peer in this one: the head "
-        "in PyTorch, without validation and sampling, takes the time of the first table times 50,000.",
+        "cached features; compiling, sampling, checkpoints and logs included. Validation runs beside the training, on "
+        "the other core. There is no peer in this one: the head in PyTorch, without validation and sampling, takes the "
+        "time of the first table times 50,000.",
         "run",
         times,
         {},
