@@ -7,6 +7,9 @@ from pathlib import Path
 
 from sib_tf.errors import InputError
 
+# Of a folder's own record.
+FILE = "digests.json"
+
 
 def of_file(path: str | os.PathLike) -> str:
     """Returns the SHA-256 of a file's bytes, in hexadecimal."""

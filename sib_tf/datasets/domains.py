@@ -19,8 +19,6 @@ from sib_tf.config import require_choice
 from sib_tf.errors import InputError
 from sib_tf.zero_shot_config import DOMAIN_DATASETS
 
-DIGESTS = "digests.json"
-
 
 class Pictures(NamedTuple):
     """Pictures of one domain: `images` `[pictures, size, size, 3]` uint8 RGB, `labels` `[pictures]` int64."""
@@ -75,7 +73,7 @@ def load(name: str, data_dir: str | None = None, cache_dir: str | None = None, s
             for domain, pictures in module.read(data_dir, size):
                 np.save(partial / f"{domain}-images.npy", pictures.images)
                 np.save(partial / f"{domain}-labels.npy", pictures.labels)
-            atomic.write_json(partial / DIGESTS, digests.of_folder(partial))
+            atomic.write_json(partial / digests.FILE, digests.of_folder(partial))
     return DomainDataset(name, digest, module.CLASSES, dict(_prepared(folder, module, size)))
 
 
@@ -86,8 +84,8 @@ def _module(name: str):
 
 def _prepared(folder: Path, module, size: int) -> Iterator[tuple[str, Pictures]]:
     way_out = f"remove {folder} to prepare the pictures again"
-    if (folder / DIGESTS).is_file():  # Folders of earlier versions have none.
-        digests.check(folder, atomic.read_json(folder / DIGESTS, "List of files"), way_out)
+    if (folder / digests.FILE).is_file():  # Folders of earlier versions have none.
+        digests.check(folder, atomic.read_json(folder / digests.FILE, "List of files"), way_out)
     for domain in module.DOMAINS:
         images = array_files.open_npy(folder / f"{domain}-images.npy", way_out)
         labels = np.array(array_files.open_npy(folder / f"{domain}-labels.npy", way_out))

@@ -16,7 +16,6 @@ from sib_tf.config import DATASETS
 from sib_tf.errors import InputError
 
 META_SPLITS = ("train", "validation", "test")
-DIGESTS = "digests.json"
 _READ_BATCH = 512
 
 
@@ -157,8 +156,8 @@ def _builder_config(module, name: str, data_dir: str | None, options: Mapping):
 def _prepare(builder, download_config) -> None:
     """Prepares what is not there yet; checks what is there already."""
     folder = Path(builder.data_dir)
-    if (folder / DIGESTS).is_file():
-        recorded = atomic.read_json(folder / DIGESTS, "List of files")
+    if (folder / digests.FILE).is_file():
+        recorded = atomic.read_json(folder / digests.FILE, "List of files")
         digests.check(folder, recorded, f"remove {folder} to prepare the data set again")
     # manual_dir must exist for tensorflow-datasets, so the configuration has it only where the user named one.
     builder.download_and_prepare(download_config=download_config)
@@ -166,9 +165,9 @@ def _prepare(builder, download_config) -> None:
 
 def _record_digests(folder: Path) -> None:
     """Of files that were read well. Those of an earlier version, or of a process killed before this, have none yet."""
-    if not (folder / DIGESTS).is_file():
+    if not (folder / digests.FILE).is_file():
         with contextlib.suppress(InputError):  # A folder that may only be read goes without.
-            atomic.write_json(folder / DIGESTS, digests.of_folder(folder))
+            atomic.write_json(folder / digests.FILE, digests.of_folder(folder))
 
 
 @contextlib.contextmanager
