@@ -72,7 +72,7 @@ include benchmarks/results.mk
 
 # Files stay together: what a module's tests share is made once.
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # The lowest versions that setup.cfg allows of what it names, and the newest of what these need. TESTS=... names
 # a part of the suite.
@@ -81,7 +81,7 @@ test-lowest: install
 	rm -rf $(LOWEST)
 	$(BIN)/python -m venv $(LOWEST)
 	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[dev,serve,tune]'
-	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile -p no:cacheprovider $(TESTS)
+	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -p no:cacheprovider $(TESTS)
 
 # Needs PyTorch, for the peer; the machine should be idle.
 bench: install

@@ -43,6 +43,12 @@ def make_split(name: str, classes: int, count: int = PICTURES_PER_CLASS, seed: i
     return Split(images, labels, tuple(f"{name}{c:02d}" for c in range(classes)), ids)
 
 
+def pytest_collection_modifyitems(items):
+    """Puts modules that take long in front, so that not one process alone ends with them."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(autouse=True)
 def own_folder(tmp_path, monkeypatch):
     """Runs every test in an empty folder, so that none leaves files in the checkout."""

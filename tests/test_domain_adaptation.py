@@ -295,12 +295,16 @@ def test_what_pacs_lacks_is_named(capsys):
 
 @pytest.mark.slow
 def test_a_finished_run_is_whole_and_is_scored_again_without_training(monkeypatch):
-    """All methods on a tiny drawn data set; then the same command trains nothing."""
+    """All methods on one domain of a tiny drawn data set, one on all; then the same commands train nothing."""
     monkeypatch.setattr(glyph_domains, "PICTURES_PER_CLASS", 6)
-    values = {"dataset": "glyph_domains", "target": "all", "cache_dir": "cache", "output_dir": "run"} | TINY
-    assert run(**values | {"image_size": 32, "steps": 3}) == 0
+    values = {"dataset": "glyph_domains", "cache_dir": "cache", "output_dir": "run"} | TINY
+    values |= {"image_size": 32, "steps": 3}
+    assert run(**values, target="hand") == 0
     first = Path("run/metrics.json").read_text()
+    assert run(**values, target="all", methods="source_only") == 0
+    second = Path("run/metrics.json").read_text()
     monkeypatch.setattr(experiment, "_train", None)
-    assert run(**values | {"image_size": 32, "steps": 3}) == 0
-    assert Path("run/metrics.json").read_text() == first
+    for settings, expected in (({"target": "hand"}, first), ({"target": "all", "methods": "source_only"}, second)):
+        assert run(**values, **settings) == 0
+        assert Path("run/metrics.json").read_text() == expected
     assert {path.name for path in Path("run").iterdir() if path.is_dir()} == set(glyph_domains.DOMAINS)
