@@ -170,21 +170,26 @@ def test_it_learns_to_beat_its_own_start(tmp_path):
     assert best > 0.5
 
 
-def test_folder_holds_what_is_needed_to_do_it_again(tmp_path):
-    meta_training.meta_train(MemoryCache(), model_config(), train_config(), tmp_path / "run")
-    record = json.loads((tmp_path / "run/config.json").read_text())
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of an unbroken run, and its best validation accuracy."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    return folder, meta_training.meta_train(MemoryCache(), model_config(), train_config(), folder)
+
+
+def test_folder_holds_what_is_needed_to_do_it_again(finished):
+    record = json.loads((finished[0] / "config.json").read_text())
     assert record["features"] == MemoryCache.identity
     assert MetaTrainConfig.from_dict(record["meta_training"]) == train_config()
     assert SIBConfig.from_dict(record["model"]) == model_config()
     assert [len(value) for value in record["validation_episode_hashes"]] == [64]
-    history = (tmp_path / "run/history.csv").read_text().splitlines()
+    history = (finished[0] / "history.csv").read_text().splitlines()
     assert history[0] == "step,loss,validation_accuracy,validation_ci95"
     assert [row.split(",")[0] for row in history[1:]] == ["20", "40"]
 
 
-def test_a_broken_off_run_goes_on_to_the_same_parameters(tmp_path, monkeypatch):
+def test_a_broken_off_run_goes_on_to_the_same_parameters(finished, tmp_path, monkeypatch):
     """Cut off after the first validation, then run again: bit for bit the unbroken run, with one history."""
-    meta_training.meta_train(MemoryCache(), model_config(), train_config(), tmp_path / "whole")
     real = snapshots.Snapshots._keep
 
     def cut_off(self, step, *arguments):
@@ -200,10 +205,10 @@ def test_a_broken_off_run_goes_on_to_the_same_parameters(tmp_path, monkeypatch):
     for name in ("best.keras", "last.keras"):
         from sib_tf.checkpoints import load_model as load
 
-        whole, broken = (load(tmp_path / run / name).get_weights() for run in ("whole", "broken"))
+        whole, broken = (load(run / name).get_weights() for run in (finished[0], tmp_path / "broken"))
         for a, b in zip(whole, broken, strict=True):
             np.testing.assert_array_equal(a, b)
-    assert (tmp_path / "whole/history.csv").read_text() == (tmp_path / "broken/history.csv").read_text()
+    assert (finished[0] / "history.csv").read_text() == (tmp_path / "broken/history.csv").read_text()
 
 
 def test_training_goes_on_while_a_snapshot_is_validated(tmp_path, monkeypatch):
@@ -229,18 +234,17 @@ def test_training_goes_on_while_a_snapshot_is_validated(tmp_path, monkeypatch):
         np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
-def test_a_finished_run_is_left_as_it_is(tmp_path):
-    first = meta_training.meta_train(MemoryCache(), model_config(), train_config(), tmp_path / "run")
-    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").glob("*.keras")}
-    assert meta_training.meta_train(MemoryCache(), model_config(), train_config(), tmp_path / "run") == first
-    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "run").glob("*.keras")}
+def test_a_finished_run_is_left_as_it_is(finished):
+    folder, best = finished
+    before = {p: p.stat().st_mtime_ns for p in folder.glob("*.keras")}
+    assert meta_training.meta_train(MemoryCache(), model_config(), train_config(), folder) == best
+    assert before == {p: p.stat().st_mtime_ns for p in folder.glob("*.keras")}
 
 
-def test_another_run_in_the_same_folder_is_refused(tmp_path):
-    meta_training.meta_train(MemoryCache(), model_config(), train_config(), tmp_path / "run")
+def test_another_run_in_the_same_folder_is_refused(finished):
     other = dataclasses.replace(train_config(), learning_rate=0.5)
     with pytest.raises(InputError, match=r"other settings \(meta_training.learning_rate: 0.001 there, 0.5 asked\)"):
-        meta_training.meta_train(MemoryCache(), model_config(), other, tmp_path / "run")
+        meta_training.meta_train(MemoryCache(), model_config(), other, finished[0])
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_state(tmp_path, monkeypatch):
@@ -256,7 +260,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_state(tmp_p
     monkeypatch.setattr(outer_steps.Trainer, "steps", poisoned)
     message = r"The loss became nan at step 31; .* state of step 20 and the best model"
     with pytest.raises(meta_training.DivergenceError, match=message) as caught:
-        meta_training.meta_train(MemoryCache(), model_config(), train_config(), tmp_path / "run")
+        meta_training.meta_train(MemoryCache(), model_config(num_steps=0), train_config(), tmp_path / "run")
     assert caught.value.step == 31
     assert all(np.isfinite(w).all() for w in weights_of(tmp_path / "run"))
 
