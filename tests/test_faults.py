@@ -17,6 +17,8 @@ from conftest import CHECKOUT
 from kill_run import STAGES, Bench, compare
 from killing import KILLED, Moment, Outcome, stable
 
+from sib_tf import atomic
+
 pytestmark = pytest.mark.slow
 
 
@@ -26,6 +28,15 @@ def bench(tmp_path_factory):
         made = Bench(forks, tmp_path_factory.mktemp("killed"), seed=0)
         made.prepare("pretrain", "extract_features", "meta_train")
         yield made
+
+
+def test_times_are_no_difference_and_all_else_is(tmp_path):
+    for name in ("metrics.json", "trials/trial_0/result.json"):
+        for folder, seconds, accuracy in (("one", 1.5, 0.5), ("same", 2.5, 0.5), ("other", 1.5, 0.25)):
+            atomic.write_json(tmp_path / folder / name, {"seconds": seconds, "accuracy": accuracy})
+    compare(tmp_path / "one", tmp_path / "same", "times")
+    with pytest.raises(AssertionError, match=r"metrics.json differs"):
+        compare(tmp_path / "one", tmp_path / "other", "accuracies")
 
 
 def test_pretraining(bench):
