@@ -75,6 +75,11 @@ def new_folder(path: str | os.PathLike) -> Iterator[Path]:
         os.close(handle)
 
 
+def is_temporary(name: str) -> bool:
+    """Returns whether a file or folder of that name is an output that is not whole yet, and may go at any time."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 def sweep(folder: str | os.PathLike, name: str | None = None) -> None:
     """Removes the temporary files and folders in `folder` whose writers were killed; what was moved aside comes back.
 

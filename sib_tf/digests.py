@@ -2,9 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Collection
 from pathlib import Path
 
+from sib_tf import atomic
 from sib_tf.errors import InputError
 
 # Of a folder's own record.
@@ -17,10 +17,13 @@ def of_file(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def of_folder(folder: str | os.PathLike, leave_out: Collection[str] = ()) -> dict[str, str]:
-    """Returns the SHA-256 of all files under a folder, by name below it, those called as in `leave_out` left out."""
+def of_folder(folder: str | os.PathLike) -> dict[str, str]:
+    """Returns the SHA-256 of all files under a folder, by name below it.
+
+    What a killed process left half-written does not count: it will be removed.
+    """
     folder = Path(folder)
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in leave_out)
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not atomic.is_temporary(path.name))
     return {path.relative_to(folder).as_posix(): of_file(path) for path in files}
 
 
