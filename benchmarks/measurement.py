@@ -60,7 +60,7 @@ class CompiledMethod:
     """
 
     def __init__(self, method: Method, way: int):
-        @tf.function(jit_compile=True)
+        @tf.function(jit_compile=True, autograph=False)
         def hits(table, batch):
             episode = batch.gather(table)
             predicted = tf.argmax(method(episode, way), axis=-1, output_type=tf.int32)

@@ -73,9 +73,9 @@ class KerasModel:
 
         self.description = run.description()
         signatures = run.signatures()
-        self._embed = tf.function(signatures.embed, reduce_retracing=True)
-        self._adapt = tf.function(signatures.adapt, reduce_retracing=True)
-        self._classify = tf.function(signatures.classify, reduce_retracing=True)
+        self._embed = tf.function(signatures.embed, reduce_retracing=True, autograph=False)
+        self._adapt = tf.function(signatures.adapt, reduce_retracing=True, autograph=False)
+        self._classify = tf.function(signatures.classify, reduce_retracing=True, autograph=False)
 
     def embed(self, images):
         return _embed_batches(self.description, self._embed, images)

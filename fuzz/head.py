@@ -127,7 +127,7 @@ def _build(kind: str, seed: int, dtype: str) -> SIB:
 
 
 def _compiled(model: SIB):
-    @functools.partial(tf.function, jit_compile=True)
+    @functools.partial(tf.function, jit_compile=True, autograph=False)
     def run(support, labels, support_mask, query, query_mask, way):
         support, query = tf.cast(support, model.compute_dtype), tf.cast(query, model.compute_dtype)
         path, class_mask = model.adapt(support, labels, query, support_mask, query_mask, way)

@@ -240,6 +240,7 @@ def stream(sampler: EpisodeSampler, steps: int, batch_episodes: int, first_step:
 
     # Not `from_generator`: on Python 3.11 and later that has the allocator give freed memory back at once, for good
     # (github.com/tensorflow/tensorflow/issues/65675), and some steps then take four times as long.
+    @tf.autograph.experimental.do_not_convert
     def fields(step):
         found = tf.numpy_function(draw, [step], [field.dtype for field in example], stateful=False)
         return EpisodeRows(*(tf.ensure_shape(f, e.shape) for f, e in zip(found, example, strict=True)))

@@ -304,11 +304,11 @@ class _Augmented:
 def _embedded(backbone: keras.Model, batches: Iterable, devices: Devices) -> Iterator[np.ndarray]:
     """Yields `[pictures, D]` float32 features of each batch; every replica of this worker takes whole batches."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def forward(batch):
         return backbone(tf.cast(batch, tf.float32), training=False)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def forward_each(values):
         return devices.strategy.run(forward, (values,))
 

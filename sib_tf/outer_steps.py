@@ -1,7 +1,7 @@
 """The outer steps: many in one compiled call, each through the K unrolled inner steps, on one device or several."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -33,8 +33,8 @@ class Trainer:
         self.optimizer.build(model.trainable_variables)
         self.together = bool(tf.config.list_physical_devices("GPU"))
         self.parts = 1 if self.together else config.parts(cores or os.cpu_count())
-        self._compiled_gradients = tf.function(self._gradients, jit_compile=True)
-        self._compiled_apply = tf.function(self._apply, jit_compile=True)
+        self._compiled_gradients = tf.function(self._gradients, jit_compile=True, autograph=False)
+        self._compiled_apply = tf.function(self._apply, jit_compile=True, autograph=False)
 
     @property
     def variables(self) -> list:
@@ -45,29 +45,27 @@ class Trainer:
         """Takes outer steps: `[steps, episodes, ...]` rows of every specification -> the losses `[steps]`."""
         return self._whole_steps(rows) if self.parts == 1 else self._steps_in_parts(rows)
 
-    @tf.function(jit_compile=True)
+    @tf.function(jit_compile=True, autograph=False)
     def _whole_steps(self, rows: Sequence[EpisodeRows]) -> tf.Tensor:
-        count = rows[0].support.shape[0]
-        losses = tf.TensorArray(tf.float32, count)
-        for step in tf.range(count):
-            loss, gradients = self._gradients(_at(rows, step), 0)
+        def step(number):
+            loss, gradients = self._gradients(_at(rows, number), 0)
             self._apply(gradients)
-            losses = losses.write(step, loss)
-        return losses.stack()
+            return loss
 
-    @tf.function
+        return _losses(step, rows[0].support.shape[0])
+
+    @tf.function(autograph=False)
     def _steps_in_parts(self, rows: Sequence[EpisodeRows]) -> tf.Tensor:
         """The same for large batches: XLA uses one core, a plain graph has every core take a part."""
-        count = rows[0].support.shape[0]
-        losses = tf.TensorArray(tf.float32, count)
-        for step in tf.range(count):
-            batch = _at(rows, step)
+
+        def step(number):
+            batch = _at(rows, number)
             found = [self._compiled_gradients(_part(batch, i, self.parts), tf.constant(i)) for i in range(self.parts)]
             self._compiled_apply([tf.add_n(each) / self.parts for each in zip(*(g for _, g in found), strict=True)])
-            losses = losses.write(step, tf.add_n([loss for loss, _ in found]) / self.parts)
-        return losses.stack()
+            return tf.add_n([loss for loss, _ in found]) / self.parts
 
-    @tf.autograph.experimental.do_not_convert  # There is nothing to convert, and looking for it takes seconds.
+        return _losses(step, rows[0].support.shape[0])
+
     def _gradients(self, rows: Sequence[EpisodeRows], part) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Loss and gradients of the episodes `rows`, which are the batch's part number `part`."""
         noise = [self._noise(i, way, part) for i, way in enumerate(self.ways)]
@@ -105,6 +103,11 @@ class Trainer:
         dim = self.model.config.feature_dim
         whole = distributions.random_noise(seed, self.config.batch_episodes, samples, way, dim)
         return tf.reshape(whole, (self.parts, -1, *whole.shape[1:]))[part]
+
+
+def _losses(step: Callable, count: int) -> tf.Tensor:
+    """The losses `[count]` of the outer steps `step(0)`, `step(1)`, ..., one after the other."""
+    return tf.map_fn(step, tf.range(count), parallel_iterations=1, fn_output_signature=tf.float32)
 
 
 def _at(rows: Sequence[EpisodeRows], step) -> list[EpisodeRows]:
@@ -148,15 +151,15 @@ class ReplicatedTrainer(Trainer):
         """
         return tf.constant(self.devices.mean(self._replicated_steps(self.devices.split(list(rows), axis=1))))
 
-    @tf.function
+    @tf.function(autograph=False)
     def _replicated_steps(self, rows) -> tf.Tensor:
         strategy = self.devices.strategy
-        count = strategy.experimental_local_results(rows)[0][0].support.shape[0]
-        losses = tf.TensorArray(tf.float32, count)
-        for step in tf.range(count):
-            found = strategy.experimental_local_results(strategy.run(self._replica_step, (rows, step)))
-            losses = losses.write(step, tf.add_n(found) / len(found))
-        return losses.stack()
+
+        def step(number):
+            found = strategy.experimental_local_results(strategy.run(self._replica_step, (rows, number)))
+            return tf.add_n(found) / len(found)
+
+        return _losses(step, strategy.experimental_local_results(rows)[0][0].support.shape[0])
 
     def _replica_step(self, rows: Sequence[EpisodeRows], step: tf.Tensor) -> tf.Tensor:
         number = tf.distribute.get_replica_context().replica_id_in_sync_group

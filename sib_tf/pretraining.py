@@ -147,7 +147,7 @@ def _fit_replicated(
         right = tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
         return tf.stack([loss, tf.reduce_mean(tf.cast(right, tf.float32))])
 
-    @tf.function
+    @tf.function(autograph=False)
     def train_step(images, labels):
         found = devices.strategy.run(replica_step, (images, labels))
         return tf.add_n(devices.strategy.experimental_local_results(found)) / devices.local_replicas
@@ -182,23 +182,25 @@ def training_batches(
         images, labels = tf.constant(data.train.images), tf.constant(data.train.labels)
     steps = len(labels) // config.batch_size
 
+    # There is nothing to convert, and looking for it takes a second.
+    @tf.autograph.experimental.do_not_convert
     def indices(epoch):
         order = tf.random.experimental.stateless_shuffle(tf.range(len(labels)), [config.seed, tf.cast(epoch, tf.int32)])
         return tf.data.Dataset.from_tensor_slices(order).batch(config.batch_size, drop_remainder=True)
 
+    @tf.autograph.experimental.do_not_convert
     def load(step, rows):
         batch = tf.gather(images, rows)
         if config.augment:
-            batch = augmentation.augment(batch, tf.stack([config.seed, step]), size, config)
+            seed = tf.stack([config.seed, tf.cast(step, tf.int32)])
+            batch = augmentation.augment(batch, seed, size, config)
         else:
             batch = tf.cast(features.centre_crop(batch, size), tf.float32)
         return batch, tf.gather(labels, rows)
 
     batches = tf.data.Dataset.range(first_epoch, config.epochs).flat_map(indices)
     batches = (
-        batches.enumerate(start=first_epoch * steps)
-        .skip(first_step)
-        .map(lambda step, rows: load(tf.cast(step, tf.int32), rows), num_parallel_calls=tf.data.AUTOTUNE)
+        batches.enumerate(start=first_epoch * steps).skip(first_step).map(load, num_parallel_calls=tf.data.AUTOTUNE)
     )
     # One private thread: the pictures of the next batch are ready before the model asks, and take no core from it.
     options = tf.data.Options()

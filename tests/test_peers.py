@@ -55,7 +55,7 @@ def classify(name: str, episode: Episode, way=4) -> np.ndarray:
 @functools.cache
 def compiled(name: str, way: int):
     method = peer(name)
-    return tf.function(lambda *fields: method(Episode(*fields), way, base_mean()))
+    return tf.function(lambda *fields: method(Episode(*fields), way, base_mean()), autograph=False)
 
 
 def episode_of(support, labels, query) -> Episode:

@@ -212,7 +212,7 @@ def test_meta_gradient_by_finite_differences(network, reduction):
             loss = episode_loss(model, e, 5)
         gradients = tape.gradient(loss, model.trainable_variables)
         random = np.random.RandomState(3)
-        again = tf.function(lambda: episode_loss(model, e, 5))  # Many times.
+        again = tf.function(lambda: episode_loss(model, e, 5), autograph=False)  # Many times.
         for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
             direction = random.normal(size=variable.shape)
             value, h = variable.numpy(), 1e-7  # Small: a ReLU must not change its side in between.
@@ -360,7 +360,7 @@ def test_eager_graph_and_xla_agree(network):
     model, e = build(network), episode()
     eager = run(model, e)
     for jit in (False, True):
-        compiled = tf.function(lambda s, lab, q: model(s, lab, q, way=5), jit_compile=jit)
+        compiled = tf.function(lambda s, lab, q: model(s, lab, q, way=5), jit_compile=jit, autograph=False)
         np.testing.assert_allclose(compiled(e.support, e.support_labels, e.query), eager, rtol=5e-6, atol=1e-5)
 
 

@@ -82,7 +82,7 @@ def _training(name: str, batch: int, precision: str) -> Contestant:
 def _inference(name: str, batch: int, precision: str) -> Contestant:
     backbone, _ = _model(name, precision)
     images = tf.constant(pictures(batch), tf.float32)
-    forward = tf.function(lambda x: backbone(x, training=False))
+    forward = tf.function(lambda x: backbone(x, training=False), autograph=False)
     return Contestant(lambda: forward(images).numpy(), batch)
 
 

@@ -95,7 +95,7 @@ def from_pictures(rounds: int) -> Comparison:
     batches, drawn = iter(stream(sampler, 200, 1)), iter(stream(sampler, 1, 1))
     places = {"support": tf.reshape(tf.range(5), (1, 1, 5)), "query": tf.reshape(tf.range(5, 80), (1, 1, 75))}
 
-    @tf.function
+    @tf.function(autograph=False)
     def embed(rows, seed):
         return backbone(augmentation.augment(tf.gather(images, rows), seed, 32, config), training=False)
 

@@ -72,8 +72,8 @@ class Learner(tf.Module):
         self.optimizer.build(self.variables_)
         self.augmentation = PretrainConfig(color_jitter=config.color_jitter, mirror=config.mirror)
         compiled = bool(tf.config.list_physical_devices("GPU"))
-        self.step = tf.function(self._step, jit_compile=compiled)
-        self.predict = tf.function(self._predict, jit_compile=compiled)
+        self.step = tf.function(self._step, jit_compile=compiled, autograph=False)
+        self.predict = tf.function(self._predict, jit_compile=compiled, autograph=False)
 
     def _step(self, images, labels):
         """One outer step; returns the two losses `[2]`.

@@ -83,20 +83,21 @@ def train(model: SpinningLines) -> np.ndarray:
     optimizer = keras.optimizers.Adam(schedule)
     optimizer.build(model.trainable_variables)
 
-    @tf.function(jit_compile=True)
+    def step(xy):
+        x, y = xy
+        seed = tf.stack([config.seed, tf.cast(optimizer.iterations, tf.int32)])
+        noise = distributions.random_noise(seed, config.batch_tasks, config.posterior_samples, 1, 1)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(model.negative_bound(model(x, noise), x, y, noise))
+        variables = model.trainable_variables
+        # Lines far out have large losses: without a bound on the gradient one of them could undo many steps.
+        gradients, _ = tf.clip_by_global_norm(tape.gradient(loss, variables), 1.0)
+        optimizer.apply(gradients, variables)
+        return loss
+
+    @tf.function(jit_compile=True, autograph=False)
     def steps(x, y):
-        losses = tf.TensorArray(tf.float32, x.shape[0])
-        for i in tf.range(x.shape[0]):
-            seed = tf.stack([config.seed, tf.cast(optimizer.iterations, tf.int32)])
-            noise = distributions.random_noise(seed, config.batch_tasks, config.posterior_samples, 1, 1)
-            with tf.GradientTape() as tape:
-                loss = tf.reduce_mean(model.negative_bound(model(x[i], noise), x[i], y[i], noise))
-            variables = model.trainable_variables
-            # Lines far out have large losses: without a bound on the gradient one of them could undo many steps.
-            gradients, _ = tf.clip_by_global_norm(tape.gradient(loss, variables), 1.0)
-            optimizer.apply(gradients, variables)
-            losses = losses.write(i, loss)
-        return losses.stack()
+        return tf.map_fn(step, (x, y), parallel_iterations=1, fn_output_signature=tf.float32)
 
     found, size = [], _STEPS_PER_CALL
     with tqdm(total=config.steps, unit="step", desc="spinning lines") as progress:
