@@ -107,7 +107,12 @@ class Trainer:
 
 def _losses(step: Callable, count: int) -> tf.Tensor:
     """The losses `[count]` of the outer steps `step(0)`, `step(1)`, ..., one after the other."""
-    return tf.map_fn(step, tf.range(count), parallel_iterations=1, fn_output_signature=tf.float32)
+
+    def take(number, losses):
+        return number + 1, losses.write(number, step(number))
+
+    start = tf.constant(0), tf.TensorArray(tf.float32, count)
+    return tf.while_loop(lambda number, _: number < count, take, start, parallel_iterations=1)[1].stack()
 
 
 def _at(rows: Sequence[EpisodeRows], step) -> list[EpisodeRows]:
