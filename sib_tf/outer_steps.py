@@ -106,7 +106,10 @@ class Trainer:
 
 
 def _losses(step: Callable, count: int) -> tf.Tensor:
-    """The losses `[count]` of the outer steps `step(0)`, `step(1)`, ..., one after the other."""
+    """The losses `[count]` of the outer steps `step(0)`, `step(1)`, ..., one after the other.
+
+    Not `tf.map_fn`, which costs a plain graph some per cent more.
+    """
 
     def take(number, losses):
         return number + 1, losses.write(number, step(number))

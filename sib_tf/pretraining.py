@@ -182,7 +182,7 @@ def training_batches(
         images, labels = tf.constant(data.train.images), tf.constant(data.train.labels)
     steps = len(labels) // config.batch_size
 
-    # There is nothing to convert, and looking for it takes a second.
+    # There is nothing to convert, and looking for it takes time.
     @tf.autograph.experimental.do_not_convert
     def indices(epoch):
         order = tf.random.experimental.stateless_shuffle(tf.range(len(labels)), [config.seed, tf.cast(epoch, tf.int32)])

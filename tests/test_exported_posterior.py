@@ -51,9 +51,8 @@ def test_without_samples_the_mean_classifies(home, features, tmp_path):
         model.uncertainty(query, found[-1])
 
 
-@pytest.mark.parametrize(
-    ("limits", "calibrated"), [({}, False), ({"way": 5, "max_support": 10, "max_query": 12}, True)]
-)
+@pytest.mark.parametrize("calibrated", [False, True])
+@pytest.mark.parametrize("limits", [{}, {"way": 5, "max_support": 10, "max_query": 12}])
 def test_samples_classify_together_everywhere(home, features, tmp_path, limits, calibrated):
     """Keras, SavedModel and both kinds of LiteRT file, against the model's own predictions."""
     support, query = features

@@ -623,9 +623,9 @@ def processes():
 @needs_keras_tuner
 @pytest.mark.slow
 def test_a_chief_and_two_workers_do_what_one_process_does(capsys, features, processes):
-    assert run(output_dir="alone", trials=2) == 0
+    assert run(output_dir="alone", trials=3) == 0
     summary = capsys.readouterr().out.splitlines()[0]
-    chief, *workers = processes("chief", "worker0", "worker1", trials=2)
+    chief, *workers = processes("chief", "worker0", "worker1", trials=3)
     ends = [process.communicate(timeout=300) for process in (*workers, chief)]
     assert [process.returncode for process in (*workers, chief)] == [0, 0, 0], ends
     assert ends[-1][0].splitlines()[0] == summary
