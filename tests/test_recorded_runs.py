@@ -1,0 +1,130 @@
+"""Short seeded runs of both stages give the parameters that were recorded: on the recording machine bit for bit.
+
+`python -m tests.test_recorded_runs` (from the checkout, with the tests' XLA_FLAGS) records them anew, which only a
+change of what is computed justifies.
+"""
+
+import hashlib
+import json
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_split
+
+RECORD = Path(__file__).with_name("recorded_runs.json")
+LABELS = np.repeat(np.arange(8), 30)
+PER_CLASS = {"gradient_network": "per_class", "way": None, "support_gradient": True, "step_reduction": "shrunk_mean"}
+RUNS = ("pretrain", "joint", "per_class", "mixture")
+
+
+class Clusters:
+    """A feature cache in memory: 8 clusters of 12-d features."""
+
+    views, feature_dim = 1, 12
+    identity = {"dataset": {"name": "clusters"}, "backbone": {"name": "none"}}
+
+    def table(self, split):
+        random = np.random.RandomState(["train", "validation"].index(split))
+        return (random.normal(size=(8, 12))[LABELS] + 1.2 * random.normal(size=(240, 12))).astype("f")
+
+    def labels(self, split):
+        return LABELS
+
+
+def _trained(name: str, folder: Path) -> list[np.ndarray]:
+    """Runs one of `RUNS` and returns all parameters of its last model."""
+    return _pretrained(folder) if name == "pretrain" else _meta_trained(name, folder)
+
+
+def _pretrained(folder: Path) -> list[np.ndarray]:
+    from sib_tf import pretraining
+    from sib_tf.config import BackboneConfig, PretrainConfig
+    from sib_tf.datasets import MetaDataset
+
+    splits = {split: make_split(split, 6) for split in ("train", "validation", "test")}
+    data = MetaDataset("tiny", "1.0.0", **splits, normalization=((128.0,) * 3, (64.0,) * 3), picture_size=32)
+    backbone = BackboneConfig(width=4, mean=(128.0,) * 3, std=(64.0,) * 3)
+    config = PretrainConfig(schedule="cosine", epochs=2, batch_size=48)
+    pretraining.pretrain(data, backbone, config, folder)
+    return _last(folder)
+
+
+def _meta_trained(name: str, folder: Path) -> list[np.ndarray]:
+    from sib_tf import meta_training
+    from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
+
+    spec = EpisodeSpec(way=3, query=6)
+    further = {"mixture": (EpisodeSpec(way=4, shot=2, query=3, query_distribution="dirichlet"),)}
+    config = MetaTrainConfig(
+        episodes=spec, validation=spec, steps=20, batch_episodes=2, validation_episodes=20, validate_every=10,
+        steps_per_call=10, **(further if name == "mixture" else {}),
+    )  # fmt: skip
+    network = {"way": 3} if name == "joint" else PER_CLASS
+    model = SIBConfig(feature_dim=12, num_steps=2, inner_learning_rate=1e-2, **network)
+    meta_training.meta_train(Clusters(), model, config, folder)
+    return _last(folder)
+
+
+def _last(folder: Path) -> list[np.ndarray]:
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(folder / "training"))
+    names = sorted(name for name in reader.get_variable_to_shape_map() if name != "_CHECKPOINTABLE_OBJECT_GRAPH")
+    # By value: the names of a checkpoint's entries are not what is recorded, and each value is there once.
+    arrays = [np.asarray(reader.get_tensor(name)) for name in names]
+    floats = {value.tobytes(): value for value in arrays if value.dtype == np.float32 and value.size > 1}
+    return [floats[key] for key in sorted(floats)]
+
+
+def _digest(parameters: list[np.ndarray]) -> str:
+    return hashlib.sha256(b"".join(value.tobytes() for value in parameters)).hexdigest()
+
+
+def _sums(parameters: list[np.ndarray]) -> dict:
+    values = np.concatenate([value.ravel() for value in parameters]).astype(np.float64)
+    return {"count": len(values), "sum": float(values.sum()), "norm": float(np.linalg.norm(values))}
+
+
+def _machine() -> dict:
+    """What the bits depend on."""
+    import keras
+    import tensorflow as tf
+
+    found = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else platform.processor()
+    flags = next((line for line in found.splitlines() if line.startswith("flags")), found)
+    return {
+        "processor": hashlib.sha256(flags.encode()).hexdigest()[:16],
+        "cores": os.cpu_count(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "versions": [tf.__version__, keras.__version__, np.__version__],
+    }
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_parameters_are_the_recorded_ones(name, tmp_path):
+    record = json.loads(RECORD.read_text())
+    parameters = _trained(name, tmp_path / "run")
+    expected = record["runs"][name]
+    assert _sums(parameters)["count"] == expected["count"]
+    assert _sums(parameters)["norm"] == pytest.approx(expected["norm"], rel=1e-4)
+    assert _sums(parameters)["sum"] == pytest.approx(expected["sum"], abs=1e-4 * expected["norm"])
+    if _machine() == record["machine"]:
+        assert _digest(parameters) == expected["sha256"]
+
+
+def _record() -> None:
+    import tempfile
+
+    runs = {}
+    for name in RUNS:
+        with tempfile.TemporaryDirectory() as folder:
+            parameters = _trained(name, Path(folder) / "run")
+        runs[name] = {"sha256": _digest(parameters), **_sums(parameters)}
+    RECORD.write_text(json.dumps({"machine": _machine(), "runs": runs}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    _record()
