@@ -11,8 +11,8 @@ import sys
 
 from absl import flags
 
+from sib_tf.commands import cli
 from sib_tf.config import SIBConfig
-from train import cli
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("first", None, "Folder of benchmarks.sweeps.", flag_values=FLAGS)

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from absl import flags
 
+from sib_tf.commands import cli
 from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
-from train import cli
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", flag_values=FLAGS)
@@ -74,13 +74,13 @@ def _trained(cache, variant: str, fields: dict, shot: int, weight: float | None,
 
 
 def _measure(folder: Path, shot: int) -> None:
-    from sib_tf import meta_testing
+    from sib_tf.reports import meta_test
 
     for name, fields in TESTS.items():
         path = folder / f"{name}.json"
         if not path.is_file():
             spec = EpisodeSpec(shot=shot, **fields)
-            result = meta_testing.meta_test(FLAGS.features_dir, folder, spec, FLAGS.episodes, FLAGS.seed)
+            result = meta_test.meta_test(FLAGS.features_dir, folder, spec, FLAGS.episodes, FLAGS.seed)
             result.save(path)
             print(f"{folder.name}: {result.metrics['summary']}", flush=True)
 

@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.records import load_accuracies, load_metrics
-from sib_tf import atomic, checkpoints
+from sib_tf import checkpoints
 from sib_tf.errors import InputError
 from sib_tf.evaluation import mean_and_ci95
+from sib_tf.storage import atomic
 
 HEADER = ("shot", "queries", "prior, posterior", "KL weight", "accuracy", "difference", "calibration error", "NLL")
 _NAMES = {

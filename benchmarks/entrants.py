@@ -10,10 +10,11 @@ import tensorflow as tf
 from benchmarks.measurement import Method, peer_method, sib_method
 from benchmarks.peers import PEERS, SLOW, Peer, authors
 from benchmarks.settings import Setting
-from sib_tf import atomic, meta_testing
+from sib_tf import runs
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache, weights_fingerprint
 from sib_tf.sib import SIB
+from sib_tf.storage import atomic
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,7 +63,7 @@ class Model:
 
     def fits(self, setting: Setting) -> bool:
         """Whether the model takes the setting's way."""
-        return self.sib.config.gradient_network != "joint" or setting.spec.way == (self.sib.config.way,) * 2
+        return self.sib.config.fixed_way is None or setting.spec.way == (self.sib.config.way,) * 2
 
     def entrant(self) -> Entrant:
         """The model as it takes part."""
@@ -95,8 +96,8 @@ def load_models(given: Iterable[str], cache: FeatureCache) -> list[Model]:
 
 
 def _load(name: str, folder: str | os.PathLike, cache: FeatureCache) -> Model:
-    sib, record = meta_testing.load_model(folder)
-    meta_testing.check_backbone(record, cache, folder)
+    sib, record = runs.load_model(folder)
+    runs.check_backbone(record, cache.manifest["backbone"]["weights"], folder, f"those in {cache.folder}")
     if sib.config.feature_dim != cache.feature_dim:
         raise InputError(
             f"The model in {folder} takes features of length {sib.config.feature_dim}; those in {cache.folder} have "

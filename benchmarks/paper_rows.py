@@ -12,8 +12,8 @@ from pathlib import Path
 
 from absl import flags
 
+from sib_tf.commands import cli
 from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
-from train import cli
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", flag_values=FLAGS)
@@ -41,7 +41,8 @@ def main() -> None:
 
 
 def _row(cache, folder: Path, shot: int, num_steps: int, seed: int) -> str:
-    from sib_tf import meta_testing, meta_training
+    from sib_tf import meta_training
+    from sib_tf.reports import meta_test
 
     path = folder / "metrics.json"
     if path.is_file():
@@ -50,7 +51,7 @@ def _row(cache, folder: Path, shot: int, num_steps: int, seed: int) -> str:
     config = MetaTrainConfig(episodes=episodes, validation=episodes, steps=FLAGS.steps, seed=seed)
     model = dataclasses.replace(SIBConfig(num_steps=num_steps), feature_dim=cache.feature_dim)
     meta_training.meta_train(cache, model, config, folder)
-    result = meta_testing.meta_test(FLAGS.features_dir, folder, episodes, FLAGS.episodes, FLAGS.seed)
+    result = meta_test.meta_test(FLAGS.features_dir, folder, episodes, FLAGS.episodes, FLAGS.seed)
     result.save(path)
     return result.metrics["summary"]
 

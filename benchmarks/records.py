@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sib_tf import array_files, atomic
 from sib_tf.errors import InputError
+from sib_tf.storage import array_files, atomic
 
 # The order of pages.
 GROUPS = ("imbalance", "total_query", "way", "missing_classes")

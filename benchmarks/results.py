@@ -9,7 +9,7 @@ import sys
 
 from absl import flags
 
-from train import cli
+from sib_tf.commands import cli
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_multi_string("sweeps_dir", [], "Folder of benchmarks.sweeps.", flag_values=FLAGS)

@@ -9,7 +9,7 @@ matplotlib.use("Agg")  # Figures go to files; no screen is needed.
 import matplotlib.pyplot as plt
 
 from benchmarks.records import PEER_NAMES, SweepRecords
-from sib_tf import atomic
+from sib_tf.storage import atomic
 
 _AXES = {
     "imbalance": "Dirichlet's alpha (imbalance grows to the right)",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks import bayes_table
 from benchmarks.records import PEER_NAMES, SweepRecords
-from sib_tf import atomic
+from sib_tf.storage import atomic
 
 _TITLES = {
     "imbalance": "Imbalanced query sets",

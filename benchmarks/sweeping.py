@@ -13,10 +13,10 @@ import tensorflow as tf
 from benchmarks.entrants import Entrant
 from benchmarks.measurement import BATCH, CompiledMethod
 from benchmarks.settings import Setting
-from sib_tf import array_files, atomic
 from sib_tf.episodes import EpisodeRows, EpisodeSampler, check_room_for_imbalance, fingerprint
 from sib_tf.evaluation import mean_and_ci95
 from sib_tf.features import FeatureCache
+from sib_tf.storage import array_files, atomic
 
 SPLIT = "test"
 BASELINE = "prototypes, authors"

@@ -11,7 +11,7 @@ import sys
 
 from absl import flags
 
-from train import cli
+from sib_tf.commands import cli
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", flag_values=FLAGS)

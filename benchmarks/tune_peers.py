@@ -12,7 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
-from train import cli
+from sib_tf.commands import cli
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", flag_values=FLAGS)
@@ -30,8 +30,8 @@ def main() -> None:
     cli.load_tensorflow()
     from benchmarks import measurement, tuning
     from benchmarks.peers import known_names
-    from sib_tf import atomic
     from sib_tf.features import FeatureCache
+    from sib_tf.storage import atomic
 
     measurement.expect_many_functions()
     names = known_names(FLAGS.peers)

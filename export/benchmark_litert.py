@@ -11,7 +11,7 @@ import tempfile
 from absl import flags
 
 from export import export_flags
-from train import cli
+from sib_tf.commands import cli
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_multi_string("tflite", None, "A file of export.tflite; may be given several times.", flag_values=FLAGS)
@@ -28,7 +28,7 @@ def main() -> None:
     threads = [cli.number_range("threads", text)[0] for text in FLAGS.threads]
     export_flags.check_outputs(FLAGS)
     from export import litert_latency
-    from export.litert_runner import LiteRTModel
+    from sib_tf.prediction.litert import LiteRTModel
 
     load = litert_latency.Load(FLAGS.way, 15 * FLAGS.way, FLAGS.calls, FLAGS.sgd_steps)
     descriptions = [_check(path, LiteRTModel(path).description, load) for path in FLAGS.tflite]
@@ -53,7 +53,8 @@ def _publish(results, load) -> None:
     import dataclasses
 
     from export import litert_latency
-    from sib_tf import atomic, report
+    from sib_tf.reports import report
+    from sib_tf.storage import atomic
 
     words = f"{load.way}-way 1-shot, {load.queries} queries; medians of {FLAGS.rounds} rounds of {load.calls} calls."
     table = litert_latency.table(results)

@@ -16,8 +16,8 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_quantizer import qtyping, quantizer
 from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
-from export.signatures import Signatures
 from sib_tf.errors import InputError
+from sib_tf.prediction.signatures import Signatures
 
 # What a file may contain: ops without state that LiteRT has kernels for on every platform.
 ALLOWED_OPS = frozenset(

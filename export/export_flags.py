@@ -4,9 +4,9 @@ from pathlib import Path
 
 from absl import flags
 
+from sib_tf.commands import cli, dataset_flags
 from sib_tf.config import EpisodeSpec
 from sib_tf.errors import InputError
-from train import cli, dataset_flags
 
 
 def define(values: flags.FlagValues) -> None:
@@ -34,11 +34,11 @@ def check_outputs(values: flags.FlagValues) -> None:
 
 
 def load_run(values: flags.FlagValues):
-    """Loads the trained model that the flags name: an `export.runs.Run`."""
+    """Loads the trained model that the flags name: an `sib_tf.trained_run.Run`."""
     cli.load_tensorflow()
-    from export import runs
+    from sib_tf.prediction import trained_run
 
-    return runs.load(values.model_dir, values.backbone_dir, values.posterior_samples)
+    return trained_run.load(values.model_dir, values.backbone_dir, values.posterior_samples)
 
 
 def load_data(values: flags.FlagValues, run):

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from export.litert_runner import LiteRTModel
-from sib_tf.quiet import quiet
+from sib_tf.prediction.litert import LiteRTModel
+from sib_tf.runtime import quiet
 
 
 @dataclasses.dataclass(frozen=True)

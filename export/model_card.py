@@ -61,7 +61,7 @@ def text(description: dict, metrics: list[dict]) -> str:
     """Returns the card as Markdown.
 
     Args:
-        description: as `runs.Run.description` gives it.
+        description: as `trained_run.Run.description` gives it.
         metrics: contents of `metrics.json` files.
     """
     way = description["way"]

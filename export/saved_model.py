@@ -11,7 +11,7 @@ import sys
 from absl import flags
 
 from export import export_flags
-from train import cli
+from sib_tf.commands import cli
 
 FLAGS = flags.FlagValues()
 export_flags.define(FLAGS)

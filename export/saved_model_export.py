@@ -8,15 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from export import model_card, runs, verification
-from export.models import CONFIG, KerasModel, SavedModel
+from export import model_card, verification
 from export.serving import ServingSignatures
-from sib_tf import atomic, digests, run_lock
 from sib_tf.config import EpisodeSpec
 from sib_tf.datasets import MetaDataset, Split
 from sib_tf.episodes import EpisodeSampler
 from sib_tf.errors import InputError
 from sib_tf.features import centre_crop
+from sib_tf.prediction import trained_run
+from sib_tf.prediction.models import CONFIG, KerasModel, SavedModel
+from sib_tf.storage import atomic, digests, run_lock
 
 # What is read of metrics.json.
 _METRICS = {"summary": str, "model": dict, "backbone": dict}
@@ -55,7 +56,7 @@ def load_metrics(paths: Sequence[str]) -> list[dict]:
 
 
 def export(
-    run: runs.Run, data: MetaDataset, folder: Path, metrics: list[dict], episodes: int, spec: EpisodeSpec
+    run: trained_run.Run, data: MetaDataset, folder: Path, metrics: list[dict], episodes: int, spec: EpisodeSpec
 ) -> str:
     """Writes `folder`, if the SavedModel does what the trained model does.
 
@@ -92,7 +93,7 @@ def export(
     return verification.table([verdict])
 
 
-def example_request(split: Split, run: runs.Run, spec: EpisodeSpec) -> dict:
+def example_request(split: Split, run: trained_run.Run, spec: EpisodeSpec) -> dict:
     """Returns a body for TF Serving's REST predict call: one episode of real pictures, two queries a class."""
     spec = EpisodeSpec(way=spec.way, shot=1, query=min(2, spec.query[1]))
     rows = EpisodeSampler(split.labels, spec, seed=0).sample(1)
@@ -107,7 +108,7 @@ def example_request(split: Split, run: runs.Run, spec: EpisodeSpec) -> dict:
     return {"signature_name": "serving_default", "inputs": {k: np.asarray(v).tolist() for k, v in inputs.items()}}
 
 
-def _check_metrics(metrics: list[dict], run: runs.Run, backbone_weights: str) -> None:
+def _check_metrics(metrics: list[dict], run: trained_run.Run, backbone_weights: str) -> None:
     """What metrics say of their model must be true of this one; they do not tell two trainings alike apart."""
     config = dataclasses.asdict(run.sib.config)
     for values in metrics:

@@ -6,8 +6,8 @@ Checks are ops of the graph, so that a server that knows nothing of this project
 import keras
 import tensorflow as tf
 
-from export.signatures import Signatures
 from sib_tf.distributions import MOST_CLASSES
+from sib_tf.prediction.signatures import Signatures
 
 NO_CLASS = -1
 
@@ -23,7 +23,7 @@ class ServingSignatures:
         self.signatures = signatures
         self.size = signatures.backbone.input_shape[1]
         self.config = signatures.sib.config
-        self.way = self.config.way if self.config.gradient_network == "joint" else None
+        self.way = self.config.fixed_way
 
     def archive(self) -> keras.export.ExportArchive:
         """Returns the archive, ready to be written, with one endpoint for each signature."""

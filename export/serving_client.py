@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from sib_tf import atomic
-from train import cli
+from sib_tf.commands import cli
+from sib_tf.storage import atomic
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("server", None, "rest: http://host:8501; grpc: host:8500.", flag_values=FLAGS)
@@ -39,7 +39,7 @@ def main() -> None:
     if FLAGS.output is not None and Path(FLAGS.output).suffix != ".csv":
         raise cli.InputError(f"output must end in .csv; got {FLAGS.output}.")
     server = _connect()
-    from export import picture_folders
+    from sib_tf.pictures import picture_folders
 
     size = picture_size(server.input_shapes(), FLAGS.model)
     support = picture_folders.read_support(picture_folders.folder_of_classes(FLAGS.support), size)

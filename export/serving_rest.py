@@ -9,8 +9,8 @@ import urllib.request
 
 import numpy as np
 
-from sib_tf import sealed_json
 from sib_tf.errors import InputError
+from sib_tf.storage import sealed_json
 
 SIGNATURE = "serving_default"
 # Of the server's own words: an error there may quote the whole request.

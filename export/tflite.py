@@ -13,7 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from export import export_flags
-from train import cli
+from sib_tf.commands import cli
 
 FLAGS = flags.FlagValues()
 export_flags.define(FLAGS)

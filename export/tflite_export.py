@@ -5,17 +5,18 @@ import json
 import os
 from pathlib import Path
 
-from export import conversion, runs, verification
-from export.litert_runner import METADATA, LiteRTModel
-from export.models import KerasModel
-from sib_tf import atomic
+from export import conversion, verification
 from sib_tf.config import EpisodeSpec
 from sib_tf.datasets import MetaDataset
 from sib_tf.errors import InputError
+from sib_tf.prediction import trained_run
+from sib_tf.prediction.litert import METADATA, LiteRTModel
+from sib_tf.prediction.models import KerasModel
+from sib_tf.storage import atomic
 
 
 def export(
-    run: runs.Run,
+    run: trained_run.Run,
     data: MetaDataset,
     path: str | os.PathLike,
     precision: str,
@@ -46,7 +47,9 @@ def export(
         model = conversion.to_float16(model)
     elif precision == "int8":
         size = run.backbone_config.image_size
-        model = conversion.to_int8(model, runs.calibration_pictures(data.train.images, calibration_pictures, size))
+        model = conversion.to_int8(
+            model, trained_run.calibration_pictures(data.train.images, calibration_pictures, size)
+        )
     digest = hashlib.sha256(model).hexdigest()
     description = {**run.description(), **limits, "precision": precision, "model_sha256": digest}
     reference = verification.Reference(KerasModel(run), data.test, spec, episodes)

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from export.models import Model
-from sib_tf import atomic, report
 from sib_tf.config import EpisodeSpec
 from sib_tf.datasets import Split
 from sib_tf.episodes import EpisodeRows, EpisodeSampler
 from sib_tf.evaluation import mean_and_ci95
 from sib_tf.features import centre_crop
+from sib_tf.prediction.models import Model
+from sib_tf.reports import report
+from sib_tf.storage import atomic
 
 # Accuracy that a file may lose; one that loses more, and by more than chance explains, fails.
 ALLOWED_LOSS = 0.005

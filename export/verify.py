@@ -10,7 +10,7 @@ import sys
 from absl import flags
 
 from export import export_flags
-from train import cli
+from sib_tf.commands import cli
 
 FLAGS = flags.FlagValues()
 export_flags.define(FLAGS)
@@ -26,7 +26,8 @@ export_flags.define_outputs(FLAGS)
 def main() -> None:
     export_flags.check_outputs(FLAGS)
     run = export_flags.load_run(FLAGS)
-    from export import models, verification
+    from export import verification
+    from sib_tf.prediction import models
 
     files = {path: models.open_model(path) for path in FLAGS.exported}
     limits = [

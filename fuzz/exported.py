@@ -108,7 +108,7 @@ class Served:
 
 
 class Runner:
-    """A model with the methods of `export.models.Model`, one episode at a time.
+    """A model with the methods of `sib_tf.prediction.models.Model`, one episode at a time.
 
     Args:
         model: a `LiteRTModel`, `SavedModel` or `KerasModel`.

@@ -7,7 +7,7 @@ import os
 import platform
 from pathlib import Path
 
-from sib_tf import atomic
+from sib_tf.storage import atomic
 
 RECORDED = Path(__file__).parent / "recorded"
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "robustness.md"

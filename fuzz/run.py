@@ -15,7 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
-from train import cli
+from sib_tf.commands import cli
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_integer("cases", 100_000, "Cases on the head and on exported files together.", 1, flag_values=FLAGS)
@@ -149,8 +149,8 @@ class _Models:
         return self._once(("served", kind), lambda: Served(self._saved(kind), kind == "joint"))
 
     def runner(self, kind: str):
-        from export.models import SavedModel
         from fuzz.exported import Runner
+        from sib_tf.prediction.models import SavedModel
 
         if kind == "SavedModel":
             return self._once(("runner", kind), lambda: Runner(SavedModel(self._saved("per_class")), self._litert()))
@@ -159,8 +159,8 @@ class _Models:
     def _litert(self, kind: str = "dynamic"):
         from exported import write_tflite
 
-        from export.litert_runner import LiteRTModel
         from fuzz.recipes import QUERIES, SHOTS, WAY
+        from sib_tf.prediction.litert import LiteRTModel
 
         sizes = () if kind == "dynamic" else (WAY, WAY * SHOTS, QUERIES)
         precision = kind if kind in ("float16", "int8") else "float32"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from absl import flags
 
-from train import cli
+from sib_tf.commands import cli
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_integer("training_steps", 200_000, "Outer steps of meta-training.", 1000, flag_values=FLAGS)
@@ -92,9 +92,9 @@ def _loop(name: str, folder: Path) -> tuple[int, Callable[[], None]]:
         return _training()
     from exported import load_run, write_run, write_saved_model, write_tflite
 
-    from export.litert_runner import LiteRTModel
-    from export.models import KerasModel, SavedModel
     from fuzz.recipes import QUERIES, SHOTS, WAY
+    from sib_tf.prediction.litert import LiteRTModel
+    from sib_tf.prediction.models import KerasModel, SavedModel
 
     run = load_run(write_run(folder))
     if name == "Keras model":

@@ -15,8 +15,12 @@ import numpy as np
 from keras import ops
 from scipy import optimize, special, stats
 
-from sib_tf.config import Record
+from sib_tf import evaluation, runs
+from sib_tf.config import EpisodeSpec, Record
+from sib_tf.episodes import UNKNOWN, EpisodeSampler, with_unknown_classes
 from sib_tf.errors import InputError
+from sib_tf.features import FeatureCache, weights_fingerprint
+from sib_tf.sib import SIB
 
 FILE = "calibration.json"
 _CENTRE = 0.7
@@ -172,3 +176,46 @@ def _fit_step(logits: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> np.nd
         return -np.take_along_axis(log_p, labels[..., None], -1)[..., 0][mask].mean()
 
     return optimize.minimize(loss, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-8}).x
+
+
+def calibrate(
+    features_dir: str | os.PathLike, model_dir: str | os.PathLike, spec: EpisodeSpec, episodes: int, seed: int
+) -> tuple[dict, dict]:
+    """Fits the temperatures of the best model of `model_dir` and writes them there.
+
+    Args:
+        features_dir: a feature cache of its backbone.
+        model_dir: a meta-training's folder.
+        spec: what the validation episodes look like.
+        episodes: how many.
+        seed: of their list.
+
+    Returns:
+        `quality` under theta^K before and after, on the episodes of the fit.
+
+    Raises:
+        InputError: model and features do not belong together, or the split is too small for `spec`.
+    """
+    cache = FeatureCache.open(features_dir)
+    model, record = runs.load_model(model_dir)
+    runs.check_backbone(record, cache.manifest["backbone"]["weights"], model_dir, f"those in {cache.folder}")
+    model.config.check_takes(spec)
+    rows = EpisodeSampler(cache.labels("validation"), spec, seed).sample(episodes)
+    evaluation.check_fit(model, cache.feature_dim, rows)
+    logits = evaluation.episode_logits(model, rows, cache.table("validation"))
+    found = fit(logits, rows.query_labels, rows.query_mask, weights_fingerprint(model))
+    found = dataclasses.replace(found, known=_fit_known_on(model, cache, spec, episodes, seed))
+    found.save(Path(model_dir) / FILE)
+    before, after = (probabilities(logits[-1], rows.query_mask, use, model.config.num_steps) for use in (None, found))
+    return tuple(quality(p, rows.query_labels, rows.query_mask) for p in (before, after))
+
+
+def _fit_known_on(model: SIB, cache: FeatureCache, spec: EpisodeSpec, episodes: int, seed: int):
+    """Fits what tells known from unknown on episodes with up to as many unknown classes as known ones."""
+    labels = cache.labels("validation")
+    classes = min(spec.way[1], len(np.unique(labels)) - spec.way[1])
+    if classes < 1:
+        return None
+    rows = with_unknown_classes(labels, spec, classes, episodes, seed)
+    score = evaluation.known_score(evaluation.episode_logits(model, rows, cache.table("validation"))[0], rows)
+    return fit_known(score[rows.query_mask], (rows.query_labels != UNKNOWN)[rows.query_mask])

@@ -11,8 +11,8 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from sib_tf import atomic, disk_errors, zip_files
 from sib_tf.errors import InputError
+from sib_tf.storage import atomic, disk_errors, zip_files
 
 CONFIG = "config.json"
 BEST = "best.keras"

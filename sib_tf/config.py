@@ -10,8 +10,9 @@ import typing
 from collections.abc import Sequence
 from typing import Self
 
-from sib_tf import atomic, field_types
-from sib_tf.errors import InputError
+from sib_tf import field_types
+from sib_tf.errors import InputError, require, require_choice, require_positive
+from sib_tf.storage import atomic
 
 DATASETS = ("glyphs", "omniglot", "cifar_fs", "mini_imagenet", "folder")
 BACKBONES = ("conv4", "wide_resnet")
@@ -52,22 +53,6 @@ def alpha_text(pair: tuple[float, float]) -> str:
     """Returns a range of concentrations as flags and reports write it: "2", or "0.1-5"."""
     low, high = pair
     return f"{low:g}" if low == high else f"{low:g}-{high:g}"
-
-
-def require(name: str, value, holds: bool, expected: str) -> None:
-    """Raises an InputError naming the argument, the value and what was expected, unless `holds`."""
-    if not holds:
-        raise InputError(f"{name} must be {expected}; got {value}.")
-
-
-def require_positive(name: str, value: float) -> None:
-    """Raises an InputError unless `value` is above 0 and finite."""
-    require(name, value, 0 < value < math.inf, "above 0 and finite")
-
-
-def require_choice(name: str, value, choices: Sequence[str]) -> None:
-    """Raises an InputError unless `value` is one of `choices`."""
-    require(name, repr(value), value in choices, "one of " + ", ".join(choices))
 
 
 def _as_tuple(value):
@@ -328,6 +313,25 @@ class SIBConfig(Record):
         require("hidden_units", self.hidden_units, self.hidden_units is None or self.hidden_units >= 1, "at least 1")
         if self.gradient_network == "joint":
             require("way", self.way, self.way is not None and self.way >= 2, "2 or more for the joint network")
+
+    @property
+    def fixed_way(self) -> int | None:
+        """The only way that the model takes; None: it takes any."""
+        return self.way if self.gradient_network == "joint" else None
+
+    @property
+    def hidden_width(self) -> int:
+        """Width of the synthetic gradient network's hidden layers."""
+        return self.hidden_units or (8 * self.way if self.gradient_network == "joint" else 32)
+
+    def takes_way(self, way: int) -> bool:
+        """Returns whether the model takes episodes of `way` classes."""
+        return self.fixed_way in (None, way)
+
+    def check_takes(self, spec: EpisodeSpec) -> None:
+        """Raises an InputError if `spec` has a range of ways and the model takes one way only."""
+        if self.fixed_way is not None:
+            spec.fixed_way()
 
 
 # Episodes: smaller parts of a batch would take longer to hand out than they gain.

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import tensorflow as tf
 
-from sib_tf import open_set
 from sib_tf.config import SIBConfig
 from sib_tf.episodes import Episode, EpisodeRows
 from sib_tf.errors import InputError
+from sib_tf.prediction import open_set
 from sib_tf.sib import SIB
 
 # Episodes of one compiled call: several cores share a list of a thousand evenly.
@@ -93,7 +93,7 @@ def check_fit(model: SIB, feature_dim: int, rows: EpisodeRows) -> None:
             f"The model was built for features of length {model.config.feature_dim}; these have {feature_dim}. "
             "Evaluate it on features of the backbone that it was meta-trained with."
         )
-    if model.config.gradient_network == "joint" and way != model.config.way:
+    if not model.config.takes_way(way):
         raise InputError(
             f"way must be {model.config.way}, which this joint model was built for; the episodes have {way}."
         )

@@ -14,11 +14,12 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from sib_tf import array_files, atomic, augmentation, digests, run_lock
+from sib_tf import augmentation
 from sib_tf.config import PretrainConfig
 from sib_tf.datasets import META_SPLITS, MetaDataset, Split
 from sib_tf.devices import Devices
 from sib_tf.errors import InputError
+from sib_tf.storage import array_files, atomic, digests, run_lock
 
 MANIFEST = "manifest.json"
 _FORMAT = 1

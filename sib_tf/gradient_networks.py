@@ -134,6 +134,13 @@ class PerClassGradientNetwork(keras.layers.Layer):
         return {**super().get_config(), "hidden_units": self.hidden_units}
 
 
+def build(kind: str, way: int | None, hidden_units: int | None = None, name: str = "gradient_network"):
+    """Returns the network that `kind`, one of `config.GRADIENT_NETWORKS`, names; `way` counts for "joint" alone."""
+    if kind == "joint":
+        return JointGradientNetwork(way, hidden_units, name=name)
+    return PerClassGradientNetwork(hidden_units, name=name)
+
+
 def _build_chain(network, inputs: int) -> None:
     units = network.dense1.units
     network.dense1.build((None, None, inputs))

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from sib_tf import checkpoints, disk_errors, preemption, run_lock
+from sib_tf import checkpoints
 from sib_tf.config import MetaTrainConfig, SIBConfig
 from sib_tf.devices import Devices
 from sib_tf.episodes import EpisodeRows, EpisodeSampler, fingerprint, stream
@@ -19,6 +19,7 @@ from sib_tf.features import FeatureCache
 from sib_tf.outer_steps import ReplicatedTrainer, Trainer
 from sib_tf.sib import SIB
 from sib_tf.snapshots import Snapshots
+from sib_tf.storage import disk_errors, preemption, run_lock
 
 # The validation list is the same for every run, so that runs can be compared.
 VALIDATION_SEED = 1

@@ -9,17 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from sib_tf import (
-    augmentation,
-    backbones,
-    checkpoints,
-    disk_errors,
-    evaluation,
-    features,
-    history,
-    preemption,
-    run_lock,
-)
+from sib_tf import augmentation, backbones, checkpoints, evaluation, features
 from sib_tf.config import BackboneConfig, EpisodeSpec, PretrainConfig
 from sib_tf.datasets import MetaDataset
 from sib_tf.devices import Devices
@@ -27,6 +17,8 @@ from sib_tf.episodes import EpisodeRows, EpisodeSampler
 from sib_tf.errors import InputError
 from sib_tf.layers import CosineClassifier
 from sib_tf.optimizers import CoupledDecaySGD
+from sib_tf.reports import history
+from sib_tf.storage import disk_errors, preemption, run_lock
 
 VALIDATION_EPISODES = 1000
 VALIDATION_SEED = 1

@@ -10,10 +10,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from sib_tf import backbones, digests, zip_files
+from sib_tf import backbones
 from sib_tf.config import BackboneConfig, SIBConfig
 from sib_tf.errors import InputError
 from sib_tf.sib import SIB
+from sib_tf.storage import digests, zip_files
 
 _MOST = 1024
 

@@ -17,12 +17,10 @@ from typing import NamedTuple
 import keras
 from keras import ops
 
-from sib_tf import distributions
+from sib_tf import distributions, gradient_networks
 from sib_tf.config import SIBConfig
 from sib_tf.errors import InputError
-from sib_tf.gradient_networks import JointGradientNetwork, PerClassGradientNetwork
-from sib_tf.layers import norm, unit
-from sib_tf.unit_rows import UnitRows, along_features, along_rows, unit_rows
+from sib_tf.layers import UnitRows, along_features, along_rows, norm, unit, unit_rows
 
 # Logit of a padded class: its probability is exactly 0, and it stays finite.
 MASKED_LOGIT = -1e9
@@ -107,7 +105,10 @@ class SIB(keras.Model):
         self.initialization = InitializationNetwork(trainable=learned, name="initialization")
         count = self.config.num_steps if self.config.separate_steps else 1
         self.gradient_networks = [
-            self._network(f"gradient_network{i}" if i else "gradient_network") for i in range(count)
+            gradient_networks.build(
+                self.config.gradient_network, self.config.way, self.config.hidden_units, f"gradient_network{i or ''}"
+            )
+            for i in range(count)
         ]
         # About twice the root mean square of the elements of a unit vector, which theta^0 is the mean of some of.
         scale = 2.0 * self.config.feature_dim**-0.5
@@ -214,11 +215,6 @@ class SIB(keras.Model):
     def get_config(self):
         return {**super().get_config(), "config": dataclasses.asdict(self.config)}
 
-    def _network(self, name: str):
-        if self.config.gradient_network == "joint":
-            return JointGradientNetwork(self.config.way, self.config.hidden_units, name=name)
-        return PerClassGradientNetwork(self.config.hidden_units, name=name)
-
     def _logits(self, theta, query: UnitRows):
         """scale * (<query, theta> / (|query| |theta|) + bias); the bias cancels in the softmax but xi sees it."""
         cosine = along_features(unit(theta), query)
@@ -229,7 +225,7 @@ class SIB(keras.Model):
         way = self.config.way if way is None else way
         if way is None:
             raise InputError("way must be given for a per_class model: it is built for any number of classes.")
-        if self.config.gradient_network == "joint" and way != self.config.way:
+        if not self.config.takes_way(way):
             raise InputError(f"way must be {self.config.way}, which this joint model was built for; got {way}.")
         membership = ops.one_hot(support_labels, way, dtype=self.compute_dtype)
         return (

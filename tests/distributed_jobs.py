@@ -15,7 +15,7 @@ os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu
 
 from absl import flags
 
-from train import cli
+from sib_tf.commands import cli
 
 
 def meta_train(folder: Path, devices, calls: dict | None = None, **model) -> None:

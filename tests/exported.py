@@ -8,13 +8,15 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from export import conversion, runs
-from export.litert_runner import METADATA
+from export import conversion
 from export.serving import ServingSignatures
-from sib_tf import atomic, backbones, checkpoints, digests
+from sib_tf import backbones, checkpoints
 from sib_tf.config import BackboneConfig, SIBConfig
 from sib_tf.features import weights_fingerprint
+from sib_tf.prediction import trained_run
+from sib_tf.prediction.litert import METADATA
 from sib_tf.sib import SIB
+from sib_tf.storage import atomic, digests
 
 BACKBONE = BackboneConfig(width=4, image_size=32, mean=(120.0, 110.0, 100.0), std=(60.0, 61.0, 62.0))
 
@@ -55,9 +57,9 @@ def write_run(folder: Path, gradient_network: str = "per_class", num_steps: int 
     return folder
 
 
-def load_run(folder: Path, samples: int = 0) -> runs.Run:
+def load_run(folder: Path, samples: int = 0) -> trained_run.Run:
     """Loads what `write_run` wrote."""
-    return runs.load(folder / "sib", folder / "backbone", samples)
+    return trained_run.load(folder / "sib", folder / "backbone", samples)
 
 
 def pictures(count: int, seed: int = 0) -> np.ndarray:
@@ -69,7 +71,7 @@ def pictures(count: int, seed: int = 0) -> np.ndarray:
 
 
 def write_tflite(
-    run: runs.Run, path: Path, way=None, max_support=None, max_query=None, precision: str = "float32"
+    run: trained_run.Run, path: Path, way=None, max_support=None, max_query=None, precision: str = "float32"
 ) -> Path:
     """Writes a .tflite file, with fixed sizes if they are given, without the comparison of `export.tflite`."""
     limits = {"way": way or run.description()["way"], "max_support": max_support, "max_query": max_query}
@@ -85,7 +87,7 @@ def write_tflite(
     return path
 
 
-def write_saved_model(run: runs.Run, folder: Path) -> Path:
+def write_saved_model(run: trained_run.Run, folder: Path) -> Path:
     """Writes a SavedModel and its description, without the comparison of `export.saved_model`."""
     ServingSignatures(run.signatures()).archive().write_out(folder, verbose=False)
     description = {**run.description(), "max_support": None, "max_query": None, "precision": "float32"}

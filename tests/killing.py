@@ -104,10 +104,17 @@ def stable() -> Iterator[Stable]:
 
 
 def _serve() -> None:
-    from train import cli
+    from sib_tf.commands import cli
 
     cli.load_tensorflow()
-    for name in ("features", "meta_training", "pretraining", "meta_testing", "calibrating", "spinning_lines"):
+    for name in (
+        "features",
+        "meta_training",
+        "pretraining",
+        "reports.meta_test",
+        "calibration",
+        "zero_shot.spinning_lines",
+    ):
         importlib.import_module(f"sib_tf.{name}")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -176,7 +183,7 @@ def _be_child(job: dict, moment: Moment | None, notes: int, output: int) -> None
 
 
 def _call(command: list[str]) -> int:
-    from train import cli
+    from sib_tf.commands import cli
 
     module = importlib.import_module(command[0])
     try:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from conftest import CHECKOUT
 
-from sib_tf import atomic, file_locks
 from sib_tf.errors import InputError
+from sib_tf.storage import atomic, file_locks
 
 
 def names(folder: Path) -> list[str]:

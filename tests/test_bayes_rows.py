@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import bayes_rows, bayes_table
-from train import cli
+from sib_tf.commands import cli
 
 
 def run(**values) -> int:

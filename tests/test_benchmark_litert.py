@@ -8,7 +8,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from export import benchmark_litert, sgd_baseline
-from train import cli
+from sib_tf.commands import cli
 
 
 @pytest.fixture(scope="module")

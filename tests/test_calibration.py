@@ -8,8 +8,8 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 from scipy import special
 
-from export import conversion, runs
-from sib_tf import calibration
+from export import conversion
+from sib_tf import calibration, runs
 from sib_tf.calibration import Calibration
 from sib_tf.errors import InputError
 

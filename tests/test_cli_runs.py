@@ -10,7 +10,8 @@ from PIL import Image
 from test_readme import COMMANDS
 
 from export import benchmark_litert, saved_model, tflite, verify
-from train import calibrate, cli, evaluate, extract_features, meta_train, pretrain
+from sib_tf.commands import cli
+from train import calibrate, evaluate, extract_features, meta_train, pretrain
 
 CLASSES = {"train": 5, "val": 5, "test": 5}
 FIGURES = {"accuracy", "ci95", "baseline_accuracy", "difference", "difference_ci95"}

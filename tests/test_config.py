@@ -17,7 +17,7 @@ from sib_tf.config import (
     range_text,
 )
 from sib_tf.errors import InputError
-from sib_tf.zero_shot_config import DomainAdaptationConfig, SpinningLinesConfig
+from sib_tf.zero_shot.config import DomainAdaptationConfig, SpinningLinesConfig
 
 RECORDS = [
     EpisodeSpec(way=(5, 20), shot=1, query=(1, 15), query_distribution="dirichlet", balanced_fraction=0.25),
@@ -39,7 +39,7 @@ def test_json_there_and_back_gives_an_equal_record(tmp_path, record):
 
 
 def test_every_record_is_covered():
-    modules = ("sib_tf.config", "sib_tf.zero_shot_config")
+    modules = ("sib_tf.config", "sib_tf.zero_shot.config")
     assert {type(record) for record in RECORDS} == {cls for cls in Record.__subclasses__() if cls.__module__ in modules}
 
 

@@ -9,11 +9,12 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from export import conversion, litert_runner
-from export.signatures import Signatures
+from export import conversion
 from sib_tf import backbones
 from sib_tf.config import BackboneConfig, SIBConfig
 from sib_tf.errors import InputError
+from sib_tf.prediction import litert
+from sib_tf.prediction.signatures import Signatures
 from sib_tf.sib import SIB
 
 WAY, SUPPORT, QUERIES = 5, 8, 30
@@ -231,8 +232,8 @@ def test_joint_models_and_zero_steps_convert(tmp_path, network, steps):
 def test_the_same_model_gives_the_same_bytes_and_a_readable_description(static, tmp_path):
     for name in ("a.tflite", "b.tflite"):
         (tmp_path / name).write_bytes(static)
-        conversion.append_text(tmp_path / name, litert_runner.METADATA, json.dumps({"format": 1, "way": 5}))
+        conversion.append_text(tmp_path / name, litert.METADATA, json.dumps({"format": 1, "way": 5}))
     assert (tmp_path / "a.tflite").read_bytes() == (tmp_path / "b.tflite").read_bytes()
-    assert litert_runner.read_metadata(tmp_path / "a.tflite") == {"format": 1, "way": 5}
+    assert litert.read_metadata(tmp_path / "a.tflite") == {"format": 1, "way": 5}
     assert zipfile.is_zipfile(tmp_path / "a.tflite")
     assert Interpreter(str(tmp_path / "a.tflite")).get_signature_list().keys() == {"adapt", "classify", "embed"}

@@ -19,11 +19,11 @@ from damage import check_damage, damaged, refused
 from pacs_folder import make_pacs
 from PIL import Image
 
-from export import picture_folders
 from sib_tf import datasets
 from sib_tf.datasets import cifar_fs, domains, omniglot, sources
-from sib_tf.datasets.pictures import read_picture
 from sib_tf.errors import InputError
+from sib_tf.pictures import picture_folders
+from sib_tf.pictures.files import read_picture
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 
@@ -179,7 +179,7 @@ def test_pictures_are_refused_or_pictures(tmp_path, form):
 
 
 def expected_at(pixels: np.ndarray, size: int) -> np.ndarray:
-    from sib_tf.datasets.pictures import fit_picture
+    from sib_tf.pictures.files import fit_picture
 
     return fit_picture(Image.fromarray(pixels), size)
 

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from damage import check_damage, damaged, refused
 
-from sib_tf import array_files, atomic, history, report, sealed_json
 from sib_tf.calibration import Calibration
+from sib_tf.commands import cli, flagfile_checks
 from sib_tf.config import BackboneConfig, EpisodeSpec, MetaTrainConfig, SIBConfig
 from sib_tf.errors import InputError
-from train import cli, flagfile_checks, meta_train
+from sib_tf.reports import history, report
+from sib_tf.storage import array_files, atomic, sealed_json
+from train import meta_train
 
 CALIBRATION = Calibration(offset=(0.1, 0.2), slope=(-0.25, 1.5), model="ab" * 32, known=(0.5, 2.0))
 WAY_OUT = "make it again"

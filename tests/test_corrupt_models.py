@@ -13,14 +13,16 @@ import tensorflow as tf
 from damage import check_damage, damaged, refused
 from test_checkpoints import small_model, state_of
 
-from export import conversion, litert_runner, models
-from export.litert_runner import METADATA, LiteRTModel, read_metadata
-from export.models import SavedModel
+from export import conversion
 from export.serving_rest import MOST_ANSWER, RestServer
-from sib_tf import atomic, calibration, checkpoints
+from sib_tf import calibration, checkpoints
 from sib_tf.calibration import Calibration
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache
+from sib_tf.prediction import litert, models
+from sib_tf.prediction.litert import METADATA, LiteRTModel, read_metadata
+from sib_tf.prediction.models import SavedModel
+from sib_tf.storage import atomic
 
 
 def weights_of(model) -> bytes:
@@ -193,7 +195,7 @@ def write_tflite(path: Path, **changes) -> dict:
     path.write_bytes(model)
     description = {"format": 1, "image_size": 32, "feature_dim": 16, "num_steps": 3, "way": 5, "max_support": 5}
     description |= {"max_query": 75, "gradient_network": "joint", "precision": "float32"}
-    description |= {"model_sha256": litert_runner.hashlib.sha256(model).hexdigest(), **changes}
+    description |= {"model_sha256": litert.hashlib.sha256(model).hexdigest(), **changes}
     conversion.append_text(path, METADATA, json.dumps(description))
     return description
 
@@ -207,7 +209,7 @@ def test_tflite_files_are_refused_before_the_interpreter_sees_them(tmp_path, mon
     def parsed(*args, **kwargs):
         raise AssertionError("a damaged file was parsed")
 
-    monkeypatch.setattr(litert_runner, "Interpreter", parsed)
+    monkeypatch.setattr(litert, "Interpreter", parsed)
     content = bytearray(path.read_bytes())
     content[1000] ^= 1
     path.write_bytes(content)

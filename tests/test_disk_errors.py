@@ -6,8 +6,8 @@ import os
 import pytest
 import tensorflow as tf
 
-from sib_tf import disk_errors
 from sib_tf.errors import InputError
+from sib_tf.storage import disk_errors
 
 
 def raised_from(cause: Exception) -> RuntimeError:

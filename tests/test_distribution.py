@@ -16,8 +16,8 @@ import pytest
 import tensorflow as tf
 from conftest import CHECKOUT
 
-from sib_tf import history
 from sib_tf.devices import Devices
+from sib_tf.reports import history
 
 JOBS = ("joint", "per_class", "extract", "pretrain")
 SEVERAL = ("mirrored", "multi_worker")

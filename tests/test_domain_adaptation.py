@@ -11,14 +11,14 @@ import tensorflow as tf
 from pacs_folder import make_pacs
 from PIL import Image
 
-from sib_tf import domain_adaptation
+from sib_tf.commands import cli
 from sib_tf.datasets import glyph_domains
 from sib_tf.datasets.domains import DomainDataset, Pictures
-from sib_tf.domain_adaptation import experiment, starting, tasks
-from sib_tf.domain_adaptation.model import AdaptiveHead
 from sib_tf.errors import InputError
-from sib_tf.zero_shot_config import DomainAdaptationConfig
-from train import cli
+from sib_tf.zero_shot import domain_adaptation
+from sib_tf.zero_shot.config import DomainAdaptationConfig
+from sib_tf.zero_shot.domain_adaptation import experiment, starting, tasks
+from sib_tf.zero_shot.domain_adaptation.model import AdaptiveHead
 from train import domain_adaptation as entry_point
 
 SMALL = DomainAdaptationConfig(width=4, shared_dim=6, num_steps=2, minibatch=4, steps=2, validations=1, image_size=16)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sib_tf.domain_adaptation import page, scoring
+from sib_tf.zero_shot.domain_adaptation import page, scoring
 
 
 def test_differences_by_hand():

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sib_tf import episode_figures
 from sib_tf.config import EpisodeSpec, SIBConfig
 from sib_tf.episodes import EpisodeSampler
 from sib_tf.features import FeatureCache
+from sib_tf.reports import episode_figures
 from sib_tf.sib import SIB
 
 GREEN, RED = episode_figures._RIGHT, episode_figures._WRONG

@@ -11,8 +11,8 @@ from PIL import Image
 from test_cli import check_error
 
 from export import saved_model, tflite, verification, verify
-from sib_tf import atomic
-from train import cli
+from sib_tf.commands import cli
+from sib_tf.storage import atomic
 
 CLASSES, PICTURES = 5, 6
 
@@ -95,7 +95,7 @@ def test_a_model_of_another_backbone_is_refused(capsys, flags, home, tmp_path):
     record["features"]["backbone"]["weights"] = "0" * 64
     atomic.write_json("other/sib/config.json", record)
     flags = {**flags, "model_dir": "other/sib", "output": "m.tflite"}
-    check_error(capsys, run(tflite, flags), "model_dir other/sib was meta-trained on features of another backbone")
+    check_error(capsys, run(tflite, flags), "The model in other/sib was meta-trained on features of another backbone")
 
 
 def test_an_imported_run_needs_its_data_set_named(capsys, flags, tmp_path):

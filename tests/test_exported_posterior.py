@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export.litert_runner import LiteRTModel
-from export.models import KerasModel, SavedModel
 from export.serving import ServingSignatures
-from sib_tf import atomic
 from sib_tf.calibration import Calibration
 from sib_tf.distributions import MOST_CLASSES, disagreement, mixture_logits
 from sib_tf.errors import InputError
+from sib_tf.prediction.litert import LiteRTModel
+from sib_tf.prediction.models import KerasModel, SavedModel
+from sib_tf.storage import atomic
 
 WAY, SAMPLES = 3, 4
 LABELS = np.repeat(np.arange(WAY), 2)

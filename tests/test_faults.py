@@ -17,7 +17,7 @@ from conftest import CHECKOUT
 from kill_run import STAGES, Bench, compare
 from killing import KILLED, Moment, Outcome, stable
 
-from sib_tf import atomic
+from sib_tf.storage import atomic
 
 pytestmark = pytest.mark.slow
 

@@ -6,10 +6,11 @@ import keras
 import numpy as np
 import pytest
 
-from sib_tf import atomic, backbones, checkpoints, features
+from sib_tf import backbones, checkpoints, features
 from sib_tf.config import BackboneConfig, PretrainConfig
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache
+from sib_tf.storage import atomic
 
 
 @pytest.fixture

@@ -8,13 +8,13 @@ from exported import load_run, write_run, write_saved_model, write_tflite
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from export.litert_runner import LiteRTModel
-from export.models import SavedModel
 from fuzz import exported, recipes, record, sampling, soak
 from fuzz import run as fuzz_run
 from fuzz.faults import FAULTS
 from fuzz.head import BATCH, KINDS, Head
-from train import cli
+from sib_tf.commands import cli
+from sib_tf.prediction.litert import LiteRTModel
+from sib_tf.prediction.models import SavedModel
 
 # The same examples at every run, however slow the machine is.
 fixed = settings(

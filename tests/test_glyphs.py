@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from sib_tf.datasets import glyph_alphabets, glyph_fonts, glyphs
-from sib_tf.datasets.glyph_alphabets import MIN_DISTANCE, SCRIPTS, letters, letters_of
-from sib_tf.datasets.glyph_drawing import draw
+from sib_tf.datasets import glyphs
+from sib_tf.datasets.drawn import glyph_alphabets, glyph_fonts
+from sib_tf.datasets.drawn.glyph_alphabets import MIN_DISTANCE, SCRIPTS, letters, letters_of
+from sib_tf.datasets.drawn.glyph_drawing import draw
 
 SPLITS = ("train", "validation", "test")
 TINY = glyphs.Config(name="tiny", description="Two letters of each script.", pictures_per_class=3, classes_per_script=2)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sib_tf import history
 from sib_tf.errors import InputError
+from sib_tf.reports import history
 
 
 def test_steps_that_are_taken_again_are_written_once(tmp_path):

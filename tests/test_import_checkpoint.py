@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 from damage import check_damage, refused
 
-from sib_tf import backbones, digests, features, meta_testing, released
+from sib_tf import backbones, features, released, runs
+from sib_tf.commands import cli
 from sib_tf.config import EpisodeSpec
 from sib_tf.datasets.cifar_fs import Builder
 from sib_tf.errors import InputError
-from train import cli, import_checkpoint
+from sib_tf.reports import meta_test
+from sib_tf.storage import digests
+from train import import_checkpoint
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed; .pth files need it (pip install sib_tf[torch])")
 
@@ -120,7 +123,7 @@ def test_an_imported_model_gives_what_pytorch_gives(capsys):
     theirs = torch_features(fake_backbone(), pictures)
     np.testing.assert_allclose(ours, released.channels_last(theirs.numpy(), WIDTH), rtol=1e-4, atol=1e-5)
 
-    model, record = meta_testing.load_model("run/sib")
+    model, record = runs.load_model("run/sib")
     assert (model.config.num_steps, model.config.way, model.config.inner_learning_rate) == (STEPS, WAY, RATE)
     assert record["imported_from"] == "file.pth"
     found = model(ours[None, :6], labels[None], ours[None, 6:])[0]
@@ -133,10 +136,10 @@ def test_an_imported_pair_goes_together_in_an_evaluation(capsys, tiny_dataset, t
     assert import_file(capsys, sib_file())[0] == 0
     backbone, _ = backbones.load("run/backbone")
     features.extract(tiny_dataset, backbone, "features")
-    result = meta_testing.meta_test("features", "run/sib", EpisodeSpec(way=WAY), episodes=4)
+    result = meta_test.meta_test("features", "run/sib", EpisodeSpec(way=WAY), episodes=4)
     assert 0 < result.metrics["accuracy"] <= 1
     with pytest.raises(InputError, match=r"was meta-trained on features of another backbone"):
-        meta_testing.meta_test(tiny_features, "run/sib", EpisodeSpec(way=WAY), episodes=4)
+        meta_test.meta_test(tiny_features, "run/sib", EpisodeSpec(way=WAY), episodes=4)
 
 
 def test_a_backbone_alone_is_imported_alone(capsys):

@@ -14,10 +14,10 @@ from conftest import CHECKOUT
 from exported import load_run, pictures, write_run, write_tflite
 from PIL import Image
 
-from export import litert_runner
-from export.litert_runner import METADATA, LiteRTClassifier, LiteRTModel, read_metadata
-from export.models import KerasModel
 from sib_tf.errors import InputError
+from sib_tf.prediction import litert
+from sib_tf.prediction.litert import METADATA, LiteRTClassifier, LiteRTModel, read_metadata
+from sib_tf.prediction.models import KerasModel
 
 SUPPORT, QUERY = pictures(10, seed=1), pictures(12, seed=2)
 LABELS = [0, 1, 2, 3, 4, 4, 3, 2, 1, 0]
@@ -212,7 +212,7 @@ def test_no_picture_is_embedded_twice(file, monkeypatch):
 
 
 def test_only_the_latest_pictures_are_remembered(files, monkeypatch):
-    monkeypatch.setattr(litert_runner, "_KEPT", 5)
+    monkeypatch.setattr(litert, "_KEPT", 5)
     classifier = LiteRTClassifier(files["dynamic"])
     expected = LiteRTModel(files["dynamic"]).embed(QUERY)
     np.testing.assert_array_equal(classifier.embed(QUERY), expected)  # More than it remembers, in one call.
@@ -466,7 +466,7 @@ class Refuse:
 
 sys.meta_path.insert(0, Refuse())
 import numpy as np
-from export.litert_runner import LiteRTClassifier
+from sib_tf.prediction.litert import LiteRTClassifier
 
 inputs = np.load(sys.argv[2])
 classifier = LiteRTClassifier(sys.argv[1]).fit(inputs["support"], inputs["labels"], inputs["query"])

@@ -13,7 +13,7 @@ from sib_tf import meta_training, outer_steps, snapshots
 from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
 from sib_tf.episodes import EpisodeRows, EpisodeSampler, stream
 from sib_tf.errors import InputError
-from sib_tf.meta_testing import load_model
+from sib_tf.runs import load_model
 from sib_tf.sib import SIB
 
 LABELS = np.repeat(np.arange(8), 30)

@@ -6,11 +6,13 @@ import shutil
 import numpy as np
 import pytest
 
-from sib_tf import calibrating, calibration, evaluation, meta_testing, meta_training, open_set
+from sib_tf import calibration, evaluation, meta_training, runs
 from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
 from sib_tf.episodes import UNKNOWN, with_unknown_classes
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache
+from sib_tf.prediction import open_set
+from sib_tf.reports import meta_test
 
 LABELS = np.repeat(np.arange(12), 30)
 
@@ -94,10 +96,10 @@ def trained(tiny_features, tmp_path_factory):
 def test_calibration_learns_to_tell_and_evaluation_says_how_well(tiny_features, trained, tmp_path):
     folder = shutil.copytree(trained, tmp_path / "sib")
     spec = EpisodeSpec(way=3, query=5)
-    calibrating.calibrate(tiny_features, folder, spec, episodes=40, seed=0)
-    model, _ = meta_testing.load_model(folder)
+    calibration.calibrate(tiny_features, folder, spec, episodes=40, seed=0)
+    model, _ = runs.load_model(folder)
     cache = FeatureCache.open(tiny_features)
-    measured = meta_testing.meta_test(tiny_features, folder, spec, 50, unknown_classes=3).metrics["open_set"]
+    measured = meta_test.meta_test(tiny_features, folder, spec, 50, unknown_classes=3).metrics["open_set"]
     rows = with_unknown_classes(cache.labels("test"), spec, 3, 50, seed=0)
     logits = evaluation.episode_logits(model, rows, cache.table("test"))[0]
     score, is_known = evaluation.known_score(logits, rows), rows.query_labels != UNKNOWN
@@ -113,10 +115,10 @@ def test_calibration_learns_to_tell_and_evaluation_says_how_well(tiny_features, 
 
 def test_without_classes_to_spare_calibration_leaves_it_out(tiny_features, trained, tmp_path):
     folder = shutil.copytree(trained, tmp_path / "sib")
-    calibrating.calibrate(tiny_features, folder, EpisodeSpec(way=6, query=5), episodes=20, seed=0)
+    calibration.calibrate(tiny_features, folder, EpisodeSpec(way=6, query=5), episodes=20, seed=0)
     found = calibration.Calibration.load(folder / calibration.FILE)
     assert found.known is None
-    measured = meta_testing.meta_test(tiny_features, folder, EpisodeSpec(way=3, query=5), 10, unknown_classes=3)
+    measured = meta_test.meta_test(tiny_features, folder, EpisodeSpec(way=3, query=5), 10, unknown_classes=3)
     assert "accepted_known" not in measured.metrics["open_set"]
     with pytest.raises(InputError, match="way=8, shot=1, query=5 need 8 classes"):
-        meta_testing.meta_test(tiny_features, folder, EpisodeSpec(way=3, query=5), 10, unknown_classes=5)
+        meta_test.meta_test(tiny_features, folder, EpisodeSpec(way=3, query=5), 10, unknown_classes=5)

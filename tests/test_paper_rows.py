@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks import paper_rows, paper_table
+from sib_tf.commands import cli
 from sib_tf.errors import InputError
-from train import cli
 
 
 def run(**values) -> int:

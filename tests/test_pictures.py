@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sib_tf.datasets.pictures import find_pictures, is_picture, listing_digest, read_picture
 from sib_tf.errors import InputError
+from sib_tf.pictures.files import find_pictures, is_picture, listing_digest, read_picture
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 

@@ -15,12 +15,13 @@ from conftest import CHECKOUT
 from exported import load_run, pictures, write_run, write_saved_model, write_tflite
 from PIL import Image
 
-from export.litert_runner import LiteRTClassifier
-from export.models import KerasModel
 from sib_tf.calibration import Calibration
+from sib_tf.commands import cli
 from sib_tf.errors import InputError
 from sib_tf.features import weights_fingerprint
-from train import cli, predict
+from sib_tf.prediction.litert import LiteRTClassifier
+from sib_tf.prediction.models import KerasModel
+from train import predict
 
 CLASSES = ("ant", "bee", "cat", "dog", "elk")
 HEADER = [

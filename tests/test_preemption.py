@@ -9,8 +9,11 @@ import pytest
 from test_meta_training import MemoryCache, model_config, train_config
 from test_pretraining import BACKBONE, TINY, last_state
 
-from sib_tf import checkpoints, history, meta_training, outer_steps, preemption, pretraining
-from train import cli, meta_train
+from sib_tf import checkpoints, meta_training, outer_steps, pretraining
+from sib_tf.commands import cli
+from sib_tf.reports import history
+from sib_tf.storage import preemption
+from train import meta_train
 
 
 def send_sigterm() -> None:

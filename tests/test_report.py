@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sib_tf import figures, history, report
 from sib_tf.errors import InputError
+from sib_tf.reports import figures, history, report
 
 ACCURACY = np.array([[0.5, 0.6, 0.4], [0.6, 0.7, 0.5]])
 BASELINE = np.array([0.5, 0.5, 0.5])

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from pacs_folder import make_pacs
 
-from sib_tf.domain_adaptation import resnet18
+from sib_tf.commands import cli
 from sib_tf.errors import InputError
-from train import cli
+from sib_tf.zero_shot.domain_adaptation import resnet18
 from train import domain_adaptation as entry_point
 
 

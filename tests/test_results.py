@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import agreement, records, results, results_figures
-from sib_tf import atomic
+from sib_tf.commands import cli
 from sib_tf.errors import InputError
-from train import cli
+from sib_tf.storage import atomic
 
 
 def entry(name: str, constants: str, accuracy: float, **config) -> dict:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from conftest import CHECKOUT
 
-from sib_tf import file_locks, run_lock
 from sib_tf.errors import InputError
+from sib_tf.storage import file_locks, run_lock
 
 HOLD = """
 import sys

@@ -15,8 +15,8 @@ from serving_double import ServedModel, libraries
 from test_cli import check_error
 
 from export import export_flags, saved_model, saved_model_export, verification
-from sib_tf import atomic
-from train import cli
+from sib_tf.commands import cli
+from sib_tf.storage import atomic
 
 HERE = Path(__file__).parent
 SUMMARY = "tiny, 5-way 1-shot, 15 queries a class: SIB (K = 3) 70.16 +-0.57 %, nearest prototypes 57.74 +-0.48 %"

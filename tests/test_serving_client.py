@@ -22,10 +22,12 @@ from conftest import CHECKOUT
 from PIL import Image
 from test_cli import check_error
 
-from export import picture_folders, predictions, serving_client
-from export.models import KerasModel
+from export import serving_client
 from export.serving_rest import LONGEST_ERROR, RestServer, error_text
-from train import cli
+from sib_tf.commands import cli
+from sib_tf.pictures import picture_folders
+from sib_tf.prediction import predictions
+from sib_tf.prediction.models import KerasModel
 
 SERVER = "tensorflow_model_server"
 NO_SERVER = f"{SERVER} is not installed: see tensorflow.org/tfx/serving/setup, or run docker's tensorflow/serving"

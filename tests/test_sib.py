@@ -11,9 +11,9 @@ from sib_tf import checkpoints
 from sib_tf.config import SIBConfig
 from sib_tf.episodes import Episode
 from sib_tf.errors import InputError
+from sib_tf.layers import unit_rows
 from sib_tf.outer_steps import episode_loss
 from sib_tf.sib import MASKED_LOGIT, SIB, classifier_gradient
-from sib_tf.unit_rows import unit_rows
 
 DIM = 16
 KINDS = {

@@ -14,7 +14,7 @@ from benchmarks.speed import blocks, cost_lines, entry_points, head_steps, page,
 from benchmarks.speed.matrix_products import MatrixProducts
 from benchmarks.speed.synthetic import SyntheticFeatures
 from benchmarks.speed.timing import Comparison, Contestant
-from sib_tf import atomic
+from sib_tf.storage import atomic
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 

@@ -10,10 +10,10 @@ import tensorflow as tf
 from PIL import Image
 
 from sib_tf import checkpoints, distributions
+from sib_tf.commands import cli
 from sib_tf.errors import InputError
-from sib_tf.spinning_lines import PredictionGradientNetwork, SpinningLines, experiment, tasks
-from sib_tf.zero_shot_config import SpinningLinesConfig
-from train import cli
+from sib_tf.zero_shot.config import SpinningLinesConfig
+from sib_tf.zero_shot.spinning_lines import PredictionGradientNetwork, SpinningLines, experiment, tasks
 from train import spinning_lines as entry_point
 
 SMALL = SpinningLinesConfig(num_steps=2, posterior_samples=3, hidden_units=4, queries=6, steps=4, batch_tasks=2)

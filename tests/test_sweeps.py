@@ -13,13 +13,14 @@ import tensorflow as tf
 from benchmarks import entrants, grids, measurement, own_process, settings, sweeping, sweeps, tune_peers, tuning
 from benchmarks.peers import PEERS, authors
 from benchmarks.settings import Setting
-from sib_tf import atomic, checkpoints, evaluation
+from sib_tf import checkpoints, evaluation
+from sib_tf.commands import cli
 from sib_tf.config import EpisodeSpec, SIBConfig
 from sib_tf.episodes import EpisodeSampler
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache
 from sib_tf.sib import SIB
-from train import cli
+from sib_tf.storage import atomic
 
 LABELS = np.repeat(np.arange(12), 40)
 # The tiny test split has 6 classes of 24 pictures.

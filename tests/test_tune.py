@@ -15,11 +15,13 @@ import pytest
 from conftest import CHECKOUT
 from PIL import Image
 
-from sib_tf import atomic, parallel_search, search_space
+from sib_tf.commands import cli
 from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
 from sib_tf.errors import InputError
-from sib_tf.search_space import Search
-from train import cli, meta_train, meta_train_flags, tune
+from sib_tf.storage import atomic
+from sib_tf.tuning import parallel_search, search_space
+from sib_tf.tuning.search_space import Search
+from train import meta_train, meta_train_flags, tune
 
 needs_keras_tuner = pytest.mark.skipif(
     importlib.util.find_spec("keras_tuner") is None, reason="needs the extra: pip install 'sib_tf[tune]'"

@@ -3,8 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from sib_tf.layers import unit
-from sib_tf.unit_rows import along_features, along_rows, unit_rows
+from sib_tf.layers import along_features, along_rows, unit, unit_rows
 
 RANDOM = np.random.RandomState(0)
 FEATURES, CLASSES, VALUES = (tf.constant(RANDOM.normal(size=s), tf.float32) for s in ((2, 6, 4), (2, 3, 4), (2, 3, 6)))

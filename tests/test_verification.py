@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from export import verification
-from export.models import KerasModel
 from sib_tf.config import EpisodeSpec
 from sib_tf.datasets import Split
 from sib_tf.errors import InputError
+from sib_tf.prediction.models import KerasModel
 
 SPEC = EpisodeSpec(way=5, shot=1, query=4)
 
@@ -82,7 +82,7 @@ def test_an_equal_model_passes(reference, model, file):
 )
 def test_what_differs_is_named(reference, model, file, changes, failure, monkeypatch):
     # The model itself refuses NaN, as it should; here the comparison is on trial.
-    monkeypatch.setattr("export.episode_checks.np.isfinite", lambda x: np.ones_like(x, bool))
+    monkeypatch.setattr("sib_tf.prediction.episode_checks.np.isfinite", lambda x: np.ones_like(x, bool))
     verdict = reference.judge(file, Changed(model, **changes))
     assert any(found.startswith(failure) for found in verdict.failures), verdict.failures
     assert failure in verification.table([verdict])

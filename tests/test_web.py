@@ -15,8 +15,8 @@ from exported import load_run, write_run, write_tflite
 from PIL import Image
 from web_visitor import PAGE, Visitor, launcher, require_chromium, served
 
-from export.litert_runner import METADATA, LiteRTClassifier
-from sib_tf.datasets.pictures import fit_picture
+from sib_tf.pictures.files import fit_picture
+from sib_tf.prediction.litert import METADATA, LiteRTClassifier
 
 pytestmark = pytest.mark.slow
 WAY, MAX_SUPPORT, MAX_QUERY = 4, 7, 9

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from exported import load_run, pictures
 
-from export.litert_runner import LiteRTModel
-from export.models import KerasModel
+from sib_tf.prediction.litert import LiteRTModel
+from sib_tf.prediction.models import KerasModel
 
 FOLDER = Path(__file__).with_name("written_before")
 LABELS = np.arange(5)

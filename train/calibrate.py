@@ -10,8 +10,8 @@ import sys
 
 from absl import flags
 
+from sib_tf.commands import cli
 from sib_tf.config import EpisodeSpec
-from train import cli
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", flag_values=FLAGS)
@@ -28,9 +28,9 @@ def main() -> None:
     sizes = {name: cli.number_range(name, FLAGS[name].value) for name in ("way", "shot", "query")}
     spec = EpisodeSpec(**sizes, query_distribution="dirichlet", balanced_fraction=0.5)
     cli.load_tensorflow()
-    from sib_tf import calibrating
+    from sib_tf import calibration
 
-    before, after = calibrating.calibrate(FLAGS.features_dir, FLAGS.model_dir, spec, FLAGS.episodes, FLAGS.seed)
+    before, after = calibration.calibrate(FLAGS.features_dir, FLAGS.model_dir, spec, FLAGS.episodes, FLAGS.seed)
     ece, nll = ([quality[name] for quality in (before, after)] for name in ("ece", "nll"))
     print(
         f"Calibrated {FLAGS.model_dir} on {FLAGS.episodes} validation episodes ({spec.describe()}): expected "

@@ -11,10 +11,10 @@ import sys
 
 from absl import flags
 
+from sib_tf.commands import cli
 from sib_tf.config import GRADIENT_NETWORKS
 from sib_tf.errors import InputError
-from sib_tf.zero_shot_config import DOMAIN_BACKBONES, DOMAIN_DATASETS, DOMAIN_METHODS, DomainAdaptationConfig
-from train import cli
+from sib_tf.zero_shot.config import DOMAIN_BACKBONES, DOMAIN_DATASETS, DOMAIN_METHODS, DomainAdaptationConfig
 
 DEFAULT = DomainAdaptationConfig()
 # What a ResNet-18 that knows ImageNet needs, where it differs.
@@ -79,8 +79,8 @@ def main() -> None:
     config = DomainAdaptationConfig(**usual | {name: value for name, value in given.items() if value is not None})
     seeds = _seeds()
     cli.load_tensorflow()
-    from sib_tf import domain_adaptation
     from sib_tf.datasets import domains
+    from sib_tf.zero_shot import domain_adaptation
 
     targets = domains.names(FLAGS.dataset) if FLAGS.target == ["all"] else tuple(FLAGS.target)
     weights = FLAGS.weights or ("imagenet" if config.backbone == "resnet18" else "random")

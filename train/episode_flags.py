@@ -4,8 +4,8 @@ import re
 
 from absl import flags
 
+from sib_tf.commands import cli
 from sib_tf.config import ALPHA, QUERY_DISTRIBUTIONS, EpisodeSpec
-from train import cli
 
 
 def define(values: flags.FlagValues) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from absl import flags
 
-from train import cli, dataset_flags, episode_flags
+from sib_tf.commands import cli, dataset_flags
+from train import episode_flags
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", flag_values=FLAGS)
@@ -41,10 +42,10 @@ def main() -> None:
     if output.suffix != ".json":
         raise cli.InputError(f"output must end in .json; got {FLAGS.output}.")
     cli.load_tensorflow()
-    from sib_tf import meta_testing
+    from sib_tf.reports import meta_test
 
     data = dataset_flags.load(FLAGS) if FLAGS.dataset and FLAGS.report else None
-    result = meta_testing.meta_test(
+    result = meta_test.meta_test(
         FLAGS.features_dir,
         FLAGS.model_dir,
         spec,

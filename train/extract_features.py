@@ -10,7 +10,7 @@ import sys
 
 from absl import flags
 
-from train import cli, dataset_flags
+from sib_tf.commands import cli, dataset_flags
 
 FLAGS = flags.FlagValues()
 dataset_flags.define(FLAGS)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from train import cli
+from sib_tf.commands import cli
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("checkpoint", None, "A netFeatBest or netSIBBest file of the released code.", flag_values=FLAGS)
@@ -37,7 +37,8 @@ def main() -> None:
     import importlib
 
     cli.load_tensorflow()
-    from sib_tf import atomic, backbones, checkpoints, digests, features, released
+    from sib_tf import backbones, checkpoints, features, released
+    from sib_tf.storage import atomic, digests
 
     state, head = released.read_checkpoint(FLAGS.checkpoint, FLAGS.sha256)
     builder = importlib.import_module(f"sib_tf.datasets.{FLAGS.dataset}").Builder

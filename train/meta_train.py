@@ -12,7 +12,8 @@ import sys
 
 from absl import flags
 
-from train import cli, meta_train_flags
+from sib_tf.commands import cli
+from train import meta_train_flags
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", flag_values=FLAGS)

@@ -2,8 +2,9 @@
 
 from absl import flags
 
+from sib_tf.commands import cli
 from sib_tf.config import GRADIENT_NETWORKS, OPTIMIZERS, POSTERIORS, PRIORS, STEP_REDUCTIONS, MetaTrainConfig, SIBConfig
-from train import cli, episode_flags
+from train import episode_flags
 
 
 def define(values: flags.FlagValues) -> None:

@@ -1,89 +1,12 @@
-"""Learns new classes from a few labelled pictures and gives every picture of a folder one of them.
+"""Gives every picture of a folder a class: `sib-tf predict`, from a checkout.
 
-    python -m train.predict --model=model.tflite --support=PICTURES/labelled --query=PICTURES/new \\
-        --output=predictions.csv --html=predictions.html
-
-The labelled pictures lie in PICTURES/labelled/<class>/. The model is a .tflite file, a SavedModel folder or a run
-folder with backbone/ and sib/. The CSV has a row for each picture: file (below --query), class and probability,
-second_class and second_probability, prototype_class and prototype_probability (the answer before the steps, that of
-nearest prototypes), known_probability (that the picture is of one of the classes at all; empty where the model was
-not fitted to tell), none_of_these ("yes" below --unknown_below) and changed, "yes" where the steps changed the class.
-Names are written as they are: import them as text where a spreadsheet would take "=1+1" for a formula.
+python -m train.predict --model=model.tflite --support=PICTURES/labelled --query=PICTURES/new --output=predictions.csv
 """
 
 import sys
-from pathlib import Path
 
-from absl import flags
-
-from train import cli
-
-FLAGS = flags.FlagValues()
-flags.DEFINE_string("model", None, "A .tflite file, a SavedModel folder or a run folder.", flag_values=FLAGS)
-flags.DEFINE_string(
-    "support", None, "Folder of labelled pictures, a sub-folder for each class: DIR, or 'DIR/*/*'.", flag_values=FLAGS
-)
-flags.DEFINE_string("query", None, "Folder of pictures to be given a class, at any depth.", flag_values=FLAGS)
-flags.DEFINE_string("output", None, "The file to write, ending in .csv.", flag_values=FLAGS)
-flags.mark_flags_as_required(["model", "support", "query", "output"], flag_values=FLAGS)
-flags.DEFINE_string("html", None, "Page with the pictures by class, ending in .html.", flag_values=FLAGS)
-flags.DEFINE_float(
-    "unknown_below", 0.0, "Probability of being of one of the classes, below which a picture is none of these.", 0, 1,
-    flag_values=FLAGS,
-)  # fmt: skip
-flags.DEFINE_integer("num_threads", 1, "Of a .tflite file; TensorFlow takes all cores.", 1, flag_values=FLAGS)
-
-
-def main() -> None:
-    folders = _checked_flags()
-    if Path(FLAGS.model).is_dir():
-        cli.load_tensorflow()
-    from export import models, picture_folders, prediction_page, predictions
-
-    model = models.open_model(FLAGS.model, FLAGS.num_threads)
-    size = model.description["image_size"]
-    support = picture_folders.read_support(folders["support"], size)
-    query = picture_folders.read_query(folders["query"], size, allow_empty=True)
-    found = predictions.predict(model, support, query, folders["query"], FLAGS.unknown_below)
-    found.save(FLAGS.output)
-    if FLAGS.html:
-        prediction_page.save(FLAGS.html, found, support, query, model.description)
-    print(_summary(found, support, query, model.description["num_steps"]))
-
-
-def _checked_flags() -> dict[str, Path]:
-    """Refuses what can be refused before TensorFlow is loaded; returns the folders of pictures."""
-    for name, suffix in (("output", ".csv"), ("html", ".html")):
-        if FLAGS[name].value is not None and Path(FLAGS[name].value).suffix != suffix:
-            raise cli.InputError(f"{name} must end in {suffix}; got {FLAGS[name].value}.")
-    from export.picture_folders import folder_of_classes
-
-    folders = {"support": folder_of_classes(FLAGS.support), "query": Path(FLAGS.query)}
-    for name, folder in folders.items():
-        if not folder.is_dir():
-            raise cli.InputError(f"{name} must be a folder of pictures; there is no folder {folder}.")
-    return folders
-
-
-def _summary(found, support, query, num_steps: int) -> str:
-    lines = []
-    if skipped := [*support.skipped, *query.skipped]:
-        # One line each, whatever the names hold.
-        lines += [f"Skipped {len(skipped)}:", *(f"  {' '.join(reason.split())}" for reason in skipped)]
-    if found.files:
-        changed = sum(answer.changed for answer in found.answers())
-        pictures = f"{len(found.files)} picture{'s' * (len(found.files) > 1)}"
-        lines.append(
-            f"{pictures}, {len(found.classes)} classes learned from {len(support.labels)} labelled pictures: "
-            f"K = {num_steps} steps changed {changed} answers of nearest prototypes."
-        )
-        if none := sum(answer.none_of_these for answer in found.answers()):
-            lines.append(f"None of these classes: {none} of the pictures.")
-    else:
-        lines.append(f"No picture in {FLAGS.query}: nothing to give a class to.")
-    lines.append(f"Predictions: {FLAGS.output}" + ("" if found.files else " (the header only)"))
-    return "\n".join([*lines, f"Page:        {FLAGS.html}"] if FLAGS.html else lines)
-
+from sib_tf.commands import cli
+from sib_tf.commands.predict import DESCRIPTION, FLAGS, main
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, FLAGS, __doc__))
+    sys.exit(cli.run(main, FLAGS, DESCRIPTION))

@@ -10,8 +10,8 @@ import sys
 
 from absl import flags
 
+from sib_tf.commands import cli, dataset_flags
 from sib_tf.config import BACKBONES, PRECISIONS, SCHEDULES, BackboneConfig, PretrainConfig
-from train import cli, dataset_flags
 
 FLAGS = flags.FlagValues()
 dataset_flags.define(FLAGS)

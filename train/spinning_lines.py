@@ -9,8 +9,8 @@ import sys
 
 from absl import flags
 
-from sib_tf.zero_shot_config import SpinningLinesConfig
-from train import cli
+from sib_tf.commands import cli
+from sib_tf.zero_shot.config import SpinningLinesConfig
 
 DEFAULT = SpinningLinesConfig()
 FLAGS = flags.FlagValues()
@@ -33,7 +33,7 @@ flags.DEFINE_integer("test_tasks", 2000, "Unseen tasks to measure on.", 2, flag_
 def main() -> None:
     config = SpinningLinesConfig(**{name: FLAGS[name].value for name in DEFAULT.__dataclass_fields__})
     cli.load_tensorflow()
-    from sib_tf import spinning_lines
+    from sib_tf.zero_shot import spinning_lines
 
     metrics = spinning_lines.run(config, FLAGS.output_dir, FLAGS.test_tasks).metrics
     first, last = (metrics["divergence"][k]["mean"] for k in (0, -1))

@@ -24,9 +24,10 @@ from pathlib import Path
 
 from absl import flags
 
-from sib_tf import parallel_search, search_space
+from sib_tf.commands import cli
 from sib_tf.errors import InputError
-from train import cli, meta_train_flags
+from sib_tf.tuning import parallel_search, search_space
+from train import meta_train_flags
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", flag_values=FLAGS)
@@ -57,13 +58,13 @@ def main() -> None:
     role = parallel_search.role()  # Its variables may be wrong.
     _require_extra(settings.tuner)
     cli.load_tensorflow(one_thread=settings.training.parts(os.cpu_count()) == 1)
-    from sib_tf import tuning, tuning_results
     from sib_tf.features import FeatureCache
+    from sib_tf.tuning import search, tuning_results
 
     trials = FLAGS.trials
     if role == "alone":  # A chief runs none.
-        trials = min(trials, tuning.finished_trials(FLAGS.output_dir) + _TRIALS_A_PROCESS)
-    results = tuning.search(FeatureCache.open(FLAGS.features_dir), settings, trials, FLAGS.output_dir)
+        trials = min(trials, search.finished_trials(FLAGS.output_dir) + _TRIALS_A_PROCESS)
+    results = search.search(FeatureCache.open(FLAGS.features_dir), settings, trials, FLAGS.output_dir)
     if results is None:
         print(f"{parallel_search.name()}: no more trials; the chief has the results.")
         return

@@ -14,8 +14,8 @@ from pathlib import Path
 from absl import flags
 
 from benchmarks.speed.blocks import BLOCKS, measure
+from sib_tf.commands import cli
 from sib_tf.errors import InputError
-from train import cli
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("output_dir", None, "Folder for the measurements.", flag_values=FLAGS)
@@ -32,7 +32,7 @@ def main() -> None:
         raise InputError("The peer needs PyTorch: pip install 'sib_tf[torch]'.")
     from benchmarks import own_process
     from benchmarks.speed import page
-    from sib_tf import atomic
+    from sib_tf.storage import atomic
 
     folder, comparisons = Path(FLAGS.output_dir), {}
     for name in BLOCKS:

@@ -2,7 +2,7 @@
 
 import importlib
 
-from train import cli
+from sib_tf.commands import cli
 
 BLOCKS = {
     "head_steps": "head_steps:measure",

@@ -9,12 +9,14 @@ from pathlib import Path
 import keras
 
 from benchmarks.speed.timing import Comparison
-from export import conversion, litert_latency, runs, sgd_baseline
-from export.litert_runner import METADATA
-from sib_tf import atomic, backbones, checkpoints
+from export import conversion, litert_latency, sgd_baseline
+from sib_tf import backbones, checkpoints
 from sib_tf.config import BackboneConfig, SIBConfig
 from sib_tf.features import weights_fingerprint
+from sib_tf.prediction import trained_run
+from sib_tf.prediction.litert import METADATA
 from sib_tf.sib import SIB
+from sib_tf.storage import atomic
 
 _STEPS = 100
 
@@ -60,7 +62,7 @@ def _exported(folder: Path) -> Path:
         folder / "sib" / checkpoints.CONFIG, {"model": dataclasses.asdict(model.config), "features": features}
     )
     path = folder / "model.tflite"
-    run = runs.load(folder / "sib", folder / "backbone")
+    run = trained_run.load(folder / "sib", folder / "backbone")
     limits = {"way": 5, "max_support": 25, "max_query": 75}
     converted = conversion.convert(run.signatures(), **limits)
     path.write_bytes(converted)

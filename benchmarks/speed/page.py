@@ -14,7 +14,8 @@ import matplotlib.pyplot as plt
 from benchmarks.speed import cost_lines, timing
 from benchmarks.speed.head_steps import FLOOR, OURS, PEER
 from benchmarks.speed.timing import Comparison
-from sib_tf import atomic, figures
+from sib_tf.reports import figures
+from sib_tf.storage import atomic
 
 FIGURE = "docs/cost.png"
 # Of a comparison that is all settings and no contestants, a table of figures would say nothing.

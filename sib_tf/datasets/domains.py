@@ -14,10 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sib_tf import array_files, atomic, digests
-from sib_tf.config import require_choice
-from sib_tf.errors import InputError
-from sib_tf.zero_shot_config import DOMAIN_DATASETS
+from sib_tf.errors import InputError, require_choice
+from sib_tf.storage import array_files, atomic, digests
+from sib_tf.zero_shot.config import DOMAIN_DATASETS
 
 
 class Pictures(NamedTuple):

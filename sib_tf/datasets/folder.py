@@ -10,10 +10,10 @@ from typing import NamedTuple
 import tensorflow_datasets as tfds
 from absl import logging
 
-from sib_tf.config import Record, require, require_choice
+from sib_tf.config import Record
 from sib_tf.datasets.builder import FewShotBuilder, png_bytes
-from sib_tf.datasets.pictures import find_pictures, is_hidden, is_picture, listing_digest, read_picture
-from sib_tf.errors import InputError
+from sib_tf.errors import InputError, require, require_choice
+from sib_tf.pictures.files import find_pictures, is_hidden, is_picture, listing_digest, read_picture
 
 SPLIT_FOLDERS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 ON_BROKEN = ("refuse", "skip")

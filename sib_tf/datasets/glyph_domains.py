@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image
 
-from sib_tf.datasets import glyph_fonts
 from sib_tf.datasets.domains import Pictures
-from sib_tf.datasets.glyph_drawing import pose, shrink, texture
+from sib_tf.datasets.drawn import glyph_fonts
+from sib_tf.datasets.drawn.glyph_drawing import pose, shrink, texture
 from sib_tf.errors import InputError
 
 DOMAINS = ("print", "outline", "hand", "textured")

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import tensorflow_datasets as tfds
 
 from sib_tf.datasets.builder import FewShotBuilder, png_bytes
-from sib_tf.datasets.glyph_alphabets import Letter, letters_of
-from sib_tf.datasets.glyph_drawing import draw
+from sib_tf.datasets.drawn.glyph_alphabets import Letter, letters_of
+from sib_tf.datasets.drawn.glyph_drawing import draw
 
 _SEED = 0
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sib_tf import atomic, digests, disk_errors, run_lock
 from sib_tf.config import DATASETS
 from sib_tf.errors import InputError
+from sib_tf.storage import atomic, digests, disk_errors, run_lock
 
 META_SPLITS = ("train", "validation", "test")
 _READ_BATCH = 512

@@ -10,8 +10,8 @@ from absl import logging
 
 from sib_tf.datasets.builder import FewShotBuilder, png_bytes
 from sib_tf.datasets.folder import SPLIT_FOLDERS, Picture, PictureListConfig
-from sib_tf.datasets.pictures import find_pictures, is_hidden, listing_digest, read_picture
 from sib_tf.errors import InputError
+from sib_tf.pictures.files import find_pictures, is_hidden, listing_digest, read_picture
 
 _VALIDATION = (
     "n01855672 n02091244 n02114548 n02138441 n02174001 n02950826 n02971356 n02981792 n03075370 n03417042 n03535780 "

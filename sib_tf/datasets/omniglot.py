@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from sib_tf.datasets.builder import FewShotBuilder, png_bytes
-from sib_tf.datasets.pictures import open_picture
 from sib_tf.datasets.sources import archive, open_zip, read_picture_member
 from sib_tf.errors import InputError
+from sib_tf.pictures.files import open_picture
 
 _ADDRESS = "https://github.com/brendenlake/omniglot/raw/master/python/"
 BACKGROUND = "images_background.zip"

@@ -11,8 +11,8 @@ import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
-from sib_tf import zip_files
 from sib_tf.errors import InputError
+from sib_tf.storage import zip_files
 
 # CIFAR-100's archive unpacks to 184 MB; Omniglot's drawings have less than 1 kB each.
 MOST_UNPACKED = 512 << 20

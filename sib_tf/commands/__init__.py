@@ -1,0 +1,1 @@
+"""What entry points share, and the one command of an installed package, `sib-tf`. Flags are known here alone."""

@@ -1,0 +1,1 @@
+"""Letters drawn with the fonts inside matplotlib: what the generated data sets are made of."""

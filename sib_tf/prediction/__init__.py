@@ -1,0 +1,1 @@
+"""From a trained or exported model and folders of pictures to answers."""

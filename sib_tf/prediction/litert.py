@@ -1,0 +1,295 @@
+"""Runs an exported .tflite file on the device: NumPy, Pillow and ai_edge_litert are enough, no TensorFlow, no Keras.
+
+classifier = LiteRTClassifier("model.tflite")
+classifier.fit(images, labels, unlabelled)
+classifier.predict(unlabelled)
+"""
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Sequence
+from numbers import Integral
+from pathlib import Path
+
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter
+from PIL import Image
+
+from sib_tf.errors import InputError
+from sib_tf.pictures.files import fit_picture, read_picture
+from sib_tf.prediction import open_set
+from sib_tf.prediction.description import FORMAT, check_description
+from sib_tf.prediction.episode_checks import check_classifier, check_episode, check_pictures
+from sib_tf.runtime import quiet
+from sib_tf.storage import sealed_json
+
+METADATA = "sib_tf.json"
+_MOST_METADATA = 1 << 20
+_EMBED_BATCH = 32
+# Pictures whose features a classifier remembers: a camera's would fill the memory.
+_KEPT = 10_000
+SIGNATURES = ("adapt", "classify", "embed")
+
+
+def read_metadata(path: str | os.PathLike) -> dict:
+    """Returns the description inside a .tflite file: a ZIP archive behind the model, as LiteRT metadata always are.
+
+    Raises:
+        InputError: the file is missing or damaged, has no such description, or one of a later version.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            model_size = min(entry.header_offset for entry in archive.infolist())
+            if archive.getinfo(METADATA).file_size > _MOST_METADATA:
+                raise ValueError(f"{METADATA} is too large")
+            description = sealed_json.loads(archive.read(METADATA))
+        if not isinstance(description, dict):
+            raise ValueError(f"{METADATA} must be an object")
+        with Path(path).open("rb") as file:
+            digest = hashlib.sha256(file.read(model_size)).hexdigest()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}).") from error
+    except Exception as error:  # zipfile and json raise whatever the broken bytes lead them to.
+        raise InputError(f"{path} is not a file of export.tflite, or is damaged; export it again.") from error
+    # The interpreter checks the structure only: broken weights would give wrong answers, and a broken structure may end
+    # the process.
+    if description.get("model_sha256", digest) != digest:
+        raise InputError(f"{path} is damaged (its checksum differs); copy it or export it again.")
+    if description.get("format") != FORMAT:
+        raise InputError(f"{path} has format {description.get('format')}; this version reads {FORMAT}.")
+    return description
+
+
+class LiteRTModel:
+    """The three signatures of an exported file on NumPy arrays, one episode at a time; pads where the file is static.
+
+    Args:
+        path: the .tflite file.
+        num_threads: of the interpreter.
+
+    Attributes:
+        description: what the file says about itself (`image_size`, `feature_dim`, `num_steps`, ...).
+        way: the most classes that the file takes; None: any number.
+        max_support, max_query: the most labelled and unlabelled pictures; None: any number.
+    """
+
+    def __init__(self, path: str | os.PathLike, num_threads: int = 1):
+        self.path = path
+        self.description = read_metadata(path)
+        check_description(self.description, path)
+        try:
+            with quiet():
+                self._interpreter = Interpreter(str(path), num_threads=num_threads)
+                self._interpreter.allocate_tensors()
+                runners = {name: self._interpreter.get_signature_runner(name) for name in SIGNATURES}
+        except (ValueError, RuntimeError) as error:
+            raise InputError(f"{path} is damaged ({str(error)[:120]}); export it again.") from error
+        self._embed, self._adapt, self._classify = (runners[name] for name in ("embed", "adapt", "classify"))
+        self.way = self.description["way"]
+        self.max_support, self.max_query = self.description["max_support"], self.description["max_query"]
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the pictures that `embed` takes."""
+        return self.description["image_size"]
+
+    @property
+    def num_steps(self) -> int:
+        """K."""
+        return self.description["num_steps"]
+
+    def embed(self, images: np.ndarray) -> np.ndarray:
+        """`[pictures, size, size, 3]` uint8 -> features `[pictures, D]` float32."""
+        check_pictures(images, self.description)
+        # A static file takes one picture at a time.
+        batch = 1 if self.max_query is not None else _EMBED_BATCH
+        parts = [np.zeros((0, self.description["feature_dim"]), np.float32)]
+        for start in range(0, len(images), batch):
+            parts.append(self._embed(images=images[start : start + batch].astype(np.float32))["features"])
+        return np.concatenate(parts)
+
+    def adapt(self, support: np.ndarray, support_labels: np.ndarray, query: np.ndarray) -> np.ndarray:
+        """Learns the classes of one episode.
+
+        Args:
+            support: `[support_rows, D]` float32 features.
+            support_labels: `[support_rows]` integers in `[0, way)`, every class at least once.
+            query: `[queries, D]` float32 features; may be empty: no step moves then.
+
+        Returns:
+            `[K + 1, way, D]` float32: theta^0 .. theta^K; way as in the labels.
+
+        Raises:
+            InputError: more classes or rows than the file takes, a class without a row, or numbers that are not finite.
+        """
+        way = check_episode(support, support_labels, query, self.description)
+        unadapted = len(query) == 0
+        if unadapted:
+            query = np.zeros((1, support.shape[1]), np.float32)
+        inputs = {"support": support, "support_labels": np.asarray(support_labels, np.int32), "query": query}
+        if self.max_query is not None:
+            inputs = self._padded(**inputs)
+            inputs["query_mask"] *= not unadapted
+        path = self._adapt(**{name: value[None] for name, value in inputs.items()})["weights_by_step"][0, :, :way]
+        return np.broadcast_to(path[:1], path.shape) if unadapted else path
+
+    def classify(self, query: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Features `[queries, D]` under `[way, D]` -> (logits, probabilities), both `[queries, way]` float32.
+
+        Raises:
+            InputError: another shape, numbers that are not finite, or more classes than the file takes.
+        """
+        result = self._classified(query, weights)
+        return result["logits"], result["probabilities"]
+
+    def uncertainty(self, query: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """How far the posterior's samples disagree on each picture, in nats: `[queries]` float32; as `classify`.
+
+        Raises:
+            InputError: as `classify`, or the file has no samples.
+        """
+        if not self.description.get("posterior_samples"):
+            raise InputError(
+                f"{self.path} has no samples of a posterior; export a model with posterior=gaussian and "
+                "--posterior_samples above 0."
+            )
+        return self._classified(query, weights)["uncertainty"]
+
+    def _classified(self, query: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """All outputs of the file, for the queries and classes there are."""
+        check_classifier(query, weights, self.description)
+        way, found = len(weights), []
+        if self.max_query is None:
+            # An empty input cannot be allocated.
+            found.append(self._classify(query=_at_least_one(query)[None], weights=weights[None]))
+        else:
+            padded = _pad(weights, self.way)[None]
+            for start in range(0, max(len(query), 1), self.max_query):
+                part = query[start : start + self.max_query]
+                found.append(self._classify(query=_pad(part, self.max_query)[None], weights=padded))
+        outputs = {name: np.concatenate([part[name][0] for part in found])[: len(query)] for name in found[0]}
+        return {name: values if values.ndim == 1 else values[:, :way] for name, values in outputs.items()}
+
+    def _padded(self, support, support_labels, query) -> dict:
+        return {
+            "support": _pad(support, self.max_support),
+            "support_labels": _pad(support_labels, self.max_support),
+            "support_mask": _pad(np.ones(len(support), np.float32), self.max_support),
+            "query": _pad(query, self.max_query),
+            "query_mask": _pad(np.ones(len(query), np.float32), self.max_query),
+        }
+
+
+class LiteRTClassifier:
+    """Learns classes on the device, in scikit-learn's manners. The embeddings of the latest 10,000 pictures are kept.
+
+    Pictures are paths, Pillow images or uint8 arrays `[height, width, 3]` (RGB) of any size: the middle square counts,
+    scaled as in training.
+
+    Args:
+        path: a file of `export.tflite`.
+        num_threads: of the interpreter.
+
+    Attributes:
+        classes_: `[way]`, the labels given to `fit`, sorted.
+        weights_by_step_: `[K + 1, way, D]` float32, the classifier after every step.
+    """
+
+    def __init__(self, path: str | os.PathLike, num_threads: int = 1):
+        self.model = LiteRTModel(path, num_threads)
+        self._features: dict[bytes, np.ndarray] = {}
+
+    def fit(self, images: Sequence, labels: Sequence[str | int], unlabelled: Sequence = ()) -> "LiteRTClassifier":
+        """Learns the classes of `labels` from labelled pictures and as many unlabelled ones as there are.
+
+        The more of the pictures to be predicted are among `unlabelled`, the better; without any, the classifier is
+        nearest prototypes.
+
+        Raises:
+            InputError: no pictures, labels of another number or of mixed kinds, or more than the file takes.
+        """
+        if len(images) == 0:
+            raise InputError("images must hold at least one labelled picture of each class; got none.")
+        if len(images) != len(labels):
+            raise InputError(f"labels must be as many as images ({len(images)}); got {len(labels)}.")
+        classes, numbers = np.unique(_label_array(labels), return_inverse=True)
+        features, others = self.embed(images), self.embed(unlabelled)
+        weights = self.model.adapt(features, numbers, others)
+        logits = self.model.classify(others if len(others) else features, weights[0])[0]
+        # All or, after an error, none: an earlier fit stays whole.
+        self.classes_, self.weights_by_step_, self._centre = classes, weights, open_set.centre(logits)
+        return self
+
+    def known_proba(self, images: Sequence) -> np.ndarray:
+        """Returns `[pictures]`, the probabilities that pictures are of one of the classes at all.
+
+        Raises:
+            InputError: the model was not fitted to tell, or `fit` was not called.
+        """
+        fitted = self.model.description.get("known")
+        if fitted is None:
+            raise InputError("The file cannot tell; fit the model with train.calibrate, and export it again.")
+        if not hasattr(self, "weights_by_step_"):
+            raise InputError("fit must be called before known_proba.")
+        logits = self.model.classify(self.embed(images), self.weights_by_step_[0])[0]
+        return open_set.probability(open_set.score(logits, self._centre), fitted)
+
+    def predict_proba(self, images: Sequence, step: int | None = None) -> np.ndarray:
+        """Returns probabilities `[pictures, way]` after `step` of the K steps (None: all of them)."""
+        if not hasattr(self, "weights_by_step_"):
+            raise InputError("fit must be called before predict.")
+        step = self.model.num_steps if step is None else step
+        if not isinstance(step, Integral) or not 0 <= step <= self.model.num_steps:
+            raise InputError(f"step must be a whole number in [0, {self.model.num_steps}]; got {step}.")
+        return self.model.classify(self.embed(images), self.weights_by_step_[step])[1]
+
+    def predict(self, images: Sequence, step: int | None = None) -> np.ndarray:
+        """Returns the label of the most probable class for every picture."""
+        numbers = self.predict_proba(images, step).argmax(axis=1)
+        return self.classes_[numbers]
+
+    def embed(self, images: Sequence) -> np.ndarray:
+        """Returns the pictures' features `[pictures, D]` float32; no picture that is remembered is embedded again."""
+        pixels = [self._pixels(image) for image in images]
+        keys = [hashlib.sha256(picture).digest() for picture in pixels]
+        new = {key: picture for key, picture in zip(keys, pixels, strict=True) if key not in self._features}
+        if new:
+            self._features.update(zip(new, self.model.embed(np.stack(list(new.values()))), strict=True))
+        if not keys:
+            return np.zeros((0, self.model.description["feature_dim"]), np.float32)
+        features = np.stack([self._features[key] for key in keys])
+        for key in keys:
+            self._features[key] = self._features.pop(key)  # The latest come last.
+        for key in list(self._features)[:-_KEPT]:
+            del self._features[key]
+        return features
+
+    def _pixels(self, image) -> np.ndarray:
+        size = self.model.image_size
+        if isinstance(image, str | os.PathLike):
+            return read_picture(image, size)
+        if not isinstance(image, Image.Image):
+            array = np.asarray(image)
+            if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
+                raise InputError(
+                    f"images must be paths, Pillow images or uint8 [height, width, 3]; got {array.dtype} {array.shape}."
+                )
+            image = Image.fromarray(array)
+        return fit_picture(image, size)
+
+
+def _label_array(labels: Sequence) -> np.ndarray:
+    # NumPy would turn numbers beside text into text.
+    for kind in (str, Integral):
+        if all(isinstance(label, kind) for label in labels):
+            return np.asarray(list(labels))
+    raise InputError("labels must be text for every picture, or whole numbers for every picture.")
+
+
+def _pad(rows: np.ndarray, length: int) -> np.ndarray:
+    return np.concatenate([rows, np.zeros((length - len(rows), *rows.shape[1:]), rows.dtype)])
+
+
+def _at_least_one(rows: np.ndarray) -> np.ndarray:
+    return rows if len(rows) else np.zeros((1, *rows.shape[1:]), np.float32)

@@ -1,0 +1,151 @@
+"""The class of every unlabelled picture, beside what nearest prototypes say; written as CSV. No TensorFlow."""
+
+import csv
+import dataclasses
+import os
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from sib_tf.errors import InputError
+from sib_tf.pictures.picture_folders import Query, Support
+from sib_tf.prediction import open_set
+from sib_tf.prediction.episode_checks import check_sizes
+from sib_tf.prediction.models import Model
+from sib_tf.storage import atomic
+
+# Pictures between two movements of the progress bar.
+_CHUNK = 32
+
+
+class Answer(NamedTuple):
+    """What is said of one picture; probabilities in [0, 1].
+
+    Attributes:
+        file: name of the picture, below the folder of unlabelled ones.
+        class_name, probability: the most probable class after K steps.
+        second_class, second_probability: the one after it.
+        prototype_class, prototype_probability: the most probable class before the steps, that of nearest prototypes.
+        known_probability: that the picture is of one of the classes at all; None where the model cannot tell,
+            or the picture is alone.
+        none_of_these: whether it is taken for a picture of another class.
+    """
+
+    file: str
+    class_name: str
+    probability: float
+    second_class: str
+    second_probability: float
+    prototype_class: str
+    prototype_probability: float
+    known_probability: float | None
+    none_of_these: bool
+
+    @property
+    def changed(self) -> bool:
+        """Whether the steps changed the class."""
+        return self.class_name != self.prototype_class
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictions:
+    """The classes of one folder of pictures.
+
+    Attributes:
+        classes: `way` names, sorted.
+        files: `queries` names, as in `Answer`.
+        probabilities: `[queries, way]` float32, after K steps.
+        prototypes: the same before the steps.
+        known: `[queries]` probabilities of being of one of the classes; None where the model cannot tell.
+        unknown_below: pictures with less of it are none of these.
+    """
+
+    classes: list[str]
+    files: list[str]
+    probabilities: np.ndarray
+    prototypes: np.ndarray
+    known: np.ndarray | None = None
+    unknown_below: float = 0.0
+
+    def answers(self) -> list[Answer]:
+        """Returns an answer for every picture, in the order of the files."""
+        # Stable: of equal probabilities the first class wins, here as in argmax.
+        ranks = np.argsort(-self.probabilities, axis=1, kind="stable")
+        before = self.prototypes.argmax(axis=1)
+        known = [None] * len(self.files) if self.known is None else self.known.tolist()
+        return [
+            Answer(
+                file,
+                *(self.classes[first], float(after[first]), self.classes[second], float(after[second])),
+                *(self.classes[prototype], float(proto[prototype])),
+                known_probability,
+                known_probability is not None and known_probability < self.unknown_below,
+            )
+            for file, (first, second, *_), after, prototype, proto, known_probability in zip(
+                self.files, ranks, self.probabilities, before, self.prototypes, known, strict=True
+            )
+        ]
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the answers as CSV (RFC 4180, UTF-8), a row each in the order of the files.
+
+        Names are written as they are: import them as text where a spreadsheet would take "=1+1" for a formula.
+        """
+        with atomic.new_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(
+                ["file", "class", "probability", "second_class", "second_probability"]
+                + ["prototype_class", "prototype_probability", "known_probability", "none_of_these", "changed"]
+            )
+            for answer in self.answers():
+                row = [f"{value:.6f}" if isinstance(value, float) else value for value in answer[:-1]]
+                table.writerow([*row, *("yes" if value else "no" for value in (answer.none_of_these, answer.changed))])
+
+
+def predict(
+    model: Model, support: Support, query: Query, query_folder: str | os.PathLike, unknown_below: float = 0.0
+) -> Predictions:
+    """Learns the classes of `support` with all pictures of `query` at once, and gives each of these a class.
+
+    Args:
+        model: from `models.open_model`.
+        support, query: read at the model's `image_size`; `query` may be empty.
+        query_folder: what the names of the query's files are relative to.
+        unknown_below: pictures are none of these whose probability of being of one of the classes is below it, in
+            [0, 1]; 0: none is.
+
+    Raises:
+        InputError: more classes or pictures than the model takes, or `unknown_below` for a model that cannot tell.
+    """
+    classes, labels = np.unique(support.labels, return_inverse=True)
+    # Before the pictures are embedded, which takes time.
+    check_sizes(len(labels), len(query.paths), len(classes), model.description)
+    fitted = model.description.get("known")
+    if unknown_below and fitted is None:
+        raise InputError(
+            "unknown_below needs a model that tells known pictures from unknown ones; fit it with train.calibrate (and "
+            "export it again)."
+        )
+    features = _embed(model, np.concatenate([support.pictures, query.pictures]))
+    support_features, query_features = np.split(features, [len(labels)])
+    if query.paths:
+        path = model.adapt(support_features, labels, query_features)
+        (logits, before), (_, after) = (model.classify(query_features, path[step]) for step in (0, -1))
+    else:
+        logits = before = after = np.zeros((0, len(classes)), np.float32)
+    known = None
+    # One picture alone has nothing to be compared with.
+    if fitted is not None and len(query.paths) > 1:
+        known = open_set.probability(open_set.score(logits, open_set.centre(logits)), fitted)
+    files = [path.relative_to(query_folder).as_posix() for path in query.paths]
+    return Predictions(classes.tolist(), files, after, before, known, unknown_below)
+
+
+def _embed(model: Model, pictures: np.ndarray) -> np.ndarray:
+    parts = []
+    with tqdm(total=len(pictures), unit="picture", desc="embed", delay=1) as progress:
+        for start in range(0, len(pictures), _CHUNK):
+            parts.append(model.embed(pictures[start : start + _CHUNK]))
+            progress.update(len(parts[-1]))
+    return np.concatenate(parts)

@@ -1,0 +1,102 @@
+"""A trained pair, backbone and SIB model, from its folders, and what every exported file says about it."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from sib_tf import backbones, calibration, checkpoints, runs
+from sib_tf.calibration import Calibration
+from sib_tf.config import BackboneConfig
+from sib_tf.distributions import MOST_CLASSES
+from sib_tf.errors import InputError
+from sib_tf.features import centre_crop, weights_fingerprint
+from sib_tf.prediction.description import FORMAT
+from sib_tf.prediction.signatures import Signatures
+from sib_tf.sib import SIB
+from sib_tf.storage import atomic
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """A backbone and the SIB model that was meta-trained on its features.
+
+    Attributes:
+        backbone, backbone_config: stage 1.
+        sib: stage 2, the best on validation.
+        record: `config.json` of the meta-training.
+        dataset: name of the data set that it was trained on; None where the record does not say (imported models).
+        calibration: of the SIB model; None where there is none.
+        samples: S, of a gaussian posterior, that exported files classify with; 0: its mean.
+    """
+
+    backbone: keras.Model
+    backbone_config: BackboneConfig
+    sib: SIB
+    record: dict
+    dataset: str | None
+    calibration: Calibration | None = None
+    samples: int = 0
+
+    def signatures(self) -> Signatures:
+        """Returns what an exported file of this run computes."""
+        return Signatures(self.backbone, self.sib, self.calibration, self.samples)
+
+    def description(self) -> dict:
+        """JSON values that runners and model cards read: pictures, steps, limits, origin."""
+        sib, backbone = self.sib.config, self.backbone_config
+        return {
+            "format": FORMAT,
+            "image_size": backbone.image_size,
+            "input": "RGB pictures, 0 to 255; the file normalises them itself",
+            "normalization": {"mean": list(backbone.mean), "std": list(backbone.std)},
+            "feature_dim": sib.feature_dim,
+            "weights_dim": max(self.samples, 1) * sib.feature_dim,
+            "posterior_samples": self.samples,
+            "way": sib.fixed_way,
+            # Of sampled posteriors: their noise is a table.
+            "most_classes": MOST_CLASSES if sib.posterior == "gaussian" else None,
+            "num_steps": sib.num_steps,
+            "inner_learning_rate": sib.inner_learning_rate,
+            "gradient_network": sib.gradient_network,
+            "step_reduction": sib.step_reduction,
+            "backbone": {
+                "name": backbone.name,
+                "width": backbone.width,
+                "weights": weights_fingerprint(self.backbone),
+            },
+            "trained_on": self.dataset,
+            "calibrated": self.calibration is not None,
+            # Offset and slope of `sib_tf.prediction.open_set.probability`.
+            "known": list(self.calibration.known) if self.calibration and self.calibration.known else None,
+            "labels": "none built in: classes are numbered by the episode that is adapted to",
+        }
+
+
+def load(model_dir: str | os.PathLike, backbone_dir: str | os.PathLike, samples: int = 0) -> Run:
+    """Loads both stages and checks that they belong together; `samples` as in `Run`.
+
+    Raises:
+        InputError: a folder lacks its model, the SIB model was meta-trained on another backbone's features, or it has
+            no posterior to sample from.
+    """
+    backbone, config = backbones.load(backbone_dir)
+    sib, record = runs.load_model(model_dir)
+    runs.check_backbone(record, weights_fingerprint(backbone), model_dir, f"that in backbone_dir {backbone_dir}")
+    if samples and sib.config.posterior != "gaussian":
+        raise InputError(
+            f"posterior_samples must be 0 for a model with posterior={sib.config.posterior}; got {samples}."
+        )
+    backbone = backbones.in_float32(backbone, config)  # Devices have no kernels for half precision of this kind.
+    trained_on = atomic.read_json(Path(backbone_dir) / checkpoints.CONFIG, "Configuration").get("dataset")
+    dataset = trained_on.get("name") if isinstance(trained_on, dict) else None
+    fitted = calibration.load(model_dir, weights_fingerprint(sib))
+    return Run(backbone, config, sib, record, dataset, fitted, samples)
+
+
+def calibration_pictures(images: np.ndarray, count: int, size: int, seed: int = 0) -> np.ndarray:
+    """Picks `count` pictures of a split at random and cuts their middle: `[count, size, size, 3]` uint8."""
+    rows = np.random.RandomState(seed).permutation(len(images))[:count]
+    return centre_crop(images[np.sort(rows)], size)

@@ -1,0 +1,249 @@
+"""A meta-test from folders to files: loads model and features, measures, and writes metrics, figures and a report."""
+
+import dataclasses
+import io
+import os
+import platform
+from pathlib import Path
+
+import numpy as np
+from scipy import special
+
+from sib_tf import calibration, evaluation, runs
+from sib_tf.config import EpisodeSpec
+from sib_tf.datasets import MetaDataset
+from sib_tf.episodes import UNKNOWN, EpisodeRows, EpisodeSampler, fingerprint, with_unknown_classes
+from sib_tf.errors import InputError
+from sib_tf.features import FeatureCache, weights_fingerprint
+from sib_tf.prediction import open_set
+from sib_tf.reports import episode_figures, figures, history, query_sets, report
+from sib_tf.sib import SIB
+from sib_tf.storage import array_files, atomic
+
+# Episodes of each point of the report's curves, at most.
+_CURVE_EPISODES = 500
+_HARDEST = 3
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class MetaTest:
+    """What a meta-test measured.
+
+    Attributes:
+        metrics: the content of `metrics.json`.
+        accuracy: `[K + 1, episodes]` in [0, 1], the model after every step.
+        baseline: `[episodes]`, nearest prototypes.
+        model: the model.
+        cache: its features.
+        spec: what the episodes look like.
+        rows: the episodes.
+    """
+
+    metrics: dict
+    accuracy: np.ndarray
+    baseline: np.ndarray
+    model: SIB
+    cache: FeatureCache
+    spec: EpisodeSpec
+    rows: EpisodeRows
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes `path` (JSON), and beside it the accuracies of every episode (.npz) and a figure (.png)."""
+        path = Path(path)
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, accuracy=self.accuracy, baseline=self.baseline)
+        with atomic.new_file(path.with_suffix(".npz")) as partial:
+            partial.write_bytes(buffer.getvalue())
+        figures.accuracy_figure(self.metrics, self.accuracy, self.baseline, path.with_suffix(".png"))
+        atomic.write_json(path, self.metrics)
+
+    def with_curves(self) -> "MetaTest":
+        """Returns the meta-test with `curves` in its metrics, from `query_sets.measure`."""
+        metrics = self.metrics
+        episodes = min(metrics["episodes"], _CURVE_EPISODES)
+        curves = query_sets.measure(self.model, self.cache, metrics["split"], self.spec, episodes, metrics["seed"])
+        return dataclasses.replace(self, metrics={**metrics, "curves": curves, "curves_episodes": episodes})
+
+    def report(
+        self,
+        folder: str | os.PathLike,
+        model_dir: str | os.PathLike,
+        backbone_dir: str | os.PathLike | None,
+        data: MetaDataset | None = None,
+    ) -> Path:
+        """Writes `report.md` and its figures into `folder`; returns the page's path.
+
+        Args:
+            folder: where they go.
+            model_dir: folder of the meta-training, for its curve.
+            backbone_dir: folder of the pre-training, for its curve; None: without.
+            data: the data set, for pictures of the hardest episodes; None: without.
+
+        Raises:
+            InputError: `data` is not what the features were made from.
+        """
+        folder, metrics = Path(folder), self.metrics
+        drawn = {"Accuracy after every step, and paired differences": "accuracy.png"}
+        figures.accuracy_figure(metrics, self.accuracy, self.baseline, folder / "accuracy.png")
+        if any(metrics.get("curves", {}).values()):
+            figures.curves_figure(metrics["curves"], folder / "curves.png")
+            drawn[f"Other query sets, {metrics['curves_episodes']} episodes each"] = "curves.png"
+        figures.reliability_figure(metrics["confidence"], folder / "reliability.png")
+        drawn["Reliability: how often answers of a given confidence are right"] = "reliability.png"
+        if "known_histogram" in metrics.get("open_set", {}):
+            figures.open_set_figure(metrics["open_set"], folder / "open_set.png")
+            drawn["Pictures of the episode's classes and of others, by the probability of being known"] = "open_set.png"
+        table, gain = self.cache.table(metrics["split"]), self.accuracy[-1] - self.baseline
+        middle = int(np.argsort(gain, kind="stable")[len(gain) // 2])
+        episode_figures.path_figure(self.model, self.rows, middle, table, folder / "path.png")
+        drawn[f"The classifier's path in the episode of median gain (number {middle}), seen in a plane"] = "path.png"
+        if data is not None:
+            drawn |= self._contact_sheets(folder, data)
+        pretraining = history.read(Path(backbone_dir) / "history.csv") if backbone_dir else []
+        meta_training = history.read(Path(model_dir) / "history.csv")
+        if pretraining or meta_training:
+            figures.training_figure(pretraining, meta_training, folder / "training.png")
+            drawn["Training curves"] = "training.png"
+        return report.write(folder, metrics, drawn)
+
+    def _contact_sheets(self, folder: Path, data: MetaDataset) -> dict[str, str]:
+        """Draws the episodes of least accuracy; returns the files by caption."""
+        split = data.split(self.metrics["split"])
+        if split.fingerprint != self.metrics["dataset"]["fingerprints"][self.metrics["split"]]:
+            raise InputError(f"dataset {data.name} does not have the pictures that the features were made from.")
+        drawn = {}
+        for place, index in enumerate(np.argsort(self.accuracy[-1], kind="stable")[:_HARDEST], start=1):
+            episode = self.rows.part(index, index + 1)
+            logits = evaluation.episode_logits(self.model, episode, self.cache.table(self.metrics["split"]))
+            support = episode.support[0][episode.support_mask[0]]
+            classes = dict(zip(episode.support_labels[0].tolist(), split.labels[support].tolist(), strict=False))
+            names = [split.class_names[classes[c]] for c in range(len(classes))]
+            name = f"hardest_{place}.png"
+            episode_figures.contact_sheet(
+                self.rows, int(index), logits[-1, 0].argmax(-1), split.images, names, folder / name
+            )
+            caption = f"Episode {index}, {100 * self.accuracy[-1][index]:.0f} % right: labelled pictures, then answers"
+            drawn[caption] = name
+        return drawn
+
+
+def meta_test(
+    features_dir: str | os.PathLike,
+    model_dir: str | os.PathLike,
+    spec: EpisodeSpec,
+    episodes: int = 2000,
+    seed: int = 0,
+    split: str = "test",
+    compare_to: str | os.PathLike | None = None,
+    unknown_classes: int = 0,
+) -> MetaTest:
+    """Measures the best model of `model_dir` on a fixed list of episodes, paired with nearest prototypes.
+
+    Args:
+        features_dir: a feature cache of the backbone that the model was meta-trained with.
+        model_dir: a meta-training's folder.
+        spec: what the episodes look like.
+        episodes: length of the list.
+        seed: of the list.
+        split: "test" or "validation".
+        compare_to: `metrics.json` of another meta-test of the same episodes.
+        unknown_classes: classes without support that queries of a second list of episodes come from as well, to
+            measure how well "none of these" is told; 0: not measured.
+
+    Raises:
+        InputError: model and features do not belong together, or the split is too small for `spec`.
+    """
+    # First, so that a wrong name does not cost a measurement.
+    other = None if compare_to is None else _load_comparison(Path(compare_to))
+    cache = FeatureCache.open(features_dir)
+    model, record = runs.load_model(model_dir)
+    runs.check_backbone(record, cache.manifest["backbone"]["weights"], model_dir, f"those in {cache.folder}")
+    model.config.check_takes(spec)
+    rows = EpisodeSampler(cache.labels(split), spec, seed).sample(episodes)
+    evaluator, table = evaluation.Evaluator(rows), cache.table(split)
+    found = evaluator(model, table)
+    baseline = evaluator(evaluation.prototypes(cache.feature_dim, spec.way[1]), table)
+    fitted = calibration.load(model_dir, weights_fingerprint(model))
+    metrics = {
+        **evaluation.summary(found, baseline),
+        "episodes": episodes,
+        "seed": seed,
+        "split": split,
+        "episode_spec": spec.describe(),
+        "episode_hash": fingerprint(rows),
+        "confidence": _confidence(model, rows, table, fitted),
+        "model": dataclasses.asdict(model.config),
+        "model_name": Path(model_dir).resolve().name,
+        "dataset": cache.manifest["dataset"],
+        "backbone": cache.manifest["backbone"],
+        "views": cache.views,
+        "hardware": f"{os.cpu_count()} cores, {platform.machine()}",
+    }
+    if model.config.posterior == "gaussian":
+        mean, half = evaluation.mean_and_ci95(evaluation.evidence_bounds(model, rows, table))
+        metrics["evidence_bound"] = {"mean": mean, "ci95": half}
+    if unknown_classes:
+        unknown = with_unknown_classes(cache.labels(split), spec, unknown_classes, episodes, seed)
+        metrics["open_set"] = {"unknown_classes": unknown_classes, **_open_set(model, unknown, table, fitted)}
+    if other is not None:
+        metrics["comparison"] = evaluation.compare(metrics, found.accuracy[-1], *other)
+    metrics["summary"] = _in_words(metrics)
+    return MetaTest(metrics, found.accuracy, baseline.accuracy[-1], model, cache, spec, rows)
+
+
+def _confidence(model: SIB, rows: EpisodeRows, table, fitted: calibration.Calibration | None) -> dict:
+    """Quality of the probabilities under theta^K, as they are and, where there is a calibration, calibrated."""
+    logits = evaluation.episode_logits(model, rows, table)[-1]
+    result = {}
+    for name, use in (("uncalibrated", None), ("calibrated", fitted)):
+        if name == "uncalibrated" or use is not None:
+            probability = calibration.probabilities(logits, rows.query_mask, use, model.config.num_steps)
+            result[name] = calibration.quality(probability, rows.query_labels, rows.query_mask)
+    return result
+
+
+def _open_set(model: SIB, rows: EpisodeRows, table, fitted: calibration.Calibration | None) -> dict:
+    """How well pictures of the episodes' classes are told from others, by the score and by theta^0's confidence."""
+    logits = evaluation.episode_logits(model, rows, table)[0]
+    is_known, score = rows.query_labels != UNKNOWN, evaluation.known_score(logits, rows)
+    confidence = special.softmax(logits, axis=-1).max(axis=-1)
+    aurocs = [calibration.auroc(values, is_known, rows.query_mask) for values in (score, confidence)]
+    result = {}
+    for name, values in (("auroc", aurocs[0]), ("baseline_auroc", aurocs[1]), ("difference", aurocs[0] - aurocs[1])):
+        result[name], result[f"{name}_ci95"] = evaluation.mean_and_ci95(values)
+    if fitted is not None and fitted.known is not None:
+        probability = open_set.probability(score, fitted.known)
+        for name, kind in (("known", is_known), ("unknown", ~is_known)):
+            found = probability[kind & rows.query_mask]
+            result[f"accepted_{name}"] = float((found >= 0.5).mean())
+            result[f"{name}_histogram"] = (np.histogram(found, 20, (0, 1))[0] / len(found)).tolist()
+    return result
+
+
+def _load_comparison(path: Path) -> tuple[dict, np.ndarray]:
+    """Returns the metrics of another meta-test and its final accuracies `[episodes]`."""
+    metrics = atomic.read_json(path, "compare_to")
+    accuracy = array_files.read_npz(path.with_suffix(".npz"), "evaluate that model again").get("accuracy")
+    if accuracy is None or accuracy.ndim != 2 or len(accuracy) == 0:
+        raise InputError(f"{path.with_suffix('.npz')} has no accuracies of every step; evaluate that model again.")
+    if not isinstance(metrics, dict) or not isinstance(metrics.get("accuracy"), int | float):
+        raise InputError(f"compare_to {path} is no metrics.json; write it with train.evaluate.")
+    return metrics, accuracy[-1]
+
+
+def _in_words(metrics: dict) -> str:
+    def percent(name, half):
+        return f"{100 * metrics[name]:.2f} +-{100 * metrics[half]:.2f}"
+
+    text = (
+        f"{metrics['dataset']['name']}, {metrics['episode_spec']}: SIB (K = {metrics['model']['num_steps']}) "
+        f"{percent('accuracy', 'ci95')} %, nearest prototypes {percent('baseline_accuracy', 'baseline_ci95')} %, "
+        f"paired difference {percent('difference', 'difference_ci95')} points "
+        f"({metrics['episodes']} {metrics['split']} episodes, seed {metrics['seed']})."
+    )
+    if comparison := metrics.get("comparison"):
+        text += (
+            f" Against {100 * comparison['accuracy']:.2f} % of the other model: "
+            f"{100 * comparison['difference']:+.2f} +-{100 * comparison['difference_ci95']:.2f} points."
+        )
+    return text

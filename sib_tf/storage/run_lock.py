@@ -1,0 +1,85 @@
+"""One run a folder: the second process that wants it is told who has it."""
+
+import contextlib
+import os
+import shlex
+import socket
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from sib_tf.errors import InputError
+from sib_tf.storage import atomic, file_locks
+
+LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def held(folder: str | os.PathLike, part: str = "", beside: bool = False, wait: bool = False) -> Iterator[None]:
+    """Holds `folder`, which is made where there is none, for this process during the block.
+
+    The kernel releases the lock when the process ends, be it killed; a lock file that is left then means nothing.
+    Temporary files that a killed process left in the folder are removed. Where the file system has no locks, the block
+    runs with a warning.
+
+    Args:
+        folder: of the run.
+        part: of several that different processes may hold at a time; "": the folder itself.
+        beside: whether the lock lies beside the folder, because the folder is replaced whole.
+        wait: whether to wait for a process that has it, after saying so on standard error.
+
+    Raises:
+        InputError: another process has it (the message says which), or the folder cannot be written.
+    """
+    folder = Path(folder)
+    home, name = (folder.parent, f"{LOCK}-{folder.name}") if beside else (folder, f"{LOCK}-{part}" if part else LOCK)
+    with atomic.writing_to(home):
+        handle = _open(home / name, folder, wait)
+    try:
+        with atomic.writing_to(home):
+            os.truncate(handle, 0)
+            os.write(handle, _own_name().encode())
+        if not beside:
+            atomic.sweep(folder)
+        yield
+    finally:
+        # Still locked: whoever opened it meanwhile sees that it is gone, and makes another.
+        (home / name).unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _open(path: Path, folder: Path, wait: bool) -> int:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            locked = file_locks.lock(handle)
+            if not locked:
+                holder = os.read(handle, 1000).decode(errors="replace") or "another process"
+                if not wait:
+                    raise InputError(
+                        f"{folder} is in use by {holder}; wait for it, stop it, or name another folder. Its lock, "
+                        f"{path}, ends with it."
+                    )
+                print(f"Waiting for {folder}, which is in use by {holder}.", file=sys.stderr)
+                locked = file_locks.lock(handle, wait=True)
+        except file_locks.NoLocksError as error:
+            warnings.warn(
+                f"{folder} cannot be locked ({error.strerror}): take care that no other process writes there.",
+                stacklevel=4,
+            )
+            return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        if file_locks.names(handle, path):
+            return handle
+        os.close(handle)  # Its holder removed it before letting go.
+
+
+def _own_name() -> str:
+    """This process in words, for those who find the folder locked."""
+    program = f"{Path(sys.argv[0]).parent.name}.{Path(sys.argv[0]).stem}" if sys.argv and sys.argv[0] else "python"
+    since = time.strftime("%Y-%m-%d %H:%M:%S")
+    return f"process {os.getpid()} on {socket.gethostname()} ({shlex.quote(program)}, since {since})"

@@ -1,0 +1,1 @@
+"""Search for settings of the SIB model, with keras-tuner."""

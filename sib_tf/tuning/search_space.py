@@ -1,0 +1,195 @@
+"""What a search for settings tries: which fields of the model and its meta-training, and the range of each.
+
+Importing this module is cheap, like `config`: a wrong range is said before TensorFlow is loaded.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable
+
+from sib_tf.config import OPTIMIZERS, MetaTrainConfig, SIBConfig
+from sib_tf.errors import InputError, require_choice
+
+TUNERS = ("random", "bayesian")
+_DECAYING = ("sgd", "adamw")  # adam has no weight decay.
+# Values are used as written in tables: four digits, which also outlive the 32-bit floats between processes.
+_DIGITS = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Searched:
+    """A field and what it may be: one of `choices` or, where there are none, anything in [low, high].
+
+    Attributes:
+        name: of a field of `SIBConfig`, `MetaTrainConfig` or `EpisodeSpec` (of the training episodes).
+        kind: int, float or str.
+        choices: two or more values, in order.
+        low, high: of the range, both included; numbers only.
+        log: whether the range is drawn from evenly in its logarithm.
+    """
+
+    name: str
+    kind: type
+    choices: tuple = ()
+    low: float = 0
+    high: float = 0
+    log: bool = False
+
+    def narrowed(self, text: str) -> "Searched":
+        """Returns the field with the values of `text`: "low:high", or "a,b,c".
+
+        Raises:
+            InputError: neither, or no range at all; names the field.
+        """
+        low, colon, high = text.partition(":")
+        if not colon or self.kind is str:
+            choices = tuple(map(self._parse, text.split(",")))
+            if len(set(choices)) < max(2, len(choices)):
+                raise InputError(f"range of {self.name} must be two or more different values; got {text}.")
+            return dataclasses.replace(self, choices=choices)
+        low, high = self._parse(low), self._parse(high)
+        if not low < high or (self.log and low <= 0):
+            above = " above 0 (the scale is logarithmic)" if self.log else ""
+            raise InputError(f"range of {self.name} must be LOW:HIGH with LOW{above} below HIGH; got {text}.")
+        return dataclasses.replace(self, choices=(), low=low, high=high)
+
+    def encode(self, value) -> int | float | str:
+        """Returns how the oracle holds the value nearest to `value`: numbers of a list by their position."""
+        if self.kind is str:
+            return value if value in self.choices else self.choices[0]
+        if self.choices:
+            return min(range(len(self.choices)), key=lambda i: abs(self.choices[i] - value))
+        return self.kind(min(max(value, self.low), self.high))
+
+    def decode(self, held):
+        """Returns the value that the oracle holds as `held`."""
+        if self.kind is str:
+            return held
+        if self.choices:
+            return self.choices[int(held)]
+        # Rounding may not lead out of the range.
+        return int(held) if self.kind is int else min(max(float(f"{held:.{_DIGITS}g}"), self.low), self.high)
+
+    def ends(self) -> tuple:
+        """The values that must be allowed for all to be."""
+        return self.choices or (self.low, self.high)
+
+    def describe(self) -> str:
+        """Returns the range as `narrowed` reads it, and its scale."""
+        if self.choices:
+            return ",".join(map(str, self.choices))
+        return f"{self.low:g}:{self.high:g}" + (" (log)" if self.log else "")
+
+    def _parse(self, text: str):
+        try:
+            return self.kind(text.strip())
+        except ValueError as error:
+            expected = "a whole number" if self.kind is int else "a number"
+            raise InputError(f"range of {self.name}: {text.strip()!r} is not {expected}.") from error
+
+
+# In the order of tables. The optimiser stands before what depends on it. Step sizes are for step_reduction=sum.
+FIELDS = {
+    field.name: field
+    for field in (
+        Searched("inner_learning_rate", float, low=1e-4, high=1e-1, log=True),
+        Searched("num_steps", int, low=1, high=5),
+        Searched("hidden_units", int, choices=(16, 32, 64, 128)),
+        Searched("optimizer", str, choices=OPTIMIZERS),
+        Searched("learning_rate", float, low=1e-4, high=3e-2, log=True),
+        Searched("weight_decay", float, low=1e-6, high=1e-2, log=True),
+        Searched("balanced_fraction", float, low=0.0, high=1.0),
+        Searched("dirichlet_alpha", float, low=0.5, high=10.0, log=True),
+    )
+}
+
+
+def space(names: Iterable[str], ranges: Iterable[str] = ()) -> tuple[Searched, ...]:
+    """Returns the fields called `names` with their usual ranges, or those of `ranges` ("name=low:high", "name=a,b,c").
+
+    Raises:
+        InputError: a name that is not in `FIELDS`, twice the same, or a range that is none.
+    """
+    names = list(names)
+    if not names or len(set(names)) < len(names) or not set(names) <= set(FIELDS):
+        expected = f"different names out of {', '.join(FIELDS)}"
+        raise InputError(f"search must be {expected}; got {','.join(names)!r}.")
+    chosen = {name: FIELDS[name] for name in FIELDS if name in names}
+    for text in ranges:
+        name, sign, values = text.partition("=")
+        if not sign or name not in chosen:
+            raise InputError(f"range must be NAME=LOW:HIGH or NAME=A,B,C with a NAME out of search; got {text!r}.")
+        chosen[name] = chosen[name].narrowed(values)
+    return tuple(chosen.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """What is searched, and what stays as it is.
+
+    Attributes:
+        model: the model; of the searched fields, the values that the first trial starts from.
+        training: likewise, of one trial; `training.validation` is never searched: all trials are measured alike.
+        space: the searched fields.
+        tuner: "random", or "bayesian": a Gaussian process suggests values.
+
+    Raises:
+        InputError: a range goes beyond what its field may be, or a field has no effect with what stays as it is.
+    """
+
+    model: SIBConfig
+    training: MetaTrainConfig
+    space: tuple[Searched, ...]
+    tuner: str = "random"
+
+    def __post_init__(self):
+        require_choice("tuner", self.tuner, TUNERS)
+        names = [field.name for field in self.space]
+        distribution = self.training.episodes.query_distribution
+        for name in {"balanced_fraction", "dirichlet_alpha"} & set(names):
+            if distribution != "dirichlet":
+                raise InputError(f"search names {name}, which counts with query_distribution=dirichlet only.")
+        if "weight_decay" in names and not self.decaying:
+            raise InputError("search names weight_decay, which optimizer=adam has not; leave it out.")
+        for field in self.space:
+            for value in field.ends():
+                try:
+                    self.configs({field.name: value})
+                except InputError as error:
+                    raise InputError(f"range: {error}") from error
+
+    @property
+    def decaying(self) -> tuple[str, ...]:
+        """The optimisers in question that have a weight decay."""
+        searched = [field.choices for field in self.space if field.name == "optimizer"]
+        return tuple(name for name in (searched[0] if searched else (self.training.optimizer,)) if name in _DECAYING)
+
+    def configs(self, values: dict) -> tuple[SIBConfig, MetaTrainConfig]:
+        """Returns the model and its training with `values`, by field name, in place."""
+        parts = [self.model, self.training.episodes, self.training]
+        model, episodes, training = (dataclasses.replace(part, **_fields_of(part, values)) for part in parts)
+        return model, dataclasses.replace(training, episodes=episodes)
+
+    def given(self) -> dict:
+        """Returns the values that the searched fields have in `model` and `training`, by name."""
+        values = {**vars(self.training), **vars(self.training.episodes), **vars(self.model)}
+        values["hidden_units"] = self.model.hidden_width
+        values["dirichlet_alpha"] = math.prod(self.training.episodes.alpha_range) ** 0.5
+        return {field.name: values[field.name] for field in self.space}
+
+    def first(self) -> dict:
+        """Returns the first trial's values as the oracle holds them: the given ones, moved into their ranges."""
+        given = self.given()
+        held = {field.name: field.encode(given[field.name]) for field in self.space}
+        if held.get("optimizer", self.training.optimizer) not in _DECAYING:
+            held.pop("weight_decay", None)
+        return held
+
+    def decode(self, held: dict) -> dict:
+        """Returns the values, by field name, that the oracle holds as `held`."""
+        return {field.name: field.decode(held[field.name]) for field in self.space if field.name in held}
+
+
+def _fields_of(part, values: dict) -> dict:
+    own = {field.name for field in dataclasses.fields(part)}
+    return {name: value for name, value in values.items() if name in own}
