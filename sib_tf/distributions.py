@@ -1,12 +1,8 @@
-"""Prior and posterior of a task's weights w, and the one place where the K steps are taken.
+"""Prior and posterior of a task's weights w, for the negative evidence lower bound that the steps minimise,
 
-Minimised is the negative evidence lower bound of a task,
+    E_q[-log p(y | x, w)] + KL(q_theta(w) || p(w)).
 
-    E_q[-log p(y | x, w)] + KL(q_theta(w) || p(w)),
-
-by theta^(k+1) = theta^k - rate * gradient. What the data's gradient is made of (a synthetic gradient network instead of
-the labels; an exact one where labels are known) is the caller's; here it is pulled back from w to theta, and the
-gradient of the KL divergence is added in closed form.
+Where there is no posterior here, q has all its mass on theta, which is w itself (released code).
 
 Axes: `episodes`; `way`, the rows of w (1 in regression); `D`, its columns; S, the number of samples of w.
 """
@@ -19,40 +15,6 @@ _LOG_2PI = float(np.log(2 * np.pi))
 # Of fixed noise where the way is not known before a call.
 MOST_CLASSES = 128
 _LEAST_PROBABILITY = 1e-37
-
-
-class DiracPosterior:
-    """All mass on theta = w (released code): `[episodes, way, D]`. There is nothing to sample."""
-
-    samples = 0
-
-    def initial(self, centres):
-        """theta^0 around `centres` `[episodes, way, D]`."""
-        return centres
-
-    def mean(self, theta):
-        """The mean of w, `[episodes, way, D]`."""
-        return theta
-
-    def draw(self, theta, noise=None):
-        """w itself."""
-        return theta
-
-    def pull_back(self, theta, gradient, noise=None):
-        """From the gradient with respect to w to that with respect to theta."""
-        return gradient
-
-    def scaled(self, gradient):
-        """The gradient as a step takes it: as it is."""
-        return gradient
-
-    def kl(self, theta, prior_mean, prior_log_scale):
-        """-log p(w), each weight's own: KL less the entropy of q, which is minus infinity and does not move."""
-        return 0.5 * (_squared(theta, prior_mean, prior_log_scale) + _LOG_2PI) + prior_log_scale
-
-    def kl_gradient(self, theta, prior_mean, prior_log_scale):
-        """d kl / d theta, shape of theta."""
-        return (theta - prior_mean) * ops.exp(-2.0 * prior_log_scale)
 
 
 @saving.register_keras_serializable("sib_tf")
@@ -98,7 +60,19 @@ class GaussianPosterior(layers.Layer):
         samples = mean[:, None] + ops.exp(log_scale)[:, None] * noise
         return ops.reshape(samples, (-1, *ops.shape(samples)[2:]))
 
+    def step(self, theta, data_gradient, kl_gradient, noise=None):
+        """theta^k - theta^(k+1): the data's gradient pulled back from w to theta, and the KL divergence's.
+
+        Args:
+            theta: theta^k.
+            data_gradient: w -> the gradient of the data's part with respect to w, times its rate; both as from `draw`.
+            kl_gradient: of the KL divergence with respect to theta, times its rate.
+            noise: as for `draw`.
+        """
+        return self.scaled(self.pull_back(theta, data_gradient(self.draw(theta, noise)), noise) + kl_gradient)
+
     def pull_back(self, theta, gradient, noise=None):
+        """From the gradient with respect to the draws of w to that with respect to theta."""
         mean, log_scale = _halves(theta)
         if noise is None:
             return ops.concatenate([gradient, ops.zeros_like(log_scale)], axis=-1)
@@ -147,46 +121,28 @@ class GaussianPrior(layers.Layer):
         self.log_scale = self.add_weight(name="log_scale", shape=(dim,), initializer=start)
         self.built = True
 
-    def kl(self, posterior, theta, class_mask=None):
+    def kl(self, theta, posterior=None, class_mask=None):
         """KL(q_theta || p) in nats, `[episodes]`; masked classes `[episodes, way]` do not count.
 
-        With a Dirac posterior -log p(w) stands in for it, see `DiracPosterior.kl`.
+        Without a posterior -log p(theta): KL less the entropy of q, which is minus infinity and does not move.
         """
-        total = ops.sum(posterior.kl(theta, self.mean, self.log_scale), axis=-1)
+        if posterior is None:
+            each = 0.5 * (_squared(theta, self.mean, self.log_scale) + _LOG_2PI) + self.log_scale
+        else:
+            each = posterior.kl(theta, self.mean, self.log_scale)
+        total = ops.sum(each, axis=-1)
         return ops.sum(total if class_mask is None else total * ops.cast(class_mask, total.dtype), axis=-1)
 
-    def kl_gradient(self, posterior, theta, class_mask=None):
+    def kl_gradient(self, theta, posterior=None, class_mask=None):
         """d kl / d theta, shape of theta; 0 for masked classes."""
-        gradient = posterior.kl_gradient(theta, self.mean, self.log_scale)
+        if posterior is None:
+            gradient = (theta - self.mean) * ops.exp(-2.0 * self.log_scale)
+        else:
+            gradient = posterior.kl_gradient(theta, self.mean, self.log_scale)
         return gradient if class_mask is None else gradient * ops.cast(class_mask, gradient.dtype)[..., None]
 
     def get_config(self):
         return {**super().get_config(), "initial_scale": self.initial_scale}
-
-
-def descend(theta, num_steps: int, posterior, weights_gradient, kl_gradient=None, noise=None) -> list:
-    """Takes the K steps; a pure function.
-
-    Args:
-        theta: theta^0.
-        num_steps: K.
-        posterior: of theta.
-        weights_gradient: (w, k) -> the data's part of step k, times its rate, with respect to w; w and the result
-            `[episodes * S, way, D]`, or `[episodes, way, D]` without noise.
-        kl_gradient: theta -> the KL divergence's part of a step, times its rate; None: there is no prior.
-        noise: of all draws, as in `GaussianPosterior.draw`; None: w is the posterior's mean.
-
-    Returns:
-        [theta^0, .., theta^K].
-    """
-    path = [theta]
-    for k in range(num_steps):
-        theta = path[-1]
-        gradient = posterior.pull_back(theta, weights_gradient(posterior.draw(theta, noise), k), noise)
-        if kl_gradient is not None:
-            gradient = gradient + kl_gradient(theta)
-        path.append(theta - posterior.scaled(gradient))
-    return path
 
 
 def fixed_noise(samples: int, way, dim: int, dtype: str = "float32"):

@@ -120,9 +120,9 @@ def episode_logits(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
     return _in_calls(_for_every_episode(logits), rows, tf.convert_to_tensor(table)).swapaxes(0, 1)
 
 
-def _adapt(model: SIB, episode: Episode, way: int, noise=None):
+def _adapt(model: SIB, episode: Episode, way: int):
     return model.adapt(
-        episode.support, episode.support_labels, episode.query, episode.support_mask, episode.query_mask, way, noise
+        episode.support, episode.support_labels, episode.query, episode.support_mask, episode.query_mask, way
     )
 
 
@@ -171,28 +171,8 @@ def evidence_bounds(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
         table: `[pictures, D]` float32 features of their split.
     """
     way = _way(rows)
-    run = _for_every_episode(lambda episode: negative_bound(model, episode, way, kl_weight=1.0))
+    run = _for_every_episode(lambda episode: model.negative_bound(episode, way, kl_weight=1.0))
     return -_in_calls(run, rows, tf.convert_to_tensor(table)).astype(np.float64)
-
-
-def negative_bound(model: SIB, episode: Episode, way: int, kl_weight: float, noise=None) -> tf.Tensor:
-    """E_q[sum over the queries of -log p(y | x, w)] + kl_weight * KL(q || p(w)) under theta^K: `[episodes]`, in nats.
-
-    Masked queries do not count; a model without a prior has no KL divergence.
-
-    Args:
-        model: the SIB model.
-        episode: with features.
-        way: columns of the logits.
-        kl_weight: 1: minus the evidence lower bound.
-        noise: of the posterior's samples; None: fixed numbers.
-    """
-    path, class_mask = _adapt(model, episode, way, noise)
-    logits = model.sampled_logits(path[-1], episode.query, class_mask, noise)
-    labels = tf.broadcast_to(episode.query_labels[:, None], tf.shape(logits)[:3])
-    loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits), axis=1)
-    total = tf.reduce_sum(loss * tf.cast(episode.query_mask, loss.dtype), axis=1)
-    return total if model.prior is None else total + kl_weight * model.kl(path[-1], class_mask)
 
 
 def known_score(logits: np.ndarray, rows: EpisodeRows) -> np.ndarray:

@@ -232,3 +232,36 @@ def _along_rows(values, rows, columns):
 
 def _turned(matrices):
     return ops.swapaxes(matrices, 1, 2)
+
+
+def cosine_logits(weights, rows: UnitRows, logit_scale, logit_bias):
+    """scale * (<q_i, w_c> / |w_c| + bias), `[episodes, n, way]`; the bias cancels in a softmax.
+
+    Args:
+        weights: w, `[episodes, way, D]` float32.
+        rows: q, of n pictures.
+        logit_scale, logit_bias: scalars.
+    """
+    cosine = along_features(unit(weights), rows)
+    # Scaled before it is transposed: XLA would fold the transpose into the product.
+    return ops.swapaxes(logit_scale * (cosine + logit_bias), 1, 2)
+
+
+def classifier_gradient(weights, rows: UnitRows, logit_gradients, logit_scale):
+    """J^T g in closed form: the gradient of sum_ic g_ic * logits_ic(w) with respect to w, g held fixed.
+
+    With t_c = w_c / |w_c| and G_c = scale * sum_i g_ic q_i, the result is (G_c - t_c <G_c, t_c>) / |w_c|.
+
+    Args:
+        weights: w, `[episodes, way, D]` float32.
+        rows: q, of n pictures.
+        logit_gradients: g, `[episodes, n, way]` float32; 0 for masked pictures and classes.
+        logit_scale: scalar.
+
+    Returns:
+        `[episodes, way, D]` float32, orthogonal to w.
+    """
+    length = norm(weights)
+    direction = weights / length
+    pull = along_rows(logit_scale * ops.swapaxes(logit_gradients, 1, 2), rows)
+    return (pull - direction * ops.sum(pull * direction, axis=-1, keepdims=True)) / length

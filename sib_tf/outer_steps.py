@@ -10,7 +10,6 @@ from sib_tf import distributions
 from sib_tf.config import MetaTrainConfig
 from sib_tf.devices import Devices
 from sib_tf.episodes import EpisodeRows
-from sib_tf.evaluation import negative_bound
 from sib_tf.optimizers import CoupledDecaySGD
 from sib_tf.sib import SIB
 
@@ -83,7 +82,7 @@ class Trainer:
     def _gradients_together(self, rows: Sequence[EpisodeRows], noise: Sequence) -> tuple[tf.Tensor, list[tf.Tensor]]:
         episodes = [each.gather(self.table) for each in rows]
         with tf.GradientTape() as tape:
-            losses = [episode_loss(self.model, *each) for each in zip(episodes, self.ways, noise, strict=True)]
+            losses = [self.model.outer_loss(*each) for each in zip(episodes, self.ways, noise, strict=True)]
             loss = tf.add_n(losses) / len(losses)
         variables = self.model.trainable_variables
         gradients = tape.gradient(loss, variables)
@@ -95,7 +94,7 @@ class Trainer:
 
     def _noise(self, index: int, way: int, part):
         """What the posterior's samples are drawn with: new numbers for every outer step and specification."""
-        samples = self.model.posterior.samples
+        samples = self.model.samples
         if not samples:
             return None
         seed = tf.stack([self.config.seed, tf.cast(self.optimizer.iterations, tf.int32)])
@@ -175,24 +174,6 @@ class ReplicatedTrainer(Trainer):
         # The optimiser adds up what replicas give it.
         self._apply([gradient / self.devices.replicas for gradient in gradients])
         return loss
-
-
-def episode_loss(model: SIB, episode, way: int, noise=None) -> tf.Tensor:
-    """The outer loss, mean over episodes, in nats per query: minus the evidence lower bound over the n queries.
-
-    E_q[mean over the queries of -log p(y | x, w)] + kl_weight * KL(q || p) / n, under theta^K; masked queries do not
-    count. Without a prior it is the mean query cross-entropy (released code). An episode is a task with its own w, so
-    KL / n does not depend on how many episodes a batch has, nor on how many queries other episodes have.
-
-    Args:
-        model: the SIB model.
-        episode: an `Episode`.
-        way: columns of the logits.
-        noise: of the posterior's samples; None: fixed numbers.
-    """
-    total = negative_bound(model, episode, way, model.config.kl_weight, noise)
-    queries = tf.reduce_sum(tf.cast(episode.query_mask, total.dtype), axis=1)
-    return tf.reduce_mean(total / tf.maximum(queries, 1.0))
 
 
 def outer_optimizer(config: MetaTrainConfig) -> keras.optimizers.Optimizer:

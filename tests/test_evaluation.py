@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sib_tf import evaluation, outer_steps
+from sib_tf import evaluation
 from sib_tf.config import EpisodeSpec, SIBConfig
 from sib_tf.episodes import EpisodeRows, EpisodeSampler
 from sib_tf.errors import InputError
@@ -108,5 +108,5 @@ def test_the_evidence_bound_is_minus_the_outer_loss_of_all_queries():
     assert found.shape == (60,)
     for i in (0, 7, 55):
         one = rows.part(i, i + 1)
-        loss = float(outer_steps.episode_loss(m, one.gather(table()), 5))
+        loss = float(m.outer_loss(one.gather(table()), 5))
         assert found[i] == pytest.approx(-loss * one.query_mask.sum(), rel=1e-4)

@@ -102,13 +102,13 @@ def test_loss_is_the_mean_over_episodes_of_the_mean_over_queries():
     model.build()
     rows = EpisodeSampler(LABELS, EpisodeSpec(way=3, query=(1, 8)), seed=1).sample(5)
     table = MemoryCache().table("train")
-    together = outer_steps.episode_loss(model, rows.gather(table), 3)
+    together = model.outer_loss(rows.gather(table), 3)
     alone = []
     for i in range(5):
         one = rows.part(i, i + 1)
         keep = one.query_mask[0]
         one = one._replace(**{name: getattr(one, name)[:, keep] for name in ("query", "query_labels", "query_mask")})
-        alone.append(float(outer_steps.episode_loss(model, one.gather(table), 3)))
+        alone.append(float(model.outer_loss(one.gather(table), 3)))
     assert len(set(rows.query_mask.sum(axis=1))) > 1
     assert float(together) == pytest.approx(np.mean(alone), abs=1e-5)
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
 from sib_tf.episodes import Episode
-from sib_tf.outer_steps import Trainer, episode_loss
+from sib_tf.outer_steps import Trainer
 from sib_tf.sib import SIB
 
 FOLDER = Path(os.environ.get("SIB_GOLDEN_DIR", Path(__file__).parents[1] / "../shared/reference/golden")).resolve()
@@ -78,7 +78,7 @@ def test_classifier_weights_after_every_step_and_logits(recording):
 def test_outer_loss_and_its_gradients(recording):
     names = list(recording.variables)
     with tf.GradientTape() as tape:
-        loss = episode_loss(recording.model, recording.episode(), recording.meta["way"])
+        loss = recording.model.outer_loss(recording.episode(), recording.meta["way"])
     gradients = tape.gradient(loss, [recording.variables[name].value for name in names])
     np.testing.assert_allclose(loss, recording.arrays["loss"], rtol=1e-5)
     for name, gradient in zip(names, gradients, strict=True):

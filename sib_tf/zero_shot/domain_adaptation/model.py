@@ -20,8 +20,9 @@ import dataclasses
 import keras
 from keras import ops
 
-from sib_tf import distributions, gradient_networks
+from sib_tf import gradient_networks
 from sib_tf.errors import require_choice
+from sib_tf.sib import descend
 from sib_tf.zero_shot.config import DOMAIN_METHODS, DomainAdaptationConfig
 
 TURNS = 4
@@ -44,7 +45,6 @@ class AdaptiveHead(keras.Model):
         if not isinstance(config, DomainAdaptationConfig):
             config = DomainAdaptationConfig.from_dict(config, "config")
         self.config, self.feature_dim, self.classes, self.method = config, feature_dim, classes, method
-        self.posterior = distributions.DiracPosterior()
         self.label_head = keras.layers.Dense(classes, name="label_head")
         self.rotation_head = keras.layers.Dense(TURNS, name="rotation_head")
         self.gradient_network = gradient_networks.build(config.gradient_network, classes) if self.num_steps else None
@@ -102,15 +102,15 @@ class AdaptiveHead(keras.Model):
         if self.adapts:
             theta = theta - self.config.rotation_learning_rate * self.rotation_gradient(theta, turned)
 
-        def weights_gradient(w, k):
-            logits = self.label_logits(w, features)
+        def step(theta, k):
+            logits = self.label_logits(theta, features)
             # There are no labelled pictures to count.
             synthetic = self.gradient_network(logits, ops.zeros_like(logits[:, 0]))
             # The mean over the minibatch (the paper's 1/n), so that eta does not depend on n.
             rate = self.config.inner_learning_rate / ops.cast(ops.shape(features)[1], features.dtype)
-            return rate * self.pull_back(w, features, synthetic, self.label_head)
+            return rate * self.pull_back(theta, features, synthetic, self.label_head)
 
-        return distributions.descend(theta, self.num_steps, self.posterior, weights_gradient)
+        return descend(theta, self.num_steps, step)
 
     def label_logits(self, theta, features):
         """`[tasks, n, classes]` from theta `[tasks, F + 1, H]` and features `[tasks, n, F]`."""

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from sib_tf import distributions
+from sib_tf.sib import descend
 from sib_tf.zero_shot.config import SpinningLinesConfig
 from sib_tf.zero_shot.spinning_lines.tasks import PRIOR_SCALE
 
@@ -93,7 +94,7 @@ class SpinningLines(keras.Model):
         return self.adapt(x, noise)[-1]
 
     def adapt(self, x, noise=None) -> list:
-        """The path theta^0 .. theta^K, `[tasks, 1, 2]` each; noise as in `distributions.descend`."""
+        """The path theta^0 .. theta^K, `[tasks, 1, 2]` each; noise as for `GaussianPosterior.draw`."""
         return self._descend(x, noise, lambda predictions: self.gradient_network(predictions))
 
     def adapt_with_targets(self, x, y, rate: float | None = None) -> list:
@@ -107,19 +108,16 @@ class SpinningLines(keras.Model):
             noise = distributions.fixed_noise(samples, 1, 1)
         inputs = ops.repeat(x, samples, axis=0)
 
-        def weights_gradient(w, k):
+        def data_gradient(weights):
             """J^T g of predictions w x_i: the sum of g_i x_i."""
-            return rate * ops.sum(gradient(w[:, 0] * inputs) * inputs, axis=1)[:, None, None]
+            return rate * ops.sum(gradient(weights[:, 0] * inputs) * inputs, axis=1)[:, None, None]
+
+        def step(theta, k):
+            kl_gradient = rate * self.prior.kl_gradient(theta, self.posterior)
+            return self.posterior.step(theta, data_gradient, kl_gradient, noise)
 
         start = self.posterior.initial(ops.zeros_like(x[:, :1, None]) + self.start)
-        return distributions.descend(
-            start,
-            self.config.num_steps,
-            self.posterior,
-            weights_gradient,
-            lambda theta: rate * self.prior.kl_gradient(self.posterior, theta),
-            noise,
-        )
+        return descend(start, self.config.num_steps, step)
 
     def negative_bound(self, theta, x, y, noise):
         """Minus the evidence lower bound of every task, in nats: `[tasks]`."""
@@ -128,7 +126,7 @@ class SpinningLines(keras.Model):
         error = ops.repeat(y, samples, axis=0) - w * ops.repeat(x, samples, axis=0)
         variance = self.config.noise**2
         minus_log = 0.5 * ops.sum(ops.square(error) / variance + np.log(2 * np.pi * variance), axis=1)
-        return ops.mean(ops.reshape(minus_log, (-1, samples)), axis=1) + self.prior.kl(self.posterior, theta)
+        return ops.mean(ops.reshape(minus_log, (-1, samples)), axis=1) + self.prior.kl(theta, self.posterior)
 
     def get_config(self):
         return {**super().get_config(), "config": dataclasses.asdict(self.config)}

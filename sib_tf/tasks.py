@@ -1,0 +1,51 @@
+"""What the steps see of an episode."""
+
+from typing import NamedTuple
+
+from keras import ops
+
+from sib_tf.layers import UnitRows
+
+
+class Task(NamedTuple):
+    """What the steps of an episode see.
+
+    Attributes:
+        support: of `support_rows`, the labelled ones.
+        membership: `[episodes, support_rows, way]` float32, one-hot labels; a masked row is 0.
+        class_mask: `[episodes, way]` bool, True for classes with support.
+        query: of `queries`.
+        query_mask: `[episodes, queries]` bool, or None: all count.
+    """
+
+    support: UnitRows
+    membership: object
+    class_mask: object
+    query: UnitRows
+    query_mask: object = None
+
+    @property
+    def support_counts(self):
+        """`[episodes, way]` float32, labelled pictures of every class."""
+        return ops.sum(self.membership, axis=1)
+
+    def repeated(self, times: int) -> "Task":
+        """Every episode `times` times, side by side: one for each sample of its weights."""
+        mask = None if self.query_mask is None else ops.repeat(self.query_mask, times, axis=0)
+        membership, class_mask = (ops.repeat(field, times, axis=0) for field in (self.membership, self.class_mask))
+        return Task(self.support.repeated(times), membership, class_mask, self.query.repeated(times), mask)
+
+    def mean_weight(self, step_reduction: str):
+        """What a sum over the n queries is multiplied by, `[episodes, 1, 1]`: 1/n, and what shrinks it.
+
+        Args:
+            step_reduction: "mean" or "shrunk_mean", see `sib_tf.config.SIBConfig`.
+        """
+        units = self.query.rows
+        rows = ops.ones_like(units[..., 0]) if self.query_mask is None else ops.cast(self.query_mask, units.dtype)
+        count = ops.maximum(ops.sum(rows, axis=1), 1.0)
+        weight = 1.0 / count
+        if step_reduction == "shrunk_mean":
+            way = ops.sum(ops.cast(self.class_mask, count.dtype), axis=1)
+            weight *= (count - 1.0) / (count - 1.0 + way)
+        return weight[:, None, None]
