@@ -61,7 +61,16 @@ def _as_tuple(value):
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """Base of the configuration records: JSON in and out, with errors that name the file and the field."""
+    """Base of the configuration records: JSON in and out, with errors that name the file and the field.
+
+    `CHOICES` names, by field, what a text may be; it is checked here, and flags show it.
+    """
+
+    CHOICES: typing.ClassVar[dict[str, tuple[str, ...]]] = {}
+
+    def __post_init__(self):
+        for name, choices in self.CHOICES.items():
+            require_choice(name, getattr(self, name), choices)
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the record as JSON to `path`, in one move."""
@@ -114,6 +123,8 @@ class EpisodeSpec(Record):
             others have support only. None: all of them. The number of pictures stays the same.
     """
 
+    CHOICES = {"query_distribution": QUERY_DISTRIBUTIONS}
+
     way: Range = (5, 5)
     shot: Range = (1, 1)
     query: Range = (15, 15)
@@ -126,7 +137,7 @@ class EpisodeSpec(Record):
     def __post_init__(self):
         for name in ("way", "shot", "query"):
             object.__setattr__(self, name, as_range(name, getattr(self, name)))
-        require_choice("query_distribution", self.query_distribution, QUERY_DISTRIBUTIONS)
+        super().__post_init__()
         low, high = self.alpha_range
         require("dirichlet_alpha", alpha_text((low, high)), 0 < low <= high < math.inf, ALPHA)
         require("balanced_fraction", self.balanced_fraction, 0 <= self.balanced_fraction <= 1, "in [0, 1]")
@@ -196,6 +207,8 @@ class BackboneConfig(Record):
         precision: what convolutions compute in. Weights, batch statistics and features are float32 always.
     """
 
+    CHOICES = {"precision": PRECISIONS}
+
     name: str = "conv4"
     width: int = 64
     depth: int = 28
@@ -206,7 +219,7 @@ class BackboneConfig(Record):
 
     def __post_init__(self):
         require_choice("backbone", self.name, BACKBONES)
-        require_choice("precision", self.precision, PRECISIONS)
+        super().__post_init__()
         require("width", self.width, self.width >= 1, "at least 1")
         require("image_size", self.image_size, self.image_size >= 16, "at least 16 pixels")
         if self.name == "wide_resnet":
@@ -235,6 +248,8 @@ class PretrainConfig(Record):
         seed: of weights, order and augmentation.
     """
 
+    CHOICES = {"schedule": SCHEDULES}
+
     schedule: str = "paper"
     learning_rate: float = 0.1
     epochs: int = 60
@@ -247,7 +262,7 @@ class PretrainConfig(Record):
     seed: int = 0
 
     def __post_init__(self):
-        require_choice("schedule", self.schedule, SCHEDULES)
+        super().__post_init__()
         require_positive("learning_rate", self.learning_rate)
         require("epochs", self.epochs, self.epochs >= 1, "at least 1")
         require("batch_size", self.batch_size, self.batch_size >= 2, "at least 2 (batch normalisation)")
@@ -283,6 +298,13 @@ class SIBConfig(Record):
             the evidence lower bound.
     """
 
+    CHOICES = {
+        "gradient_network": GRADIENT_NETWORKS,
+        "step_reduction": STEP_REDUCTIONS,
+        "prior": PRIORS,
+        "posterior": POSTERIORS,
+    }
+
     feature_dim: int = 256
     way: int | None = 5
     num_steps: int = 3
@@ -302,11 +324,8 @@ class SIBConfig(Record):
         require("feature_dim", self.feature_dim, self.feature_dim >= 1, "at least 1")
         require("num_steps", self.num_steps, 0 <= self.num_steps <= 100, "in [0, 100] (the steps are unrolled)")
         require_positive("inner_learning_rate", self.inner_learning_rate)
-        require_choice("gradient_network", self.gradient_network, GRADIENT_NETWORKS)
-        require_choice("step_reduction", self.step_reduction, STEP_REDUCTIONS)
-        require_choice("prior", self.prior, PRIORS)
+        super().__post_init__()
         needs_prior = "dirac without a prior: nothing else keeps a gaussian from becoming a point"
-        require_choice("posterior", self.posterior, POSTERIORS)
         require("posterior", self.posterior, self.posterior == "dirac" or self.prior != "none", needs_prior)
         require("posterior_samples", self.posterior_samples, 0 <= self.posterior_samples <= 100, "in [0, 100]")
         require("kl_weight", self.kl_weight, 0 <= self.kl_weight < math.inf, "0 or more and finite")
@@ -358,6 +377,8 @@ class MetaTrainConfig(Record):
         seed: of weights and episodes.
     """
 
+    CHOICES = {"optimizer": OPTIMIZERS}
+
     episodes: EpisodeSpec = EpisodeSpec()
     validation: EpisodeSpec = EpisodeSpec()
     mixture: tuple[EpisodeSpec, ...] = ()
@@ -381,7 +402,7 @@ class MetaTrainConfig(Record):
         object.__setattr__(self, "mixture", tuple(mixture))
         for name in ("steps", "batch_episodes", "validation_episodes", "validate_every", "steps_per_call"):
             require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
-        require_choice("optimizer", self.optimizer, OPTIMIZERS)
+        super().__post_init__()
         require_positive("learning_rate", self.learning_rate)
         require("momentum", self.momentum, 0 <= self.momentum < 1, "in [0, 1)")
         require("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "0 or more and finite")

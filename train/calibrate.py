@@ -12,21 +12,19 @@ from absl import flags
 
 from sib_tf.commands import cli
 from sib_tf.config import EpisodeSpec
+from train import episode_flags
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", flag_values=FLAGS)
 flags.DEFINE_string("model_dir", None, "Folder of a meta-training.", flag_values=FLAGS)
 flags.mark_flags_as_required(["features_dir", "model_dir"], flag_values=FLAGS)
-flags.DEFINE_string("way", "5", "Classes per episode: a number, or a range such as 5-20.", flag_values=FLAGS)
-flags.DEFINE_string("shot", "1", "Labelled pictures per class: a number or a range.", flag_values=FLAGS)
-flags.DEFINE_string("query", "15", "Unlabelled pictures per class: a number or a range.", flag_values=FLAGS)
+episode_flags.define_sizes(FLAGS)
 flags.DEFINE_integer("episodes", 1000, "Validation episodes.", 10, flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "Seed of the episodes.", 0, flag_values=FLAGS)
 
 
 def main() -> None:
-    sizes = {name: cli.number_range(name, FLAGS[name].value) for name in ("way", "shot", "query")}
-    spec = EpisodeSpec(**sizes, query_distribution="dirichlet", balanced_fraction=0.5)
+    spec = EpisodeSpec(**episode_flags.sizes(FLAGS), query_distribution="dirichlet", balanced_fraction=0.5)
     cli.load_tensorflow()
     from sib_tf import calibration
 

@@ -4,38 +4,42 @@ import re
 
 from absl import flags
 
-from sib_tf.commands import cli
-from sib_tf.config import ALPHA, QUERY_DISTRIBUTIONS, EpisodeSpec
+from sib_tf.commands import cli, record_flags
+from sib_tf.config import ALPHA, EpisodeSpec, alpha_text, range_text
+
+DEFAULT = EpisodeSpec()
+_SIZES = {
+    "way": "Classes per episode: a number, or a range such as 5-20.",
+    "shot": "Labelled pictures per class: a number or a range.",
+    "query": "Unlabelled pictures per class, on average: a number or a range.",
+}
 
 
 def define(values: flags.FlagValues) -> None:
     """Defines --way, --shot, --query, --query_distribution and --dirichlet_alpha on `values`."""
-    flags.DEFINE_string("way", "5", "Classes per episode: a number, or a range such as 5-20.", flag_values=values)
-    flags.DEFINE_string("shot", "1", "Labelled pictures per class: a number or a range.", flag_values=values)
-    flags.DEFINE_string(
-        "query", "15", "Unlabelled pictures per class, on average: a number or a range.", flag_values=values
-    )
-    flags.DEFINE_enum(
-        "query_distribution",
-        "balanced",
-        QUERY_DISTRIBUTIONS,
-        "How an episode's unlabelled pictures are spread over its classes.",
-        flag_values=values,
-    )
-    flags.DEFINE_string(
-        "dirichlet_alpha",
-        "2",
-        "Concentration of the Dirichlet distribution, a number or a range such as 0.1-5; small is imbalanced.",
-        flag_values=values,
-    )
+    define_sizes(values)
+    text = "How an episode's unlabelled pictures are spread over its classes."
+    record_flags.define(values, DEFAULT, {"query_distribution": text})
+    text = "Concentration of the Dirichlet distribution, a number or a range such as 0.1-5; small is imbalanced."
+    flags.DEFINE_string("dirichlet_alpha", alpha_text(DEFAULT.alpha_range), text, flag_values=values)
+
+
+def define_sizes(values: flags.FlagValues) -> None:
+    """Defines --way, --shot and --query on `values`."""
+    for name, text in _SIZES.items():
+        flags.DEFINE_string(name, range_text(getattr(DEFAULT, name)), text, flag_values=values)
+
+
+def sizes(values: flags.FlagValues) -> dict[str, tuple[int, int]]:
+    """Returns the ranges of way, shot and query that the flags give."""
+    return {name: cli.number_range(name, values[name].value) for name in _SIZES}
 
 
 def spec(values: flags.FlagValues, **fields) -> EpisodeSpec:
     """Returns the specification that the flags give; `fields` go over them."""
-    given = {name: cli.number_range(name, values[name].value) for name in ("way", "shot", "query")}
-    given["query_distribution"] = values.query_distribution
-    given["dirichlet_alpha"] = alpha_range("dirichlet_alpha", values.dirichlet_alpha)
-    return EpisodeSpec(**{**given, **fields})
+    alpha = alpha_range("dirichlet_alpha", values.dirichlet_alpha)
+    given = {"query_distribution": values.query_distribution, "dirichlet_alpha": alpha}
+    return EpisodeSpec(**{**sizes(values), **given, **fields})
 
 
 def mixture(values: flags.FlagValues, **fields) -> tuple[EpisodeSpec, ...]:

@@ -2,9 +2,38 @@
 
 from absl import flags
 
-from sib_tf.commands import cli
-from sib_tf.config import GRADIENT_NETWORKS, OPTIMIZERS, POSTERIORS, PRIORS, STEP_REDUCTIONS, MetaTrainConfig, SIBConfig
+from sib_tf.commands import cli, record_flags
+from sib_tf.config import MetaTrainConfig, SIBConfig
 from train import episode_flags
+
+_MODEL = {
+    "gradient_network": "Synthetic gradient network: the paper's, for one way, or ours, for any way.",
+    "hidden_units": "Its hidden width. Default: joint 8 * way, per_class 32.",
+    "num_steps": "K, synthetic-gradient steps.",
+    "inner_learning_rate": "eta, size of a synthetic-gradient step.",
+    "step_reduction": "How queries add up in a step.",
+    "learned_initialization": "Learn the vector a of theta^0, or keep 1.",
+    "separate_steps": "A synthetic gradient network for every step.",
+    "support_gradient": "Every step also takes the gradient of the labelled pictures, by a learned step size.",
+    "prior": "p(w), of a class's weights.",
+    "posterior": "q_theta(w); gaussian needs a prior.",
+    "posterior_samples": "S, samples of a gaussian posterior.",
+    "kl_weight": "Of KL(q || p) against the summed cross-entropy, in steps and outer loss; 1 is the evidence lower "
+    "bound.",
+}
+_TRAINING = {
+    "steps": "Outer steps.",
+    "batch_episodes": "B, episodes per outer step.",
+    "optimizer": "Outer optimiser.",
+    "learning_rate": "Outer learning rate.",
+    "momentum": "Nesterov momentum of sgd.",
+    "weight_decay": "sgd: coupled; adamw: decoupled; adam: none.",
+    "cosine_decay": "Let the outer learning rate fall to zero.",
+    "validation_episodes": "Length of the fixed validation list.",
+    "validate_every": "Outer steps between validations.",
+    "steps_per_call": "Outer steps per compiled call; only speed.",
+    "seed": "Seed of weights and episodes.",
+}
 
 
 def define(values: flags.FlagValues) -> None:
@@ -18,18 +47,8 @@ def define(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     _define_validation(values)
-    _define_model(values)
-    flags.DEFINE_integer("steps", 50_000, "Outer steps.", flag_values=values)
-    flags.DEFINE_integer("batch_episodes", 1, "B, episodes per outer step.", flag_values=values)
-    flags.DEFINE_enum("optimizer", "sgd", OPTIMIZERS, "Outer optimiser.", flag_values=values)
-    flags.DEFINE_float("learning_rate", 1e-3, "Outer learning rate.", flag_values=values)
-    flags.DEFINE_float("momentum", 0.9, "Nesterov momentum of sgd.", flag_values=values)
-    flags.DEFINE_float("weight_decay", 5e-4, "sgd: coupled; adamw: decoupled; adam: none.", flag_values=values)
-    flags.DEFINE_bool("cosine_decay", False, "Let the outer learning rate fall to zero.", flag_values=values)
-    flags.DEFINE_integer("validation_episodes", 1000, "Length of the fixed validation list.", flag_values=values)
-    flags.DEFINE_integer("validate_every", 1000, "Outer steps between validations.", flag_values=values)
-    flags.DEFINE_integer("steps_per_call", 100, "Outer steps per compiled call; only speed.", flag_values=values)
-    flags.DEFINE_integer("seed", 0, "Seed of weights and episodes.", flag_values=values)
+    record_flags.define(values, SIBConfig(), _MODEL)
+    record_flags.define(values, MetaTrainConfig(), _TRAINING)
 
 
 def _define_validation(values: flags.FlagValues) -> None:
@@ -43,51 +62,22 @@ def _define_validation(values: flags.FlagValues) -> None:
     flags.DEFINE_float("validation_balanced_fraction", None, text, 0, 1, flag_values=values)
 
 
-def _define_model(values: flags.FlagValues) -> None:
-    flags.DEFINE_enum(
-        "gradient_network",
-        "joint",
-        GRADIENT_NETWORKS,
-        "Synthetic gradient network: the paper's, for one way, or ours, for any way.",
-        flag_values=values,
-    )
-    flags.DEFINE_integer(
-        "hidden_units", None, "Its hidden width. Default: joint 8 * way, per_class 32.", flag_values=values
-    )
-    flags.DEFINE_integer("num_steps", 3, "K, synthetic-gradient steps.", flag_values=values)
-    flags.DEFINE_float("inner_learning_rate", 1e-3, "eta, size of a synthetic-gradient step.", flag_values=values)
-    flags.DEFINE_enum("step_reduction", "sum", STEP_REDUCTIONS, "How queries add up in a step.", flag_values=values)
-    flags.DEFINE_bool("learned_initialization", True, "Learn the vector a of theta^0, or keep 1.", flag_values=values)
-    flags.DEFINE_bool("separate_steps", False, "A synthetic gradient network for every step.", flag_values=values)
-    text = "Every step also takes the gradient of the labelled pictures, by a learned step size."
-    flags.DEFINE_bool("support_gradient", False, text, flag_values=values)
-    flags.DEFINE_enum("prior", "none", PRIORS, "p(w), of a class's weights.", flag_values=values)
-    flags.DEFINE_enum("posterior", "dirac", POSTERIORS, "q_theta(w); gaussian needs a prior.", flag_values=values)
-    flags.DEFINE_integer("posterior_samples", 4, "S, samples of a gaussian posterior.", flag_values=values)
-    text = "Of KL(q || p) against the summed cross-entropy, in steps and outer loss; 1 is the evidence lower bound."
-    flags.DEFINE_float("kl_weight", 1.0, text, flag_values=values)
-
-
 def settings(values: flags.FlagValues) -> tuple[SIBConfig, MetaTrainConfig]:
     """Returns the model, but for the length of its features (256 stands in), and its training.
 
     Raises:
         InputError: values that cannot be, alone or together; names the flag.
     """
-    names = ("steps", "batch_episodes", "optimizer", "learning_rate", "momentum", "weight_decay", "cosine_decay")
-    names += ("validation_episodes", "validate_every", "steps_per_call", "seed")
     episodes = episode_flags.spec(values, balanced_fraction=values.balanced_fraction)
     way = cli.number_range("validation_way", values.validation_way or str(episodes.way[1]))
-    config = MetaTrainConfig(
-        episodes=episodes,
-        validation=episode_flags.spec(values, way=way, **_validation_distribution(values)),
-        mixture=episode_flags.mixture(values, balanced_fraction=values.balanced_fraction),
-        **{name: values[name].value for name in names},
-    )
-    names = ("gradient_network", "hidden_units", "num_steps", "inner_learning_rate", "step_reduction", "separate_steps")
-    names += ("learned_initialization", "support_gradient", "prior", "posterior", "posterior_samples", "kl_weight")
-    shape = {name: values[name].value for name in names}
-    shape["way"] = episodes.fixed_way() if values.gradient_network == "joint" else None
+    training = record_flags.fields(values, MetaTrainConfig) | {
+        "episodes": episodes,
+        "validation": episode_flags.spec(values, way=way, **_validation_distribution(values)),
+        "mixture": episode_flags.mixture(values, balanced_fraction=values.balanced_fraction),
+    }
+    config = MetaTrainConfig(**training)
+    shape = record_flags.fields(values, SIBConfig)
+    shape["way"] = episodes.fixed_way() if SIBConfig(**{**shape, "way": 2}).fixed_way else None
     if shape["way"] and way != episodes.way:
         raise cli.InputError(
             f"validation_way must be {shape['way']} for gradient_network=joint, like way; got {values.validation_way}."

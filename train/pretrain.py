@@ -10,8 +10,8 @@ import sys
 
 from absl import flags
 
-from sib_tf.commands import cli, dataset_flags
-from sib_tf.config import BACKBONES, PRECISIONS, SCHEDULES, BackboneConfig, PretrainConfig
+from sib_tf.commands import cli, dataset_flags, record_flags
+from sib_tf.config import BACKBONES, BackboneConfig, PretrainConfig
 
 FLAGS = flags.FlagValues()
 dataset_flags.define(FLAGS)
@@ -24,27 +24,29 @@ flags.DEFINE_integer(
     "image_size", None, "Side in pixels of the backbone's pictures. Default: as stored; mini_imagenet 80.", 16,
     flag_values=FLAGS,
 )  # fmt: skip
-text = "What convolutions compute in; weights and features are float32."
-flags.DEFINE_enum("precision", "float32", PRECISIONS, text, flag_values=FLAGS)
+record_flags.define(
+    FLAGS, BackboneConfig(), {"precision": "What convolutions compute in; weights and features are float32."}
+)
 cli.define_distribution(FLAGS)
 flags.DEFINE_string("output_dir", None, "Folder of this run.", flag_values=FLAGS)
 flags.mark_flag_as_required("output_dir", flag_values=FLAGS)
-flags.DEFINE_enum("schedule", "paper", SCHEDULES, "Learning rate over the steps.", flag_values=FLAGS)
-flags.DEFINE_float("learning_rate", 0.1, "Highest learning rate.", flag_values=FLAGS)
-flags.DEFINE_integer("epochs", 60, "Passes over the training pictures.", flag_values=FLAGS)
-flags.DEFINE_integer("batch_size", 64, "Pictures per step.", flag_values=FLAGS)
-flags.DEFINE_float("weight_decay", 5e-4, "Coupled weight decay.", flag_values=FLAGS)
-flags.DEFINE_float("logit_scale", 10.0, "Start of the classifier's learned scale.", flag_values=FLAGS)
-flags.DEFINE_bool("augment", True, "Random crop, colour jitter and mirror.", flag_values=FLAGS)
-flags.DEFINE_bool("mirror", True, "Whether augmentation mirrors; letters should not be.", flag_values=FLAGS)
-flags.DEFINE_float("color_jitter", 0.4, "Range of colour factors, 1 +- this.", flag_values=FLAGS)
-flags.DEFINE_integer("seed", 0, "Seed of weights, order and augmentation.", flag_values=FLAGS)
+_TRAINING = {
+    "schedule": "Learning rate over the steps.",
+    "learning_rate": "Highest learning rate.",
+    "epochs": "Passes over the training pictures.",
+    "batch_size": "Pictures per step.",
+    "weight_decay": "Coupled weight decay.",
+    "logit_scale": "Start of the classifier's learned scale.",
+    "augment": "Random crop, colour jitter and mirror.",
+    "mirror": "Whether augmentation mirrors; letters should not be.",
+    "color_jitter": "Range of colour factors, 1 +- this.",
+    "seed": "Seed of weights, order and augmentation.",
+}
+record_flags.define(FLAGS, PretrainConfig(), _TRAINING)
 
 
 def main() -> None:
-    names = ("schedule", "learning_rate", "epochs", "batch_size", "weight_decay", "logit_scale", "seed")
-    names += ("augment", "mirror", "color_jitter")
-    config = PretrainConfig(**{name: FLAGS[name].value for name in names})
+    config = PretrainConfig(**record_flags.fields(FLAGS, PretrainConfig))
     backbone = _backbone_config()  # Before the data: a wrong flag should not wait for it.
     devices = cli.connect(FLAGS)
     data = dataset_flags.load(FLAGS)

@@ -9,7 +9,7 @@ import sys
 
 from absl import flags
 
-from sib_tf.commands import cli
+from sib_tf.commands import cli, record_flags
 from sib_tf.zero_shot.config import SpinningLinesConfig
 
 DEFAULT = SpinningLinesConfig()
@@ -31,7 +31,7 @@ flags.DEFINE_integer("test_tasks", 2000, "Unseen tasks to measure on.", 2, flag_
 
 
 def main() -> None:
-    config = SpinningLinesConfig(**{name: FLAGS[name].value for name in DEFAULT.__dataclass_fields__})
+    config = SpinningLinesConfig(**record_flags.fields(FLAGS, SpinningLinesConfig))
     cli.load_tensorflow()
     from sib_tf.zero_shot import spinning_lines
 

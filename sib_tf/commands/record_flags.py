@@ -1,0 +1,34 @@
+"""Flags that fill a record: kinds, choices and defaults are the record's, and stand there alone."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+
+from absl import flags
+
+from sib_tf.config import Record
+
+_DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
+
+
+def define(values: flags.FlagValues, record: Record, texts: Mapping[str, str]) -> None:
+    """Defines a flag on `values` for each field that `texts` has a help text of.
+
+    Args:
+        values: where the flags go.
+        record: its values are the flags' defaults.
+        texts: help texts by field; fields are of the kinds bool, int, float or str, or optional ones.
+    """
+    hints = typing.get_type_hints(type(record))
+    for name, text in texts.items():
+        default = getattr(record, name)
+        if name in record.CHOICES:
+            flags.DEFINE_enum(name, default, record.CHOICES[name], text, flag_values=values)
+        else:
+            kind = next(kind for kind in (*typing.get_args(hints[name]), hints[name]) if kind in _DEFINE)
+            _DEFINE[kind](name, default, text, flag_values=values)
+
+
+def fields(values: flags.FlagValues, record: type[Record]) -> dict:
+    """Returns the values of the flags on `values` that are called as fields of `record` are."""
+    return {field.name: values[field.name].value for field in dataclasses.fields(record) if field.name in values}
