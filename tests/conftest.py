@@ -2,13 +2,15 @@
 
 import gc
 import os
+import sys
 
 # Before TensorFlow and matplotlib are imported.
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
 os.environ["MPLBACKEND"] = "Agg"
 # Tests compile far more than they run.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
+_FAST = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+os.environ.setdefault("XLA_FLAGS", _FAST)
 
 from pathlib import Path
 
@@ -55,6 +57,18 @@ def pytest_collection_modifyitems(items):
     """Puts modules that take long in front, so that not one process alone ends with them."""
     long = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def graphs_are_freed():
+    """Lets go of what a module traced: TensorFlow keeps every graph with a gradient of its own for good."""
+    yield
+    if "tensorflow" in sys.modules:
+        from tensorflow.python.framework.ops import gradient_registry
+
+        for name in [name for name in gradient_registry._registry if name.startswith("CustomGradient-")]:
+            del gradient_registry._registry[name]
+        gc.collect()
 
 
 @pytest.fixture(autouse=True)
