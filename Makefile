@@ -13,10 +13,13 @@ WEB := export/web
 
 # Exact versions, as CI installs them: make install CONSTRAINTS=.ci/constraints.txt. Empty: the newest of setup.cfg's ranges.
 CONSTRAINTS ?=
-EXTRAS := dev serve tune web
+# A part of the suite: make test TESTS='tests/test_sib.py -k step'.
+TESTS ?=
+EXTRAS := dev,serve,tune,web,torch
+comma := ,
 LOWEST := .venv-lowest
 
-.PHONY: help install demo web test test-lowest lint format fuzz soak lock licences audit clean
+.PHONY: help install demo web test browser test-lowest lint format fuzz soak lock licences audit clean
 
 help:
 	@echo "make demo    train, measure and export on the embedded data set, offline; report in $(RUN)"
@@ -70,13 +73,25 @@ $(RUN)/exports/float32.tflite:
 
 include benchmarks/results.mk
 
-# Files stay together: what a module's tests share is made once.
-test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# What the tests need: every extra whose packages pip brings. PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu
+# spares PyTorch's CUDA packages.
+$(VENV)/tests-installed: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS)) -e '.[$(EXTRAS)]'
+	@touch $@
 
-# The lowest versions that setup.cfg allows of what it names, and the newest of what these need. TESTS=... names
-# a part of the suite.
-TESTS ?=
+# Chromium and the packages of the page, where they may be installed; without them the page's tests are skipped.
+browser:
+	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium) >/dev/null 2>&1 || true; fi
+	@command -v chromium >/dev/null || echo "no chromium: the page is not tested (apt-get install chromium)" >&2
+	@[ -d $(WEB)/node_modules/@litertjs ] || $(NPM) ci --prefix $(WEB) --no-audit --no-fund --silent \
+	  || echo "no @litertjs/core: the page is not tested (npm ci --prefix $(WEB))" >&2
+
+# Files stay together: what a module's tests share is made once.
+test: $(VENV)/tests-installed browser
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
+
+# The lowest versions that setup.cfg allows of what it names, and the newest of what these need.
 test-lowest: install
 	rm -rf $(LOWEST)
 	$(BIN)/python -m venv $(LOWEST)
@@ -91,10 +106,10 @@ bench: install
 fuzz soak: install
 	PYTHONPATH=tests $(BIN)/python -m fuzz.$(patsubst fuzz,run,$@)
 
-# torch is named in .ci/run, and what only its CUDA builds need is left out. backports.strenum: 1.3 says that it is for
+# What only PyTorch's CUDA builds need is left out. backports.strenum: 1.3 says that it is for
 # Python below 3.11, which pip heeds and uv does not.
 lock: install
-	printf 'torch==2.13.0\npip\nbackports.strenum<1.3\n' | $(BIN)/uv pip compile --quiet --upgrade setup.cfg - $(EXTRAS:%=--extra=%) --python-version 3.11 --no-annotate --no-header --no-emit-package torch | grep -vE '^(cuda|nvidia|triton)' > .ci/constraints.partial
+	printf 'pip\nbackports.strenum<1.3\n' | $(BIN)/uv pip compile --quiet --upgrade setup.cfg - $(addprefix --extra=,$(subst $(comma), ,$(EXTRAS))) --python-version 3.11 --no-annotate --no-header | grep -vE '^(cuda|nvidia|triton)' > .ci/constraints.partial
 	mv .ci/constraints.partial .ci/constraints.txt
 
 licences: install
