@@ -82,7 +82,7 @@ def test_an_equal_model_passes(reference, model, file):
 )
 def test_what_differs_is_named(reference, model, file, changes, failure, monkeypatch):
     # The model itself refuses NaN, as it should; here the comparison is on trial.
-    monkeypatch.setattr("sib_tf.prediction.episode_checks.np.isfinite", lambda x: np.ones_like(x, bool))
+    monkeypatch.setattr("sib_tf.prediction.model.np.isfinite", lambda x: np.ones_like(x, bool))
     verdict = reference.judge(file, Changed(model, **changes))
     assert any(found.startswith(failure) for found in verdict.failures), verdict.failures
     assert failure in verification.table([verdict])

@@ -5,8 +5,8 @@ python -m train.predict --model=model.tflite --support=PICTURES/labelled --query
 
 import sys
 
-from sib_tf.commands import cli
-from sib_tf.commands.predict import DESCRIPTION, FLAGS, main
+from sib_tf.commands import cli, predict
+from sib_tf.commands.predict import FLAGS, main
 
 if __name__ == "__main__":
-    sys.exit(cli.run(main, FLAGS, DESCRIPTION))
+    sys.exit(cli.run(main, FLAGS, predict.__doc__))

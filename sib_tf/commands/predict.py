@@ -1,12 +1,4 @@
-"""Gives every picture of a folder a class: `sib-tf predict`, or `python -m train.predict` from a checkout."""
-
-from pathlib import Path
-
-from absl import flags
-
-from sib_tf.commands import cli
-
-DESCRIPTION = """Learns new classes from a few labelled pictures and gives every picture of a folder one of them.
+"""Learns new classes from a few labelled pictures and gives every picture of a folder one of them.
 
     sib-tf predict --model=model.tflite --support=PICTURES/labelled --query=PICTURES/new \\
         --output=predictions.csv --html=predictions.html
@@ -20,6 +12,13 @@ of one of the classes at all; empty where the model was not fitted to tell), non
 text where a spreadsheet would take "=1+1" for a formula.
 """
 
+from pathlib import Path
+
+from absl import flags
+
+from sib_tf.commands import cli
+from sib_tf.errors import InputError
+
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("model", None, "A .tflite file, a SavedModel folder or a run folder.", flag_values=FLAGS)
 flags.DEFINE_string(
@@ -29,42 +28,39 @@ flags.DEFINE_string("query", None, "Folder of pictures to be given a class, at a
 flags.DEFINE_string("output", None, "The file to write, ending in .csv.", flag_values=FLAGS)
 flags.mark_flags_as_required(["model", "support", "query", "output"], flag_values=FLAGS)
 flags.DEFINE_string("html", None, "Page with the pictures by class, ending in .html.", flag_values=FLAGS)
-flags.DEFINE_float(
-    "unknown_below", 0.0, "Probability of being of one of the classes, below which a picture is none of these.", 0, 1,
-    flag_values=FLAGS,
-)  # fmt: skip
+_UNKNOWN_BELOW = "Probability of being of one of the classes, below which a picture is none of these."
+flags.DEFINE_float("unknown_below", 0.0, _UNKNOWN_BELOW, 0, 1, flag_values=FLAGS)
 flags.DEFINE_integer("num_threads", 1, "Of a .tflite file; TensorFlow takes all cores.", 1, flag_values=FLAGS)
 
 
 def main() -> None:
-    folders = _checked_flags()
+    support_folder, query_folder = _checked_flags()
     if Path(FLAGS.model).is_dir():
         cli.load_tensorflow()
     from sib_tf.pictures import picture_folders
     from sib_tf.prediction import models, page, predictions
 
     model = models.open_model(FLAGS.model, FLAGS.num_threads)
-    size = model.description["image_size"]
-    support = picture_folders.read_support(folders["support"], size)
-    query = picture_folders.read_query(folders["query"], size, allow_empty=True)
-    found = predictions.predict(model, support, query, folders["query"], FLAGS.unknown_below)
+    support = picture_folders.read_support(support_folder, model.image_size)
+    query = picture_folders.read_query(query_folder, model.image_size, allow_empty=True)
+    found = predictions.predict(model, support, query, query_folder, FLAGS.unknown_below)
     found.save(FLAGS.output)
     if FLAGS.html:
         page.save(FLAGS.html, found, support, query, model.description)
-    print(_summary(found, support, query, model.description["num_steps"]))
+    print(_summary(found, support, query, model.num_steps))
 
 
-def _checked_flags() -> dict[str, Path]:
-    """Refuses what can be refused before TensorFlow is loaded; returns the folders of pictures."""
+def _checked_flags() -> tuple[Path, Path]:
+    """Refuses what can be refused before TensorFlow is loaded; returns the folders of support and query."""
     for name, suffix in (("output", ".csv"), ("html", ".html")):
         if FLAGS[name].value is not None and Path(FLAGS[name].value).suffix != suffix:
-            raise cli.InputError(f"{name} must end in {suffix}; got {FLAGS[name].value}.")
+            raise InputError(f"{name} must end in {suffix}; got {FLAGS[name].value}.")
     from sib_tf.pictures.picture_folders import folder_of_classes
 
-    folders = {"support": folder_of_classes(FLAGS.support), "query": Path(FLAGS.query)}
-    for name, folder in folders.items():
+    folders = folder_of_classes(FLAGS.support), Path(FLAGS.query)
+    for name, folder in zip(("support", "query"), folders, strict=True):
         if not folder.is_dir():
-            raise cli.InputError(f"{name} must be a folder of pictures; there is no folder {folder}.")
+            raise InputError(f"{name} must be a folder of pictures; there is no folder {folder}.")
     return folders
 
 
@@ -73,16 +69,18 @@ def _summary(found, support, query, num_steps: int) -> str:
     if skipped := [*support.skipped, *query.skipped]:
         # One line each, whatever the names hold.
         lines += [f"Skipped {len(skipped)}:", *(f"  {' '.join(reason.split())}" for reason in skipped)]
-    if found.files:
-        changed = sum(answer.changed for answer in found.answers())
-        pictures = f"{len(found.files)} picture{'s' * (len(found.files) > 1)}"
+    answers = found.answers()
+    if answers:
         lines.append(
-            f"{pictures}, {len(found.classes)} classes learned from {len(support.labels)} labelled pictures: "
-            f"K = {num_steps} steps changed {changed} answers of nearest prototypes."
+            f"{len(answers)} picture{'s' * (len(answers) > 1)}, {len(found.classes)} classes learned from "
+            f"{len(support.labels)} labelled pictures: K = {num_steps} steps changed "
+            f"{sum(answer.changed for answer in answers)} answers of nearest prototypes."
         )
-        if none := sum(answer.none_of_these for answer in found.answers()):
+        if none := sum(answer.none_of_these for answer in answers):
             lines.append(f"None of these classes: {none} of the pictures.")
     else:
         lines.append(f"No picture in {FLAGS.query}: nothing to give a class to.")
-    lines.append(f"Predictions: {FLAGS.output}" + ("" if found.files else " (the header only)"))
-    return "\n".join([*lines, f"Page:        {FLAGS.html}"] if FLAGS.html else lines)
+    lines.append(f"Predictions: {FLAGS.output}" + ("" if answers else " (the header only)"))
+    if FLAGS.html:
+        lines.append(f"Page:        {FLAGS.html}")
+    return "\n".join(lines)

@@ -19,4 +19,4 @@ def main() -> int:
         print(f"error: the command must be one of {', '.join(COMMANDS)}; got {name!r}.", file=sys.stderr)
         return cli.USAGE_ERROR
     command = importlib.import_module(f"sib_tf.commands.{name}")
-    return cli.run(command.main, command.FLAGS, command.DESCRIPTION, [f"sib-tf {name}", *arguments])
+    return cli.run(command.main, command.FLAGS, command.__doc__, [f"sib-tf {name}", *arguments])

@@ -7,26 +7,26 @@ from sib_tf.errors import InputError
 # Readers refuse numbers that they do not know.
 FORMAT = 1
 _NUMBERS = ("image_size", "feature_dim", "num_steps")
-# None, or not there: no limit.
-_LIMITS = ("way", "max_support", "max_query", "weights_dim", "most_classes")
+# None, or not there: no limit. `fixed_way` is the only way of a joint model, `way` and the rest are of the file.
+_LIMITS = ("fixed_way", "way", "most_classes", "max_support", "max_query", "weights_dim")
 _MOST = 1 << 20
 
 
-def check_description(description, path: str | os.PathLike) -> None:
-    """Checks that a description has what runners read, of the kinds and in the ranges that exports write.
+def checked(description, path: str | os.PathLike) -> dict:
+    """Returns a description that has what runners read, of the kinds and in the ranges that exports write.
 
     Args:
-        description: as `trained_run.Run.description` gives it, with the limits of the file where it has some.
+        description: as `trained_run.Run.description` gives it, with the limits of the file where it has some; what
+            earlier versions did not write yet is added.
         path: of the file that has it.
 
     Raises:
-        InputError: it does not, or is of another format; names the file.
+        InputError: it has not, or is of another format; names the file.
     """
     if not isinstance(description, dict):
         raise InputError(f"{path} has a {type(description).__name__} as its description; export it again.")
-    if description.get("format") != FORMAT:
-        raise InputError(f"{path} has format {description.get('format')}; this version reads {FORMAT}.")
-    wrong = [name for name in _NUMBERS if not _is_count(description.get(name), name == "num_steps")]
+    check_format(description, path)
+    wrong = [name for name in _NUMBERS if not _is_count(description.get(name), least=int(name != "num_steps"))]
     wrong += [name for name in _LIMITS if description.get(name) is not None and not _is_count(description[name])]
     wrong += [name for name in ("gradient_network",) if not isinstance(description.get(name), str)]
     known = description.get("known")
@@ -35,10 +35,19 @@ def check_description(description, path: str | os.PathLike) -> None:
     if wrong:
         values = ", ".join(f"{name}={str(description.get(name))[:40]}" for name in wrong)
         raise InputError(f"{path} describes itself with {values}, which no export writes; export it again.")
+    fixed_way = description.get("way") if description["gradient_network"] == "joint" else None
+    added = {"fixed_way": fixed_way, "weights_dim": description["feature_dim"]}
+    return {**dict.fromkeys(_LIMITS), **added, **description}
 
 
-def _is_count(value, zero: bool = False) -> bool:
-    return _is_number(value) and isinstance(value, int) and 1 - zero <= value <= _MOST
+def check_format(description: dict, path: str | os.PathLike) -> None:
+    """Raises an InputError if the description of the file `path` is of another format."""
+    if description.get("format") != FORMAT:
+        raise InputError(f"{path} has format {description.get('format')}; this version reads {FORMAT}.")
+
+
+def _is_count(value, least: int = 1) -> bool:
+    return _is_number(value) and isinstance(value, int) and least <= value <= _MOST
 
 
 def _is_number(value) -> bool:

@@ -19,14 +19,13 @@ from PIL import Image
 from sib_tf.errors import InputError
 from sib_tf.pictures.files import fit_picture, read_picture
 from sib_tf.prediction import open_set
-from sib_tf.prediction.description import FORMAT, check_description
-from sib_tf.prediction.episode_checks import check_classifier, check_episode, check_pictures
+from sib_tf.prediction.description import check_format
+from sib_tf.prediction.model import Model
 from sib_tf.runtime import quiet
 from sib_tf.storage import sealed_json
 
 METADATA = "sib_tf.json"
 _MOST_METADATA = 1 << 20
-_EMBED_BATCH = 32
 # Pictures whose features a classifier remembers: a camera's would fill the memory.
 _KEPT = 10_000
 SIGNATURES = ("adapt", "classify", "embed")
@@ -56,129 +55,41 @@ def read_metadata(path: str | os.PathLike) -> dict:
     # the process.
     if description.get("model_sha256", digest) != digest:
         raise InputError(f"{path} is damaged (its checksum differs); copy it or export it again.")
-    if description.get("format") != FORMAT:
-        raise InputError(f"{path} has format {description.get('format')}; this version reads {FORMAT}.")
+    check_format(description, path)
     return description
 
 
-class LiteRTModel:
+class LiteRTModel(Model):
     """The three signatures of an exported file on NumPy arrays, one episode at a time; pads where the file is static.
 
     Args:
         path: the .tflite file.
         num_threads: of the interpreter.
 
-    Attributes:
-        description: what the file says about itself (`image_size`, `feature_dim`, `num_steps`, ...).
-        way: the most classes that the file takes; None: any number.
-        max_support, max_query: the most labelled and unlabelled pictures; None: any number.
+    Raises:
+        InputError: the file is missing or damaged, or no export of this version or an earlier one.
     """
 
     def __init__(self, path: str | os.PathLike, num_threads: int = 1):
-        self.path = path
-        self.description = read_metadata(path)
-        check_description(self.description, path)
+        super().__init__(path, read_metadata(path))
+        # A static file takes one picture at a time.
+        self._batch = 32 if self.max_query is None else 1
         try:
             with quiet():
                 self._interpreter = Interpreter(str(path), num_threads=num_threads)
                 self._interpreter.allocate_tensors()
-                runners = {name: self._interpreter.get_signature_runner(name) for name in SIGNATURES}
+                self._runners = {name: self._interpreter.get_signature_runner(name) for name in SIGNATURES}
         except (ValueError, RuntimeError) as error:
             raise InputError(f"{path} is damaged ({str(error)[:120]}); export it again.") from error
-        self._embed, self._adapt, self._classify = (runners[name] for name in ("embed", "adapt", "classify"))
-        self.way = self.description["way"]
-        self.max_support, self.max_query = self.description["max_support"], self.description["max_query"]
-
-    @property
-    def image_size(self) -> int:
-        """Side in pixels of the pictures that `embed` takes."""
-        return self.description["image_size"]
-
-    @property
-    def num_steps(self) -> int:
-        """K."""
-        return self.description["num_steps"]
-
-    def embed(self, images: np.ndarray) -> np.ndarray:
-        """`[pictures, size, size, 3]` uint8 -> features `[pictures, D]` float32."""
-        check_pictures(images, self.description)
-        # A static file takes one picture at a time.
-        batch = 1 if self.max_query is not None else _EMBED_BATCH
-        parts = [np.zeros((0, self.description["feature_dim"]), np.float32)]
-        for start in range(0, len(images), batch):
-            parts.append(self._embed(images=images[start : start + batch].astype(np.float32))["features"])
-        return np.concatenate(parts)
-
-    def adapt(self, support: np.ndarray, support_labels: np.ndarray, query: np.ndarray) -> np.ndarray:
-        """Learns the classes of one episode.
-
-        Args:
-            support: `[support_rows, D]` float32 features.
-            support_labels: `[support_rows]` integers in `[0, way)`, every class at least once.
-            query: `[queries, D]` float32 features; may be empty: no step moves then.
-
-        Returns:
-            `[K + 1, way, D]` float32: theta^0 .. theta^K; way as in the labels.
-
-        Raises:
-            InputError: more classes or rows than the file takes, a class without a row, or numbers that are not finite.
-        """
-        way = check_episode(support, support_labels, query, self.description)
-        unadapted = len(query) == 0
-        if unadapted:
-            query = np.zeros((1, support.shape[1]), np.float32)
-        inputs = {"support": support, "support_labels": np.asarray(support_labels, np.int32), "query": query}
-        if self.max_query is not None:
-            inputs = self._padded(**inputs)
-            inputs["query_mask"] *= not unadapted
-        path = self._adapt(**{name: value[None] for name, value in inputs.items()})["weights_by_step"][0, :, :way]
-        return np.broadcast_to(path[:1], path.shape) if unadapted else path
-
-    def classify(self, query: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features `[queries, D]` under `[way, D]` -> (logits, probabilities), both `[queries, way]` float32.
-
-        Raises:
-            InputError: another shape, numbers that are not finite, or more classes than the file takes.
-        """
-        result = self._classified(query, weights)
-        return result["logits"], result["probabilities"]
-
-    def uncertainty(self, query: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """How far the posterior's samples disagree on each picture, in nats: `[queries]` float32; as `classify`.
-
-        Raises:
-            InputError: as `classify`, or the file has no samples.
-        """
-        if not self.description.get("posterior_samples"):
-            raise InputError(
-                f"{self.path} has no samples of a posterior; export a model with posterior=gaussian and "
-                "--posterior_samples above 0."
-            )
-        return self._classified(query, weights)["uncertainty"]
-
-    def _classified(self, query: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
-        """All outputs of the file, for the queries and classes there are."""
-        check_classifier(query, weights, self.description)
-        way, found = len(weights), []
-        if self.max_query is None:
-            # An empty input cannot be allocated.
-            found.append(self._classify(query=_at_least_one(query)[None], weights=weights[None]))
-        else:
-            padded = _pad(weights, self.way)[None]
-            for start in range(0, max(len(query), 1), self.max_query):
-                part = query[start : start + self.max_query]
-                found.append(self._classify(query=_pad(part, self.max_query)[None], weights=padded))
-        outputs = {name: np.concatenate([part[name][0] for part in found])[: len(query)] for name in found[0]}
-        return {name: values if values.ndim == 1 else values[:, :way] for name, values in outputs.items()}
-
-    def _padded(self, support, support_labels, query) -> dict:
-        return {
-            "support": _pad(support, self.max_support),
-            "support_labels": _pad(support_labels, self.max_support),
-            "support_mask": _pad(np.ones(len(support), np.float32), self.max_support),
-            "query": _pad(query, self.max_query),
-            "query_mask": _pad(np.ones(len(query), np.float32), self.max_query),
+        self._types = {
+            name: {key: details["dtype"] for key, details in runner.get_input_details().items()}
+            for name, runner in self._runners.items()
         }
+
+    def _run(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        # Files of any size take no masks; the others take them, and pictures, as float32.
+        taken = {name: inputs[name].astype(dtype) for name, dtype in self._types[signature].items()}
+        return self._runners[signature](**taken)
 
 
 class LiteRTClassifier:
@@ -285,11 +196,3 @@ def _label_array(labels: Sequence) -> np.ndarray:
         if all(isinstance(label, kind) for label in labels):
             return np.asarray(list(labels))
     raise InputError("labels must be text for every picture, or whole numbers for every picture.")
-
-
-def _pad(rows: np.ndarray, length: int) -> np.ndarray:
-    return np.concatenate([rows, np.zeros((length - len(rows), *rows.shape[1:]), rows.dtype)])
-
-
-def _at_least_one(rows: np.ndarray) -> np.ndarray:
-    return rows if len(rows) else np.zeros((1, *rows.shape[1:]), np.float32)

@@ -1,33 +1,15 @@
-"""One way to use a model, whatever file it lies in: pictures to features, one episode to weights, weights to classes.
-
-`KerasModel`, `SavedModel` and `litert_runner.LiteRTModel` have the same methods and the same `description`.
-"""
+"""Models that TensorFlow runs, and `open_model` for all kinds of file."""
 
 import os
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from sib_tf.errors import InputError
-from sib_tf.prediction.description import check_description
-from sib_tf.prediction.episode_checks import check_classifier, check_episode, check_pictures
+from sib_tf.prediction.model import Model
 from sib_tf.storage import atomic, digests
 
 CONFIG = "config.json"
-_EMBED_BATCH = 256
-
-
-class Model(Protocol):
-    """What the three have in common; see `litert_runner.LiteRTModel` for shapes and errors."""
-
-    description: dict
-
-    def embed(self, images: np.ndarray) -> np.ndarray: ...
-
-    def adapt(self, support: np.ndarray, support_labels: np.ndarray, query: np.ndarray) -> np.ndarray: ...
-
-    def classify(self, query: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 def open_model(path: str | os.PathLike, num_threads: int = 1) -> Model:
@@ -61,7 +43,7 @@ def open_model(path: str | os.PathLike, num_threads: int = 1) -> Model:
     )
 
 
-class KerasModel:
+class KerasModel(Model):
     """A run's own Keras models.
 
     Args:
@@ -71,30 +53,24 @@ class KerasModel:
     def __init__(self, run):
         import tensorflow as tf
 
-        self.description = run.description()
+        super().__init__("The trained model", run.description())
         signatures = run.signatures()
-        self._embed = tf.function(signatures.embed, reduce_retracing=True, autograph=False)
-        self._adapt = tf.function(signatures.adapt, reduce_retracing=True, autograph=False)
-        self._classify = tf.function(signatures.classify, reduce_retracing=True, autograph=False)
+        functions = {
+            "embed": lambda images: {"features": signatures.embed(images)},
+            "adapt": signatures.adapt,
+            "classify": signatures.classify,
+        }
+        self._functions = {
+            name: tf.function(function, reduce_retracing=True, autograph=False) for name, function in functions.items()
+        }
 
-    def embed(self, images):
-        return _embed_batches(self.description, self._embed, images)
-
-    def adapt(self, support, support_labels, query):
-        return _adapt_one(self.description, self._adapt_batch, support, support_labels, query)
-
-    def classify(self, query, weights):
-        check_classifier(query, weights, self.description)
-        result = self._classify(query[None], weights[None])
-        return result["logits"][0].numpy(), result["probabilities"][0].numpy()
-
-    def _adapt_batch(self, support, support_labels, query):
-        # As exported files are called: rounding without masks is another, and every step makes ten times more of it.
-        masks = _all_true_masks(support, query)
-        return self._adapt(support, support_labels, query, way=int(support_labels.max()) + 1, **masks)
+    def _run(self, signature: str, **inputs) -> dict[str, np.ndarray]:
+        if signature == "adapt":
+            inputs["way"] = int(inputs["support_labels"].max()) + 1
+        return {name: value.numpy() for name, value in self._functions[signature](**inputs).items()}
 
 
-class SavedModel:
+class SavedModel(Model):
     """A SavedModel of `export.saved_model`, through TensorFlow.
 
     Args:
@@ -107,59 +83,16 @@ class SavedModel:
     def __init__(self, folder: str | os.PathLike):
         import tensorflow as tf
 
-        self.description = _checked_description(Path(folder))
+        super().__init__(Path(folder) / CONFIG, atomic.read_json(Path(folder) / CONFIG, "Configuration"))
+        # Exports of earlier versions have no list.
+        digests.check(folder, self.description.pop("files", {}), "export it again, or copy it again")
         try:
             self._loaded = tf.saved_model.load(str(folder))
         except Exception as error:  # TensorFlow raises many kinds for a damaged folder.
             raise InputError(f"{folder} cannot be loaded ({type(error).__name__}); export it again.") from error
-        self._signatures = self._loaded.signatures
 
-    def embed(self, images):
-        return _embed_batches(self.description, lambda batch: self._call("embed", images=batch)["features"], images)
-
-    def adapt(self, support, support_labels, query):
-        return _adapt_one(self.description, self._adapt_batch, support, support_labels, query)
-
-    def classify(self, query, weights):
-        check_classifier(query, weights, self.description)
-        result = self._call("classify", query=query[None], weights=weights[None])
-        return result["logits"][0].numpy(), result["probabilities"][0].numpy()
-
-    def _adapt_batch(self, support, support_labels, query):
-        masks = _all_true_masks(support, query)
-        return self._call("adapt", support=support, support_labels=support_labels, query=query, **masks)
-
-    def _call(self, name: str, **inputs):
+    def _run(self, signature: str, **inputs) -> dict[str, np.ndarray]:
         import tensorflow as tf
 
-        return self._signatures[name](**{key: tf.constant(value) for key, value in inputs.items()})
-
-
-def _checked_description(folder: Path) -> dict:
-    """Returns the description of a SavedModel, once its files are known to be those that were exported."""
-    path = folder / CONFIG
-    description = atomic.read_json(path, "Configuration")
-    check_description(description, path)
-    # Exports of earlier versions have no list.
-    digests.check(folder, description.pop("files", {}), "export it again, or copy it again")
-    return description
-
-
-def _embed_batches(description: dict, embed, images: np.ndarray) -> np.ndarray:
-    check_pictures(images, description)
-    parts = [np.zeros((0, description["feature_dim"]), np.float32)]
-    for start in range(0, len(images), _EMBED_BATCH):
-        parts.append(embed(images[start : start + _EMBED_BATCH]).numpy())
-    return np.concatenate(parts)
-
-
-def _all_true_masks(support, query) -> dict:
-    return {"support_mask": np.ones(support.shape[:2], bool), "query_mask": np.ones(query.shape[:2], bool)}
-
-
-def _adapt_one(description: dict, adapt, support, support_labels, query) -> np.ndarray:
-    """Checks one episode, and runs a batch of it alone; without queries no step moves."""
-    check_episode(support, support_labels, query, description)
-    some = query if len(query) else np.zeros((1, support.shape[1]), np.float32)
-    path = adapt(support[None], np.asarray(support_labels, np.int32)[None], some[None])["weights_by_step"][0].numpy()
-    return path if len(query) else np.broadcast_to(path[:1], path.shape)
+        found = self._loaded.signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
+        return {name: value.numpy() for name, value in found.items()}

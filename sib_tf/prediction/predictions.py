@@ -11,8 +11,7 @@ from tqdm import tqdm
 from sib_tf.errors import InputError
 from sib_tf.pictures.picture_folders import Query, Support
 from sib_tf.prediction import open_set
-from sib_tf.prediction.episode_checks import check_sizes
-from sib_tf.prediction.models import Model
+from sib_tf.prediction.model import Model
 from sib_tf.storage import atomic
 
 # Pictures between two movements of the progress bar.
@@ -71,21 +70,16 @@ class Predictions:
     def answers(self) -> list[Answer]:
         """Returns an answer for every picture, in the order of the files."""
         # Stable: of equal probabilities the first class wins, here as in argmax.
-        ranks = np.argsort(-self.probabilities, axis=1, kind="stable")
+        ranked = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :2]
         before = self.prototypes.argmax(axis=1)
-        known = [None] * len(self.files) if self.known is None else self.known.tolist()
-        return [
-            Answer(
-                file,
-                *(self.classes[first], float(after[first]), self.classes[second], float(after[second])),
-                *(self.classes[prototype], float(proto[prototype])),
-                known_probability,
-                known_probability is not None and known_probability < self.unknown_below,
-            )
-            for file, (first, second, *_), after, prototype, proto, known_probability in zip(
-                self.files, ranks, self.probabilities, before, self.prototypes, known, strict=True
-            )
-        ]
+        answers = []
+        for row, (first, second) in enumerate(ranked):
+            pairs = (self.probabilities, first), (self.probabilities, second), (self.prototypes, before[row])
+            chosen = [value for table, place in pairs for value in (self.classes[place], float(table[row, place]))]
+            known = None if self.known is None else float(self.known[row])
+            none_of_these = known is not None and known < self.unknown_below
+            answers.append(Answer(self.files[row], *chosen, known, none_of_these))
+        return answers
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the answers as CSV (RFC 4180, UTF-8), a row each in the order of the files.
@@ -120,32 +114,22 @@ def predict(
     """
     classes, labels = np.unique(support.labels, return_inverse=True)
     # Before the pictures are embedded, which takes time.
-    check_sizes(len(labels), len(query.paths), len(classes), model.description)
+    model.check_sizes(len(labels), len(query.paths), len(classes))
     fitted = model.description.get("known")
     if unknown_below and fitted is None:
         raise InputError(
             "unknown_below needs a model that tells known pictures from unknown ones; fit it with train.calibrate (and "
             "export it again)."
         )
-    features = _embed(model, np.concatenate([support.pictures, query.pictures]))
+    pictures = np.concatenate([support.pictures, query.pictures])
+    starts = tqdm(range(0, len(pictures), _CHUNK), unit="picture", unit_scale=_CHUNK, desc="embed", delay=1)
+    features = np.concatenate([model.embed(pictures[start : start + _CHUNK]) for start in starts])
     support_features, query_features = np.split(features, [len(labels)])
-    if query.paths:
-        path = model.adapt(support_features, labels, query_features)
-        (logits, before), (_, after) = (model.classify(query_features, path[step]) for step in (0, -1))
-    else:
-        logits = before = after = np.zeros((0, len(classes)), np.float32)
+    weights = model.adapt(support_features, labels, query_features)
+    (logits, before), (_, after) = (model.classify(query_features, weights[step]) for step in (0, -1))
     known = None
     # One picture alone has nothing to be compared with.
     if fitted is not None and len(query.paths) > 1:
         known = open_set.probability(open_set.score(logits, open_set.centre(logits)), fitted)
     files = [path.relative_to(query_folder).as_posix() for path in query.paths]
     return Predictions(classes.tolist(), files, after, before, known, unknown_below)
-
-
-def _embed(model: Model, pictures: np.ndarray) -> np.ndarray:
-    parts = []
-    with tqdm(total=len(pictures), unit="picture", desc="embed", delay=1) as progress:
-        for start in range(0, len(pictures), _CHUNK):
-            parts.append(model.embed(pictures[start : start + _CHUNK]))
-            progress.update(len(parts[-1]))
-    return np.concatenate(parts)

@@ -55,6 +55,7 @@ class Run:
             "feature_dim": sib.feature_dim,
             "weights_dim": max(self.samples, 1) * sib.feature_dim,
             "posterior_samples": self.samples,
+            "fixed_way": sib.fixed_way,
             "way": sib.fixed_way,
             # Of sampled posteriors: their noise is a table.
             "most_classes": MOST_CLASSES if sib.posterior == "gaussian" else None,
