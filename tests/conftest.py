@@ -114,6 +114,14 @@ def tiny_features(tiny_dataset, tiny_backbone, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def models(tmp_path_factory):
+    """Paths of a trained run and its exported files, by kind. Tests that change one must copy it first."""
+    from exported import Models
+
+    return Models(tmp_path_factory.mktemp("models"))
+
+
 @pytest.fixture
 def golden():
     """Opens a file of the numbers recorded from the released code, by name; skips the test where there is none."""

@@ -93,3 +93,21 @@ def write_saved_model(run: trained_run.Run, folder: Path) -> Path:
     description = {**run.description(), "max_support": None, "max_query": None, "precision": "float32"}
     atomic.write_json(folder / "config.json", {**description, "files": digests.of_folder(folder)})
     return folder
+
+
+class Models(dict):
+    """The paths of one trained run in every form, and of a joint one; each is written when it is first asked for."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def __missing__(self, kind: str) -> Path:
+        path = self._folder / kind
+        if kind in ("run", "joint"):
+            self[kind] = write_run(path, "joint" if kind == "joint" else "per_class")
+        elif kind == "saved":
+            self[kind] = write_saved_model(load_run(self["run"]), path / "1").parent
+        else:
+            run = load_run(self["joint" if kind == "joint.tflite" else "run"])
+            self[kind] = write_tflite(run, path.with_suffix(".tflite"), *((5, 12, 16) if kind == "static" else ()))
+        return self[kind]
