@@ -32,7 +32,7 @@ HEADER = [
 ]  # fmt: skip
 ODD_NAMES = (
     "a b.png", "ä ö – 猫 🐈.png", 'say "cheese", please.png', "two\nlines.png", "=1+1.png", "-x.png", "@y.png",
-    "<img src=x onerror=alert(1)>.png", "a&amp;b.png", "it's.png", "{title}.png", "carriage\rreturn.png",
+    "<img src=x onerror=alert(1)>.png", "a&amp;b.png", "it's.png", "{{ 7 * 7 }}.png", "carriage\rreturn.png",
 )  # fmt: skip
 
 
