@@ -75,6 +75,7 @@ def test_samples_classify_together_everywhere(home, features, tmp_path, limits, 
     assert np.asarray(disagreement(sampled)).max() > 1e-4
     keras_model = KerasModel(run)
     np.testing.assert_allclose(keras_model.adapt(support, LABELS, query)[-1], weights, atol=1e-4)
+    np.testing.assert_allclose(keras_model.uncertainty(query, weights), model.uncertainty(query, weights), atol=1e-5)
 
 
 def test_a_server_gives_the_uncertainty_too(home, tmp_path):

@@ -23,7 +23,7 @@ from sib_tf.commands import cli, predict, script
 from sib_tf.errors import InputError
 from sib_tf.features import weights_fingerprint
 from sib_tf.prediction.litert import LiteRTClassifier
-from sib_tf.prediction.models import KerasModel
+from sib_tf.prediction.models import KerasModel, open_model
 
 CLASSES = ("ant", "bee", "cat", "dog", "elk")
 HEADER = [
@@ -104,7 +104,7 @@ def test_the_csv_says_what_the_model_says(models, folders, capsys):
 def telling(models, tmp_path_factory):
     """The run with a calibration that tells known pictures from unknown ones, and its exported file."""
     run = load_run(models["run"])
-    calibration = Calibration((0.0,) * 4, (0.0,) * 4, weights_fingerprint(run.sib), known=(-17.0, 10.0))
+    calibration = Calibration((0.3,) * 4, (1.0,) * 4, weights_fingerprint(run.sib), known=(-17.0, 10.0))
     folder = Path(shutil.copytree(models["run"], tmp_path_factory.mktemp("telling") / "run"))
     calibration.save(folder / "sib" / "calibration.json")
     run = dataclasses.replace(run, calibration=calibration)
@@ -140,6 +140,14 @@ def test_pictures_of_no_class_are_said_to_be_none_of_these(models, telling, fold
     assert run(telling["run"], html="all.html") == 0
     assert {row["none_of_these"] for row in rows()} == {"no"}
     assert ">None of these<" not in Path("all.html").read_text()
+
+
+def test_without_queries_the_temperature_is_the_offset(telling):
+    """Nothing tells how easy the episode is; classifiers are of length 1 / T."""
+    for path in telling.values():
+        model = open_model(path)
+        weights = model.adapt(model.embed(pictures(2)), np.arange(2), np.zeros((0, 16), np.float32))
+        np.testing.assert_allclose(np.linalg.norm(weights, axis=-1), np.exp(-0.3), rtol=1e-5)
 
 
 def test_one_picture_alone_or_none_is_not_told(telling, folders, capsys, recwarn):
