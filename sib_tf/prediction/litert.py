@@ -20,7 +20,7 @@ from sib_tf.errors import InputError
 from sib_tf.pictures.files import fit_picture, read_picture
 from sib_tf.prediction import open_set
 from sib_tf.prediction.description import check_format
-from sib_tf.prediction.model import Model
+from sib_tf.prediction.model import SIGNATURES, Model
 from sib_tf.runtime import quiet
 from sib_tf.storage import sealed_json
 
@@ -28,7 +28,6 @@ METADATA = "sib_tf.json"
 _MOST_METADATA = 1 << 20
 # Pictures whose features a classifier remembers: a camera's would fill the memory.
 _KEPT = 10_000
-SIGNATURES = ("adapt", "classify", "embed")
 
 
 def read_metadata(path: str | os.PathLike) -> dict:

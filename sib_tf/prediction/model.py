@@ -8,6 +8,8 @@ import numpy as np
 from sib_tf.errors import InputError
 from sib_tf.prediction.description import checked
 
+SIGNATURES = ("embed", "adapt", "classify")
+
 
 class Model(abc.ABC):
     """Pictures to features, one episode to weights, weights to classes.
@@ -120,7 +122,8 @@ class Model(abc.ABC):
     def _run(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """Computes `embed`, `adapt` or `classify`, as `signatures.Signatures` does, on batches of episodes; no checks.
 
-        Masks are bool; files that have no masks get full ones, and may pass over them.
+        Masks are bool, full where nothing is padded: rounding without masks is another, and every step makes ten times
+        more of it. Files without masks pass over them.
         """
 
     def _padded_episode(self, support: np.ndarray, support_labels: np.ndarray, query: np.ndarray) -> dict:

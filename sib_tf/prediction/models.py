@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sib_tf.errors import InputError
-from sib_tf.prediction.model import Model
+from sib_tf.prediction.model import SIGNATURES, Model
 from sib_tf.storage import atomic, digests
 
 CONFIG = "config.json"
@@ -55,19 +55,15 @@ class KerasModel(Model):
 
         super().__init__("The trained model", run.description())
         signatures = run.signatures()
-        functions = {
-            "embed": lambda images: {"features": signatures.embed(images)},
-            "adapt": signatures.adapt,
-            "classify": signatures.classify,
-        }
         self._functions = {
-            name: tf.function(function, reduce_retracing=True, autograph=False) for name, function in functions.items()
+            name: tf.function(getattr(signatures, name), reduce_retracing=True, autograph=False) for name in SIGNATURES
         }
 
     def _run(self, signature: str, **inputs) -> dict[str, np.ndarray]:
         if signature == "adapt":
             inputs["way"] = int(inputs["support_labels"].max()) + 1
-        return {name: value.numpy() for name, value in self._functions[signature](**inputs).items()}
+        found = self._functions[signature](**inputs)
+        return _arrays({"features": found} if signature == "embed" else found)
 
 
 class SavedModel(Model):
@@ -94,5 +90,8 @@ class SavedModel(Model):
     def _run(self, signature: str, **inputs) -> dict[str, np.ndarray]:
         import tensorflow as tf
 
-        found = self._loaded.signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
-        return {name: value.numpy() for name, value in found.items()}
+        return _arrays(self._loaded.signatures[signature](**{n: tf.constant(value) for n, value in inputs.items()}))
+
+
+def _arrays(tensors: dict) -> dict[str, np.ndarray]:
+    return {name: tensor.numpy() for name, tensor in tensors.items()}

@@ -71,14 +71,14 @@ class Predictions:
         """Returns an answer for every picture, in the order of the files."""
         # Stable: of equal probabilities the first class wins, here as in argmax.
         ranked = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :2]
-        before = self.prototypes.argmax(axis=1)
         answers = []
         for row, (first, second) in enumerate(ranked):
-            pairs = (self.probabilities, first), (self.probabilities, second), (self.prototypes, before[row])
-            chosen = [value for table, place in pairs for value in (self.classes[place], float(table[row, place]))]
+            after, before = self.probabilities[row], self.prototypes[row]
+            chosen = (after, first), (after, second), (before, before.argmax())
+            named = [value for numbers, place in chosen for value in (self.classes[place], float(numbers[place]))]
             known = None if self.known is None else float(self.known[row])
             none_of_these = known is not None and known < self.unknown_below
-            answers.append(Answer(self.files[row], *chosen, known, none_of_these))
+            answers.append(Answer(self.files[row], *named, known, none_of_these))
         return answers
 
     def save(self, path: str | os.PathLike) -> None:
@@ -88,13 +88,8 @@ class Predictions:
         """
         with atomic.new_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
-            table.writerow(
-                ["file", "class", "probability", "second_class", "second_probability"]
-                + ["prototype_class", "prototype_probability", "known_probability", "none_of_these", "changed"]
-            )
-            for answer in self.answers():
-                row = [f"{value:.6f}" if isinstance(value, float) else value for value in answer[:-1]]
-                table.writerow([*row, *("yes" if value else "no" for value in (answer.none_of_these, answer.changed))])
+            table.writerow(["class" if name == "class_name" else name for name in (*Answer._fields, "changed")])
+            table.writerows([_cell(value) for value in (*answer, answer.changed)] for answer in self.answers())
 
 
 def predict(
@@ -133,3 +128,9 @@ def predict(
         known = open_set.probability(open_set.score(logits, open_set.centre(logits)), fitted)
     files = [path.relative_to(query_folder).as_posix() for path in query.paths]
     return Predictions(classes.tolist(), files, after, before, known, unknown_below)
+
+
+def _cell(value: str | float | bool | None):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.6f}" if isinstance(value, float) else value
