@@ -280,18 +280,13 @@ def test_output_replaces_an_older_one_only_when_it_is_whole(models, folders, cap
         ({"query": "new/00.png"}, ["query must be a folder"]),
         ({"support": "new"}, ["support new must have at least two class folders", "12 pictures in none"]),
         ({"num_threads": "0"}, ["num_threads"]),
+        ({"model": "new/00.png"}, ["new/00.png is not a file of export.tflite, or is damaged"]),
+        ({"model": "new"}, ["model new is neither a .tflite file, nor"]),
+        ({"model": "nowhere"}, ["model nowhere is neither a .tflite file, nor"]),
     ],
 )
 def test_flags_that_cannot_be_used_are_named(models, folders, capsys, changes, parts):
     check_error(capsys, run(**{"model": models["dynamic"], **changes}), *parts)
-
-
-def test_models_that_cannot_be_used_are_named(models, folders, capsys):
-    Path("text.tflite").write_text("no model")
-    Path("folder").mkdir()
-    check_error(capsys, run("text.tflite"), "text.tflite is not a file of export.tflite, or is damaged")
-    for name in ("folder", "nowhere"):
-        check_error(capsys, run(name), f"model {name} is neither a .tflite file, nor")
 
 
 def test_classes_that_cannot_be_learned_are_named(models, folders, capsys):
@@ -385,35 +380,38 @@ def test_a_tflite_file_needs_no_tensorflow(models, folders):
     assert len(rows()) == 12
 
 
-def call_script(monkeypatch, *arguments) -> int:
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/sib-tf", *map(str, arguments)])
-    return script.main()
+@pytest.fixture
+def sib_tf_script(monkeypatch):
+    """Calls `sib-tf`, the script of an installed package, with arguments."""
+
+    def call(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["/usr/bin/sib-tf", *arguments])
+        return script.main()
+
+    return call
 
 
-def test_the_script_runs_the_command_that_is_named(models, folders, monkeypatch, capsys):
-    arguments = [f"--model={models['dynamic']}", "--support=labelled", "--query=new", "--output=out.csv"]
-    check_error(capsys, call_script(monkeypatch, "predict", "--model=nothing", *arguments[1:]), "model nothing is")
-    assert call_script(monkeypatch, "predict", *arguments) == 0
+def test_the_script_runs_the_command_that_is_named(models, folders, sib_tf_script, capsys):
+    check_error(capsys, sib_tf_script("predikt"), "command must be one of predict; got 'predikt'")
+    arguments = ["--support=labelled", "--query=new", "--output=out.csv"]
+    check_error(capsys, sib_tf_script("predict", "--model=nothing", *arguments), "model nothing is")
+    assert sib_tf_script("predict", f"--model={models['dynamic']}", *arguments) == 0
     assert len(rows()) == 12
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
-def test_the_script_lists_its_commands(monkeypatch, capsys, arguments):
-    assert call_script(monkeypatch, *arguments) == 0
+def test_the_script_lists_its_commands(sib_tf_script, capsys, arguments):
+    assert sib_tf_script(*arguments) == 0
     out = capsys.readouterr().out
     assert out.startswith("usage: sib-tf COMMAND [--FLAG=VALUE ...]")
     assert "  predict     gives every picture of a folder a class\n" in out
 
 
-def test_a_command_lists_its_flags(monkeypatch, capsys):
-    assert call_script(monkeypatch, "predict", "--help") == 0
+def test_a_command_lists_its_flags(sib_tf_script, capsys):
+    assert sib_tf_script("predict", "--help") == 0
     out = capsys.readouterr().out
     assert out.startswith("Learns new classes from a few labelled pictures")
-    assert all(f"--{name}:" in out or f"--[no]{name}:" in out for name in predict.FLAGS if name != "help")
-
-
-def test_a_command_that_there_is_not(monkeypatch, capsys):
-    check_error(capsys, call_script(monkeypatch, "predikt"), "command must be one of predict; got 'predikt'")
+    assert all(f"--{name}:" in out for name in predict.FLAGS)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("setuptools") is None, reason="setuptools is not installed here")

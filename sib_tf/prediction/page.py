@@ -30,8 +30,8 @@ def save(path: str | os.PathLike, predictions: Predictions, support: Support, qu
         description: of the model.
     """
     answers = predictions.answers()
-    labelled, cards = ({name: [] for name in predictions.classes} for _ in range(2))
-    none_of_these = []
+    labelled = {name: [] for name in predictions.classes}
+    cards, none_of_these = {name: [] for name in predictions.classes}, []
     for label, file in zip(support.labels, support.paths, strict=True):
         labelled[label].append((_data_url(file), file.name))
     most_certain_first = sorted(zip(answers, query.paths, strict=True), key=lambda pair: -pair[0].probability)
