@@ -128,12 +128,14 @@ class Model(abc.ABC):
 
     def _padded_episode(self, support: np.ndarray, support_labels: np.ndarray, query: np.ndarray) -> dict:
         """Returns what `adapt` of the file takes of one episode, masks too, as long as the file wants it."""
+        # Files of any size have no masks: there the row that stands for no query counts, and so it does in TensorFlow.
+        queries = max(len(query), 1) if self.max_query is None else len(query)
         return {
             "support": _padded(support, self.max_support),
             "support_labels": _padded(support_labels, self.max_support),
             "support_mask": _padded(np.ones(len(support), bool), self.max_support),
             "query": _padded(query, self.max_query),
-            "query_mask": _padded(np.ones(len(query), bool), self.max_query),
+            "query_mask": _padded(np.ones(queries, bool), self.max_query),
         }
 
     def _classified(self, query: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
