@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from benchmarks.peers import PEERS, alpha_tim, arrays, authors, bd_cspn, known_names, laplacian_shot, pt_map, tim
+from benchmarks.peers.peer import Task
 from sib_tf import evaluation
 from sib_tf.episodes import Episode
 from sib_tf.errors import InputError
@@ -17,10 +18,6 @@ from sib_tf.sib import MASKED_LOGIT
 # Few iterations are enough to tell whether something moves a result that should not.
 SHORT = {"tim_gd": {"iterations": 20, "learning_rate": 1e-2}, "alpha_tim": {"iterations": 20, "learning_rate": 1e-2}}
 each_peer = pytest.mark.parametrize("name", PEERS)
-
-
-def peer(name: str):
-    return PEERS[name](**SHORT.get(name, {}))
 
 
 def random_episode(episodes=12, way=4, shot=2, query=9, dim=6, seed=0) -> Episode:
@@ -44,31 +41,29 @@ def random_episode(episodes=12, way=4, shot=2, query=9, dim=6, seed=0) -> Episod
     )
 
 
-def base_mean(dim=6):
-    return tf.constant(np.linspace(0.3, 0.6, dim), tf.float32)
-
-
 def classify(name: str, episode: Episode, way=4) -> np.ndarray:
     return compiled(name, way)(*map(tf.constant, episode)).numpy()
 
 
 @functools.cache
 def compiled(name: str, way: int):
-    method = peer(name)
-    return tf.function(lambda *fields: method(Episode(*fields), way, base_mean()), autograph=False)
+    method = PEERS[name](**SHORT.get(name, {}))
+    return tf.function(lambda *fields: method(Episode(*fields), way, tf.linspace(0.3, 0.6, 6)), autograph=False)
 
 
 def episode_of(support, labels, query) -> Episode:
     """One episode without padding."""
-    support, query = np.array([support], np.float32), np.array([query], np.float32)
-    return Episode(
-        support,
-        np.array([labels], np.int32),
-        np.ones(support.shape[:2], bool),
-        query,
-        np.zeros(query.shape[:2], np.int32),
-        np.ones(query.shape[:2], bool),
-    )
+
+    def side(rows, labels):
+        return [np.array([rows], np.float32), np.array([labels], np.int32), np.ones((1, len(rows)), bool)]
+
+    return Episode(*side(support, labels), *side(query, [0] * len(query)))
+
+
+def task_of(query, support=((1, 0), (0, 1)), members=((1, 0), (0, 1))) -> Task:
+    """One episode as methods take it; `members` are one-hot labels."""
+    query, support, members = (tf.constant([values], tf.float32) for values in (query, support, members))
+    return Task(support, members, query, tf.ones([1, query.shape[1], 1]))
 
 
 @each_peer
@@ -82,22 +77,16 @@ def test_scores_are_finite_and_better_than_chance(name):
 
 
 @each_peer
-def test_order_of_queries_and_support_makes_no_difference(name):
-    episode, random = random_episode(), np.random.RandomState(1)
+def test_neither_order_nor_numbering_makes_a_difference(name):
+    episode, random, numbers = random_episode(), np.random.RandomState(1), np.array([2, 0, 3, 1])
     queries, supports = random.permutation(9), random.permutation(8)
     shuffled = episode._replace(
         query=episode.query[:, queries],
         support=episode.support[:, supports],
-        support_labels=episode.support_labels[:, supports],
+        support_labels=numbers[episode.support_labels[:, supports]].astype(np.int32),
     )
-    np.testing.assert_allclose(classify(name, shuffled), classify(name, episode)[:, queries], atol=2e-4)
-
-
-@each_peer
-def test_numbering_of_the_classes_makes_no_difference(name):
-    episode, numbers = random_episode(), np.array([2, 0, 3, 1])
-    renumbered = episode._replace(support_labels=numbers[episode.support_labels].astype(np.int32))
-    np.testing.assert_allclose(classify(name, renumbered)[..., numbers], classify(name, episode), atol=2e-4)
+    found = classify(name, shuffled)[..., numbers]
+    np.testing.assert_allclose(found, classify(name, episode)[:, queries], atol=2e-4)
 
 
 @each_peer
@@ -105,20 +94,12 @@ def test_padding_moves_nothing_and_classes_without_support_get_nothing(name):
     """Two rows of support, three of queries and two classes more, all masked."""
     episode, random = random_episode(), np.random.RandomState(2)
 
-    def padded(rows, count):
-        return np.concatenate([rows, random.uniform(0, 9, (12, count, 6)).astype(np.float32)], axis=1)
+    def extended(values, count):
+        more = random.randint(0, 4, (12, count, *values.shape[2:])) * (values.dtype != bool)
+        return np.concatenate([values, more.astype(values.dtype)], axis=1)
 
-    def extended(values, count, fill):
-        return np.pad(values, ((0, 0), (0, count)), constant_values=fill)
-
-    whole = Episode(
-        padded(episode.support, 2),
-        extended(episode.support_labels, 2, 1),
-        extended(episode.support_mask, 2, False),
-        padded(episode.query, 3),
-        extended(episode.query_labels, 3, 0),
-        extended(episode.query_mask, 3, False),
-    )
+    rows = (2, 2, 2, 3, 3, 3)
+    whole = Episode(*(extended(values, count) for values, count in zip(episode, rows, strict=True)))
     scores = classify(name, whole, way=6)
     np.testing.assert_allclose(scores[:, :9, :4], classify(name, episode), atol=2e-4)
     np.testing.assert_array_equal(scores[..., 4:], np.float32(MASKED_LOGIT))
@@ -175,11 +156,10 @@ def test_bd_cspn_by_hand():
     p'_0 = (0.9999546 (1, 0) + 0.9997938 (0.7, 0.1)) / 2 = (0.849905, 0.049990);
     p'_1 = (0.9999546 (0, 1) + 0.9982117 (0.3, 0.9)) / 2 = (0.149732, 0.949172).
     """
-    support, query = tf.eye(2)[None], tf.constant([[[1.0, 0.0], [0.6, 0.8]]])
-    mask = tf.ones([1, 2], tf.bool)
-    moved = bd_cspn.shifted(support, mask, query, mask)
+    task = task_of([[1.0, 0.0], [0.6, 0.8]])
+    moved = bd_cspn.shifted(task)
     np.testing.assert_allclose(moved[0], [[0.7, 0.1], [0.3, 0.9]], atol=1e-6)
-    found = bd_cspn.rectified(support, tf.eye(2)[None], moved, mask, 10.0)
+    found = bd_cspn.rectified(task, moved, 10.0)
     np.testing.assert_allclose(found[0], [[0.849905, 0.049990], [0.149732, 0.949173]], atol=2e-6)
     scores = PEERS["bd_cspn"]()(episode_of([[2, 0], [0, 3]], [0, 1], [[5, 0], [3, 4]]), 2, tf.zeros(2)).numpy()
     # cos((0.7, 0.1), p'_0) = (0.5949335 + 0.004999) / (0.7071068 * 0.851374) = 0.996547
@@ -188,10 +168,10 @@ def test_bd_cspn_by_hand():
 
 def test_a_class_that_nothing_is_near_keeps_its_prototype():
     """Class 0's rows (1, 0) and (-1, 0.02) have the mean (0, 0.01), which points at class 1's row (0, 1)."""
-    support = tf.constant([[[1.0, 0.0], [-1.0, 0.02], [0.1, 1.0], [0.9, 0.1], [-0.9, 0.1]]])
-    members = tf.one_hot([[0, 0, 1, 2, 3]], 4)
-    query = tf.zeros([1, 1, 2])
-    found = bd_cspn.rectified(support, members, query, tf.constant([[False]]), 10.0)
+    support = [[1.0, 0.0], [-1.0, 0.02], [0.1, 1.0], [0.9, 0.1], [-0.9, 0.1]]
+    task = task_of([[0, 0]], support, np.eye(4)[[0, 0, 1, 2, 3]])
+    task = dataclasses.replace(task, query_weights=tf.zeros([1, 1, 1]))
+    found = bd_cspn.rectified(task, task.query, 10.0)
     np.testing.assert_allclose(found[0, 0], [0.0, 0.01], atol=1e-6)
 
 
@@ -219,12 +199,6 @@ def test_laplacian_shot_by_hand():
     np.testing.assert_allclose(scores[0], [[0.401312, -1.401312], [0.080797, -0.280797]], atol=1e-5)
 
 
-def hand_task(query) -> tim.Task:
-    """Support (1, 0), (0, 1) of two classes, and the queries given."""
-    query = tf.constant([query], tf.float32)
-    return tim.Task(tf.eye(2)[None], tf.eye(2)[None], query, tf.ones([1, query.shape[1], 1]), tf.ones([1, 2], tf.bool))
-
-
 def test_tim_loss_by_hand():
     """w = (1, 0), (0, 1), tau = 2 ln 3: logits of (1, 0) differ by tau * (1 - 0) = 2 ln 3, so p = (0.9, 0.1).
 
@@ -232,14 +206,14 @@ def test_tim_loss_by_hand():
     H(Y | X) = (0.325083 + 0.693147) / 2 = 0.509115. Loss = 0.1 * 0.105361 - 0.610864 + 0.1 * 0.509115 = -0.549416.
     """
     method = tim.TIMGD(temperature=2 * math.log(3))
-    loss = method.loss(tf.eye(2)[None], hand_task([[1, 0], [0.5, 0.5]]))
+    loss = method.loss(tf.eye(2)[None], task_of([[1, 0], [0.5, 0.5]]))
     np.testing.assert_allclose(loss, [-0.549416], atol=1e-6)
 
 
 def test_tim_gd_follows_adam():
     """Adam's first step is the learning rate against the gradient's sign, whatever its size."""
     method = tim.TIMGD(iterations=1, learning_rate=0.01)
-    task = hand_task([[0.8, 0.6], [0.96, 0.28]])
+    task = task_of([[0.8, 0.6], [0.96, 0.28]])
     with tf.GradientTape() as tape:
         weights = tf.constant([[[0.9, 0.2], [0.1, 0.8]]])
         tape.watch(weights)
@@ -252,7 +226,8 @@ def test_tim_gd_lowers_its_loss_like_keras_s_adam():
     """25 steps against the optimiser of Keras on the same loss."""
     import keras
 
-    method, task = tim.TIMGD(iterations=25, learning_rate=1e-2), hand_task([[0.8, 0.6], [0.96, 0.28], [0.1, 0.9]])
+    method = tim.TIMGD(iterations=25, learning_rate=1e-2)
+    task = task_of([[0.8, 0.6], [0.96, 0.28], [0.1, 0.9]])
     start = tf.constant([[[0.9, 0.2], [0.1, 0.8]]])
     variable, optimizer = keras.Variable(start), keras.optimizers.Adam(1e-2, epsilon=1e-8)
     for _ in range(25):
@@ -290,14 +265,14 @@ def test_tim_adm_step_by_hand():
     Together (-0.05, 0.75), over 0.5 + 0.2 = 0.7.
     """
     method = tim.TIMADM(temperature=2 * math.log(3), support_weight=1.0, conditional_weight=1.0)
-    found = method.step(tf.eye(2)[None], hand_task([[1, 0]]))
+    found = method.step(tf.eye(2)[None], task_of([[1, 0]]))
     np.testing.assert_allclose(found[0], [[2.35 / 2.3, -0.05 / 2.3], [-0.05 / 0.7, 0.75 / 0.7]], atol=1e-5)
 
 
 def test_pt_map_transform_by_hand():
     """(9, 16) and (16, 9): roots (3, 4), (4, 3), of unit length (0.6, 0.8), (0.8, 0.6), minus their mean (0.7, 0.7):
     (-0.1, 0.1), (0.1, -0.1), of unit length."""
-    found = pt_map.PTMAP().transformed(tf.constant([[[9.0, 16.0], [16.0, 9.0]]]), tf.ones([1, 2], tf.bool))
+    found = pt_map.PTMAP().transform(tf.constant([[[9.0, 16.0], [16.0, 9.0]]]), tf.ones([1, 2, 1]), None)
     half = math.sqrt(0.5)
     np.testing.assert_allclose(found[0], [[-half, half], [half, -half]], atol=1e-4)
 

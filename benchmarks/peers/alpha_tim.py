@@ -5,8 +5,7 @@ import dataclasses
 
 import tensorflow as tf
 
-from benchmarks.peers import arrays
-from benchmarks.peers.tim import TIMGD
+from benchmarks.peers.tim import TIMGD, TINY
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,4 +25,4 @@ class AlphaTIM(TIMGD):
 
     def entropy(self, shares):
         """Tsallis', over the last axis."""
-        return (1.0 - tf.reduce_sum((shares + arrays.TINY) ** self.alpha, axis=-1)) / (self.alpha - 1.0)
+        return (1.0 - tf.reduce_sum((shares + TINY) ** self.alpha, axis=-1)) / (self.alpha - 1.0)

@@ -1,30 +1,16 @@
 """Arithmetic on batches of masked episodes that the peers share.
 
-Axes: `episodes`; `support_rows` and `query_rows` (padded; masked rows count nowhere); `way`; `D`.
+Axes: `episodes`; `rows` (padded; those of weight 0 count nowhere); `way`; `D`.
 """
 
 import tensorflow as tf
 
-from sib_tf.episodes import Episode
 from sib_tf.sib import MASKED_LOGIT
 
-# Inside logarithms, as in the released code of TIM.
-TINY = 1e-12
 
-
-def membership(episode: Episode, way: int) -> tf.Tensor:
-    """One-hot support labels `[episodes, support_rows, way]` float32; a masked row is 0."""
-    return tf.one_hot(episode.support_labels, way) * row_weights(episode.support_mask)
-
-
-def class_mask(members: tf.Tensor) -> tf.Tensor:
-    """`[episodes, way]` bool: which classes have support."""
-    return tf.reduce_any(members > 0, axis=1)
-
-
-def row_weights(mask) -> tf.Tensor:
-    """A mask `[episodes, rows]` as weights 0 and 1, `[episodes, rows, 1]` float32."""
-    return tf.cast(mask, tf.float32)[..., None]
+def unit(vectors) -> tf.Tensor:
+    """Divides `[..., D]` by its length; zero stays zero."""
+    return tf.math.l2_normalize(vectors, axis=-1, epsilon=1e-24)
 
 
 def weighted_means(features, weights) -> tf.Tensor:
@@ -36,12 +22,15 @@ def weighted_means(features, weights) -> tf.Tensor:
     return tf.math.divide_no_nan(tf.matmul(weights, features, transpose_a=True), totals)
 
 
-def mean_row(values, mask) -> tf.Tensor:
-    """Mean over the unmasked rows: `[episodes, rows, n]`, `[episodes, rows]` -> `[episodes, 1, n]`."""
-    weights = row_weights(mask)
-    return tf.reduce_sum(values * weights, axis=1, keepdims=True) / tf.maximum(
-        tf.reduce_sum(weights, axis=1, keepdims=True), 1.0
-    )
+def mean_row(values, weights) -> tf.Tensor:
+    """Mean of `[episodes, rows, n]` over the rows of weight 1 (`[episodes, rows, 1]`): `[episodes, 1, n]`."""
+    count = tf.maximum(tf.reduce_sum(weights, axis=1, keepdims=True), 1.0)
+    return tf.reduce_sum(values * weights, axis=1, keepdims=True) / count
+
+
+def cosines(rows, centres) -> tf.Tensor:
+    """`[episodes, rows, D]`, `[episodes, way, D]` -> `[episodes, rows, way]`."""
+    return tf.matmul(unit(rows), unit(centres), transpose_b=True)
 
 
 def squared_distances(rows, centres) -> tf.Tensor:
@@ -67,13 +56,3 @@ def hide(scores, classes) -> tf.Tensor:
 def softmax(scores, classes) -> tf.Tensor:
     """Softmax over the classes with support; the others get exactly 0."""
     return tf.nn.softmax(hide(scores, classes), axis=-1)
-
-
-def normalised(features, base_mean=None) -> tf.Tensor:
-    """Features of unit length `[..., D]`, after taking away `base_mean` `[D]` if there is one; zero stays zero."""
-    return unit(features if base_mean is None else features - base_mean)
-
-
-def unit(vectors) -> tf.Tensor:
-    """Divides `[..., D]` by its length; zero stays zero."""
-    return vectors * tf.math.rsqrt(tf.maximum(tf.reduce_sum(tf.square(vectors), axis=-1, keepdims=True), 1e-24))

@@ -5,44 +5,38 @@ import dataclasses
 import tensorflow as tf
 
 from benchmarks.peers import arrays
-from benchmarks.peers.peer import Peer
+from benchmarks.peers.peer import Peer, Task
 
 
-def shifted(support, support_mask, query, query_mask) -> tf.Tensor:
-    """Moves the queries so that their mean is the support's (their cross-class bias).
-
-    All are unit features; returns `[episodes, query_rows, D]`, not of unit length.
-    """
-    return query + arrays.mean_row(support, support_mask) - arrays.mean_row(query, query_mask)
+def shifted(task: Task) -> tf.Tensor:
+    """The queries, moved so that their mean is the support's (their cross-class bias); not of unit length."""
+    support_mean = arrays.mean_row(task.support, task.support_weights)
+    return task.query + support_mean - arrays.mean_row(task.query, task.query_weights)
 
 
-def rectified(support, members, query, query_mask, scale: float) -> tf.Tensor:
+def rectified(task: Task, query, scale: float) -> tf.Tensor:
     """Prototypes after rectification (their intra-class bias): `[episodes, way, D]`.
 
     p'_c = sum of w_ic x_i over the support and the queries nearest to prototype c by cosine, with
     w_ic = softmax_c(scale * cos(x_i, p_c)).
 
     Args:
-        support: `[episodes, support_rows, D]` and `query`: `[episodes, query_rows, D]`, shifted.
-        members: one-hot support labels.
-        query_mask: `[episodes, query_rows]` bool.
+        task: the support.
+        query: `[episodes, query_rows, D]`, the queries of `task`, shifted.
         scale: epsilon in the paper.
 
     Returns:
         The sum over the number of rows taken, as the released code of Veilleux et al. has it; a class that no row is
         nearest to keeps its prototype.
     """
-    classes = arrays.class_mask(members)
-    prototypes = arrays.weighted_means(support, members)
-    rows = tf.concat([support, query], axis=1)
-    # A support row is one where a class claims it.
-    counted = tf.concat([tf.reduce_sum(members, axis=-1), tf.cast(query_mask, tf.float32)], axis=1)[..., None]
-    cosines = tf.matmul(arrays.unit(rows), arrays.unit(prototypes), transpose_b=True)
-    nearest = tf.one_hot(tf.argmax(arrays.hide(cosines, classes), axis=-1), cosines.shape[-1]) * counted
-    weights = arrays.softmax(scale * cosines, classes) * nearest
+    rows = tf.concat([task.support, query], axis=1)
+    counted = tf.concat([task.support_weights, task.query_weights], axis=1)
+    cosines = arrays.cosines(rows, task.prototypes)
+    nearest = tf.one_hot(tf.argmax(arrays.hide(cosines, task.classes), axis=-1), cosines.shape[-1]) * counted
+    weights = arrays.softmax(scale * cosines, task.classes) * nearest
     counts = tf.reduce_sum(nearest, axis=1)[..., None]
     means = tf.math.divide_no_nan(tf.matmul(weights, rows, transpose_a=True), counts)
-    return tf.where(counts > 0, means, prototypes)
+    return tf.where(counts > 0, means, task.prototypes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +55,6 @@ class BDCSPN(Peer):
     centred: bool = False
     shift: bool = True
 
-    def __call__(self, episode, way, base_mean):
-        members = arrays.membership(episode, way)
-        mean = base_mean if self.centred else None
-        support, query = (arrays.normalised(x, mean) for x in (episode.support, episode.query))
-        if self.shift:
-            query = shifted(support, episode.support_mask, query, episode.query_mask)
-        prototypes = rectified(support, members, query, episode.query_mask, self.scale)
-        scores = tf.matmul(arrays.unit(query), arrays.unit(prototypes), transpose_b=True)
-        return arrays.hide(scores, arrays.class_mask(members))
+    def scores(self, task):
+        query = shifted(task) if self.shift else task.query
+        return arrays.cosines(query, rectified(task, query, self.scale))

@@ -22,28 +22,21 @@ class LaplacianShot(Peer):
         rectify: whether prototypes are first rectified as in BD-CSPN, with scale 10, as they do.
     """
 
+    centred = True
     weight: float = 0.7
     neighbours: int = 3
     iterations: int = 20
     rectify: bool = True
 
-    def __call__(self, episode, way, base_mean):
-        members = arrays.membership(episode, way)
-        classes = arrays.class_mask(members)
-        support, query = (arrays.normalised(x, base_mean) for x in (episode.support, episode.query))
-        if self.rectify:
-            moved = bd_cspn.shifted(support, episode.support_mask, query, episode.query_mask)
-            prototypes = bd_cspn.rectified(support, members, moved, episode.query_mask, 10.0)
-        else:
-            prototypes = arrays.weighted_means(support, members)
-        unary = arrays.squared_distances(query, prototypes)
-        graph = nearest_neighbours(query, episode.query_mask, self.neighbours - 1)
+    def scores(self, task):
+        prototypes = bd_cspn.rectified(task, bd_cspn.shifted(task), 10.0) if self.rectify else task.prototypes
+        unary = arrays.squared_distances(task.query, prototypes)
+        graph = nearest_neighbours(task.query, task.query_weights[..., 0] > 0, self.neighbours - 1)
 
         def update(scores):
-            return -unary + self.weight * tf.matmul(graph, arrays.softmax(scores, classes))
+            return -unary + self.weight * tf.matmul(graph, arrays.softmax(scores, task.classes))
 
-        scores = arrays.repeat(update, -unary, self.iterations)
-        return arrays.hide(scores, classes)
+        return arrays.repeat(update, -unary, self.iterations)
 
 
 def nearest_neighbours(rows, mask, count: int) -> tf.Tensor:
@@ -52,10 +45,7 @@ def nearest_neighbours(rows, mask, count: int) -> tf.Tensor:
     Masked rows are nobody's neighbours; where there are fewer others than `count`, all are.
     """
     number = rows.shape[1]
-    count = min(count, number - 1)
-    if count == 0:
-        return tf.zeros([tf.shape(rows)[0], number, number])
     others = mask[:, None] & ~tf.eye(number, dtype=tf.bool)
     distances = tf.where(others, arrays.squared_distances(rows, rows), float("inf"))
-    _, indices = tf.math.top_k(-distances, count)
+    _, indices = tf.math.top_k(-distances, min(count, number - 1))
     return tf.reduce_sum(tf.one_hot(indices, number), axis=2) * tf.cast(others, tf.float32)

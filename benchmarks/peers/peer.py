@@ -5,7 +5,45 @@ import dataclasses
 
 import tensorflow as tf
 
+from benchmarks.peers import arrays
 from sib_tf.episodes import Episode
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A batch of episodes as methods take them: features transformed, masks as weights 1 and 0.
+
+    Attributes:
+        support: `[episodes, support_rows, D]`, 0 where masked.
+        members: `[episodes, support_rows, way]` one-hot labels, 0 where masked.
+        query: `[episodes, query_rows, D]`, 0 where masked.
+        query_weights: `[episodes, query_rows, 1]`.
+    """
+
+    support: tf.Tensor
+    members: tf.Tensor
+    query: tf.Tensor
+    query_weights: tf.Tensor
+
+    @property
+    def support_weights(self) -> tf.Tensor:
+        """`[episodes, support_rows, 1]`."""
+        return tf.reduce_sum(self.members, axis=-1, keepdims=True)
+
+    @property
+    def classes(self) -> tf.Tensor:
+        """`[episodes, way]` bool: which classes have support."""
+        return tf.reduce_any(self.members > 0, axis=1)
+
+    @property
+    def prototypes(self) -> tf.Tensor:
+        """Means of the classes' support, `[episodes, way, D]`."""
+        return arrays.weighted_means(self.support, self.members)
+
+    def means_with(self, query_shares) -> tf.Tensor:
+        """Means of the support and of the queries, each of which counts by its share `[episodes, query_rows, way]`."""
+        rows = tf.concat([self.support, self.query], axis=1)
+        return arrays.weighted_means(rows, tf.concat([self.members, query_shares * self.query_weights], axis=1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +54,9 @@ class Peer(abc.ABC):
     hold, and the order of queries and the numbering of classes make no difference.
     """
 
-    @abc.abstractmethod
+    # Whether the base mean is taken away from features first; some have it as a constant to choose.
+    centred = False
+
     def __call__(self, episode: Episode, way: int, base_mean: tf.Tensor) -> tf.Tensor:
         """Classifies the queries.
 
@@ -29,3 +69,21 @@ class Peer(abc.ABC):
             `[episodes, query_rows, way]` float32: the highest score of a row is the class; `MASKED_LOGIT` for classes
             without support.
         """
+        support_weights, query_weights = (
+            tf.cast(mask, tf.float32)[..., None] for mask in (episode.support_mask, episode.query_mask)
+        )
+        task = Task(
+            self.transform(episode.support, support_weights, base_mean) * support_weights,
+            tf.one_hot(episode.support_labels, way) * support_weights,
+            self.transform(episode.query, query_weights, base_mean) * query_weights,
+            query_weights,
+        )
+        return arrays.hide(self.scores(task), task.classes)
+
+    def transform(self, rows, weights, base_mean) -> tf.Tensor:
+        """Features `[episodes, rows, D]` as the method takes them: of unit length, unless it says otherwise."""
+        return arrays.unit(rows - base_mean if self.centred else rows)
+
+    @abc.abstractmethod
+    def scores(self, task: Task) -> tf.Tensor:
+        """`[episodes, query_rows, way]`; those of classes without support count nowhere."""

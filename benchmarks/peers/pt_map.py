@@ -5,7 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from benchmarks.peers import arrays
-from benchmarks.peers.peer import Peer
+from benchmarks.peers.peer import Peer, Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,33 +28,21 @@ class PTMAP(Peer):
     step: float = 0.2
     iterations: int = 20
 
-    def __call__(self, episode, way, base_mean):
-        members = arrays.membership(episode, way)
-        classes = arrays.class_mask(members)
-        support, query = (
-            self.transformed(rows, mask)
-            for rows, mask in ((episode.support, episode.support_mask), (episode.query, episode.query_mask))
-        )
-        rows = tf.concat([support, query], axis=1)
-        centres = arrays.weighted_means(support, members)
-
-        def move(centres):
-            plan = self.assignments(query, centres, episode.query_mask, classes)
-            estimate = arrays.weighted_means(rows, tf.concat([members, plan], axis=1))
-            return centres + self.step * (estimate - centres)
-
-        centres = arrays.repeat(move, centres, self.iterations)
-        return arrays.hide(self.assignments(query, centres, episode.query_mask, classes), classes)
-
-    def transformed(self, rows, mask):
+    def transform(self, rows, weights, base_mean):
         """(x + 1e-6)^power to unit length, minus the mean of the set (support or query), to unit length again."""
         rows = arrays.unit((rows + 1e-6) ** self.power)
-        return arrays.unit(rows - arrays.mean_row(rows, mask)) * arrays.row_weights(mask)
+        return arrays.unit(rows - arrays.mean_row(rows, weights))
 
-    def assignments(self, query, centres, query_mask, classes):
+    def scores(self, task):
+        def move(centres):
+            return centres + self.step * (task.means_with(self.assignments(task, centres)) - centres)
+
+        return self.assignments(task, arrays.repeat(move, task.prototypes, self.iterations))
+
+    def assignments(self, task: Task, centres):
         """Sinkhorn's plan between queries (1 each) and classes (the same share each): `[episodes, query_rows, way]`."""
-        kernel = tf.exp(-self.regularisation * arrays.squared_distances(query, centres))
-        rows, columns = tf.cast(query_mask, tf.float32), tf.cast(classes, tf.float32)
+        kernel = tf.exp(-self.regularisation * arrays.squared_distances(task.query, centres))
+        rows, columns = task.query_weights[..., 0], tf.cast(task.classes, tf.float32)
         share = tf.reduce_sum(rows, axis=1) / tf.maximum(tf.reduce_sum(columns, axis=1), 1.0)
         return sinkhorn(kernel * rows[..., None] * columns[:, None], rows, columns * share[:, None])
 

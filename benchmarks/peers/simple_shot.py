@@ -11,8 +11,7 @@ from benchmarks.peers.peer import Peer
 class SimpleShot(Peer):
     """Nearest centroid (Euclidean; their section 2) of features that are centred, then of unit length (CL2N)."""
 
-    def __call__(self, episode, way, base_mean):
-        members = arrays.membership(episode, way)
-        centroids = arrays.weighted_means(arrays.normalised(episode.support, base_mean), members)
-        distances = arrays.squared_distances(arrays.normalised(episode.query, base_mean), centroids)
-        return arrays.hide(-distances, arrays.class_mask(members))
+    centred = True
+
+    def scores(self, task):
+        return -arrays.squared_distances(task.query, task.prototypes)

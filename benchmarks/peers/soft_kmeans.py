@@ -2,8 +2,6 @@
 
 import dataclasses
 
-import tensorflow as tf
-
 from benchmarks.peers import arrays
 from benchmarks.peers.peer import Peer
 
@@ -25,17 +23,10 @@ class SoftKMeans(Peer):
     steps: int = 1
     centred: bool = False
 
-    def __call__(self, episode, way, base_mean):
-        members = arrays.membership(episode, way)
-        classes = arrays.class_mask(members)
-        mean = base_mean if self.centred else None
-        support, query = (arrays.normalised(x, mean) for x in (episode.support, episode.query))
-        centres = arrays.weighted_means(support, members)
-        rows, query_weights = tf.concat([support, query], axis=1), arrays.row_weights(episode.query_mask)
-
+    def scores(self, task):
         def refine(centres):
-            shares = arrays.softmax(-self.scale * arrays.squared_distances(query, centres), classes) * query_weights
-            return arrays.weighted_means(rows, tf.concat([members, shares], axis=1))
+            distances = arrays.squared_distances(task.query, centres)
+            return task.means_with(arrays.softmax(-self.scale * distances, task.classes))
 
-        centres = arrays.repeat(refine, centres, self.steps)
-        return arrays.hide(-arrays.squared_distances(query, centres), classes)
+        centres = arrays.repeat(refine, task.prototypes, self.steps)
+        return -arrays.squared_distances(task.query, centres)

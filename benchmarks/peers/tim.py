@@ -11,8 +11,10 @@ import dataclasses
 import tensorflow as tf
 
 from benchmarks.peers import arrays
-from benchmarks.peers.peer import Peer
+from benchmarks.peers.peer import Peer, Task
 
+# Inside logarithms, as in the released code.
+TINY = 1e-12
 # Adam's constants: PyTorch's and Keras's defaults but for epsilon, which is PyTorch's.
 _DECAY, _SQUARE_DECAY, _EPSILON = 0.9, 0.999, 1e-8
 
@@ -33,18 +35,11 @@ class TIMBase(Peer, abc.ABC):
     marginal_weight: float = 1.0
     conditional_weight: float = 0.1
 
-    def __call__(self, episode, way, base_mean):
-        members = arrays.membership(episode, way)
-        classes = arrays.class_mask(members)
-        # Masked rows are 0, so that sums over rows need no weights.
-        support = arrays.unit(episode.support) * arrays.row_weights(episode.support_mask)
-        query = arrays.unit(episode.query) * arrays.row_weights(episode.query_mask)
-        task = Task(support, members, query, arrays.row_weights(episode.query_mask), classes)
-        weights = self.adapt(arrays.weighted_means(support, members), task)
-        return arrays.hide(self.logits(query, weights), classes)
+    def scores(self, task):
+        return self.logits(task.query, self.adapt(task.prototypes, task))
 
     @abc.abstractmethod
-    def adapt(self, weights, task: "Task"):
+    def adapt(self, weights, task: Task):
         """Returns the weights `[episodes, way, D]` after adapting."""
 
     def logits(self, rows, weights):
@@ -56,34 +51,6 @@ class TIMBase(Peer, abc.ABC):
     def probabilities(self, rows, weights, classes):
         """Predictions `[episodes, rows, way]`; classes without support get 0."""
         return arrays.softmax(self.logits(rows, weights), classes)
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """A batch of episodes as TIM needs them.
-
-    Attributes:
-        support: `[episodes, support_rows, D]` unit features, 0 where masked.
-        members: `[episodes, support_rows, way]` one-hot labels, 0 where masked.
-        query: `[episodes, query_rows, D]` unit features, 0 where masked.
-        query_weights: `[episodes, query_rows, 1]`, 1 and 0.
-        classes: `[episodes, way]` bool.
-    """
-
-    support: tf.Tensor
-    members: tf.Tensor
-    query: tf.Tensor
-    query_weights: tf.Tensor
-    classes: tf.Tensor
-
-    def support_mean(self, values):
-        """Mean over support rows of `[episodes, support_rows]` (masked rows are 0 already): `[episodes]`."""
-        return tf.reduce_sum(values, axis=1) / tf.maximum(tf.reduce_sum(self.members, axis=[1, 2]), 1.0)
-
-    def query_mean(self, values):
-        """Mean over the queries: `[episodes, query_rows, n]` -> `[episodes, n]`."""
-        count = tf.maximum(tf.reduce_sum(self.query_weights, axis=1), 1.0)
-        return tf.reduce_sum(values * self.query_weights, axis=1) / count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,18 +86,20 @@ class TIMGD(TIMBase):
         predictions = self.probabilities(task.query, weights, task.classes)
         return (
             self.support_weight * self.cross_entropy(weights, task)
-            - self.marginal_weight * self.entropy(task.query_mean(predictions))
-            + self.conditional_weight * task.query_mean(self.entropy(predictions)[..., None])[:, 0]
+            - self.marginal_weight * self.entropy(arrays.mean_row(predictions, task.query_weights))[:, 0]
+            + self.conditional_weight
+            * arrays.mean_row(self.entropy(predictions)[..., None], task.query_weights)[:, 0, 0]
         )
 
     def cross_entropy(self, weights, task: Task):
         """Mean cross-entropy of the support, `[episodes]`."""
         logarithms = tf.nn.log_softmax(arrays.hide(self.logits(task.support, weights), task.classes))
-        return -task.support_mean(tf.reduce_sum(task.members * logarithms, axis=-1))
+        own = tf.reduce_sum(task.members * logarithms, axis=-1, keepdims=True)
+        return -arrays.mean_row(own, task.support_weights)[:, 0, 0]
 
     def entropy(self, shares):
         """Shannon's, in nats, over the last axis."""
-        return -tf.reduce_sum(shares * tf.math.log(shares + arrays.TINY), axis=-1)
+        return -tf.reduce_sum(shares * tf.math.log(shares + TINY), axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,17 +125,14 @@ class TIMADM(TIMBase):
 
     def step(self, weights, task: Task):
         """One update of q, then of the weights."""
-        by_support = tf.reduce_sum(task.members, axis=-1, keepdims=True)
-        p_support = self.probabilities(task.support, weights, task.classes) * by_support
+        p_support = self.probabilities(task.support, weights, task.classes) * task.support_weights
         p_query = self.probabilities(task.query, weights, task.classes) * task.query_weights
         s = self.support_weight / (1 + self.conditional_weight)
-        t = tf.reduce_sum(by_support, axis=1) / tf.maximum(tf.reduce_sum(task.query_weights, axis=1), 1.0)
-        t = t[..., None]
-        pull = s * _pull(task.support, task.members, p_support, weights)
-        pull += t * _pull(task.query, self.assignments(p_query), p_query, weights)
-        mass = s * tf.reduce_sum(task.members, axis=1)[..., None]
-        mass += t * tf.reduce_sum(self.assignments(p_query), axis=1)[..., None]
-        return tf.math.divide_no_nan(pull, mass)
+        supports, queries = (tf.reduce_sum(rows, axis=1) for rows in (task.support_weights, task.query_weights))
+        t, q = (supports / tf.maximum(queries, 1.0))[..., None], self.assignments(p_query)
+        pull = s * _pull(task.support, task.members, p_support, weights) + t * _pull(task.query, q, p_query, weights)
+        mass = s * tf.reduce_sum(task.members, axis=1) + t[..., 0] * tf.reduce_sum(q, axis=1)
+        return tf.math.divide_no_nan(pull, mass[..., None])
 
     def assignments(self, predictions):
         """q of predictions `[episodes, query_rows, way]`; masked rows and classes stay 0."""
