@@ -21,7 +21,7 @@ flags.mark_flags_as_required(["first", "second"], flag_values=FLAGS)
 
 
 def main() -> None:
-    from benchmarks.records import load_sweep
+    from benchmarks.records import load_sweep, points
 
     first, second = (load_sweep(folder) for folder in (FLAGS.first, FLAGS.second))
     others = {setting["setting"]: setting["methods"] for setting in second.settings}
@@ -33,7 +33,8 @@ def main() -> None:
                 continue
             compared += 1
             if abs(figures["accuracy"] - other["accuracy"]) > figures["ci95"] + other["ci95"]:
-                apart.append(f"{setting['setting']}, {label}: {_points(figures)} and {_points(other)}")
+                own, others_own = (f"{points(each['accuracy'], each['ci95'])} %" for each in (figures, other))
+                apart.append(f"{setting['setting']}, {label}: {own} and {others_own}")
     if not compared:
         raise cli.InputError(f"{FLAGS.first} and {FLAGS.second} have no method and setting in common.")
     if apart:
@@ -49,10 +50,6 @@ def _constants(figures: dict) -> dict:
         own = {name: value for name, value in config["model"].items() if name != "weights"}
         config["model"] = dataclasses.asdict(SIBConfig.from_dict(own))
     return config
-
-
-def _points(figures: dict) -> str:
-    return f"{100 * figures['accuracy']:.2f} +-{100 * figures['ci95']:.2f} %"
 
 
 if __name__ == "__main__":

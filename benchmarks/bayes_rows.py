@@ -7,25 +7,18 @@ what the variant says, and measures it on balanced and on Dirichlet(2) episodes.
 chosen for each variant and shot on the validation classes. What is done already is not done again.
 """
 
-import dataclasses
+import itertools
 import sys
 from pathlib import Path
 
 from absl import flags
 
+from benchmarks import rows
 from sib_tf.commands import cli
-from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
+from sib_tf.config import EpisodeSpec
 
-FLAGS = flags.FlagValues()
-flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", flag_values=FLAGS)
-flags.DEFINE_string("output_dir", None, "Folder for the models and their metrics.", flag_values=FLAGS)
-flags.mark_flags_as_required(["features_dir", "output_dir"], flag_values=FLAGS)
-flags.DEFINE_list("shots", ["1", "5"], "Labelled pictures a class.", flag_values=FLAGS)
+FLAGS = rows.common_flags()
 flags.DEFINE_list("kl_weights", ["0.01", "0.1", "1"], "Weights to choose from.", flag_values=FLAGS)
-flags.DEFINE_integer("seeds", 3, "Meta-trainings of the chosen weight, with seeds 0, 1, ...", 1, flag_values=FLAGS)
-flags.DEFINE_integer("steps", 50_000, "Outer steps of a meta-training.", 1, flag_values=FLAGS)
-flags.DEFINE_integer("episodes", 2000, "Test episodes, the same for all variants.", 2, flag_values=FLAGS)
-flags.DEFINE_integer("seed", 0, "Seed of the test episodes.", 0, flag_values=FLAGS)
 
 # With 75 queries a mean of eta 0.075 is a sum of eta 0.001, the released one.
 _MEAN = {"step_reduction": "mean", "inner_learning_rate": 0.075}
@@ -44,45 +37,31 @@ def main() -> None:
     from sib_tf.features import FeatureCache
 
     cache = FeatureCache.open(FLAGS.features_dir)
-    for shot in shots:
-        for variant, fields in VARIANTS.items():
-            chosen = _chosen(cache, variant, fields, shot, weights) if "prior" in fields else None
-            for seed in range(FLAGS.seeds):
-                folder, _ = _trained(cache, variant, fields, shot, chosen, seed)
-                _measure(folder, shot)
+    for shot, variant in itertools.product(shots, VARIANTS):
+        weight = _chosen(cache, variant, shot, weights) if "prior" in VARIANTS[variant] else None
+        for seed in range(FLAGS.seeds):
+            folder, _ = _trained(cache, variant, shot, weight, seed)
+            for test, fields in TESTS.items():
+                path = folder / f"{test}.json"
+                if not path.is_file():
+                    print(f"{folder.name}: {rows.measure(FLAGS, path, EpisodeSpec(shot=shot, **fields))}", flush=True)
 
 
-def _chosen(cache, variant: str, fields: dict, shot: int, weights: list[float]) -> float:
+def _chosen(cache, variant: str, shot: int, weights: list[float]) -> float:
     """The weight of the KL divergence with the best validation accuracy at seed 0."""
-    found = {weight: _trained(cache, variant, fields, shot, weight, 0)[1] for weight in weights}
+    found = {weight: _trained(cache, variant, shot, weight, 0)[1] for weight in weights}
     texts = ", ".join(f"{weight:g}: {100 * accuracy:.2f} %" for weight, accuracy in found.items())
     print(f"{variant}, {shot} shot: validation accuracy by kl_weight {texts}", flush=True)
     return max(found, key=found.get)
 
 
-def _trained(cache, variant: str, fields: dict, shot: int, weight: float | None, seed: int) -> tuple[Path, float]:
+def _trained(cache, variant: str, shot: int, weight: float | None, seed: int) -> tuple[Path, float]:
     """Folder and best validation accuracy of a meta-training."""
-    from sib_tf import meta_training
-
-    name = f"{shot}shot_{variant}" + ("" if weight is None else f"_kl{weight:g}")
+    name, fields = f"{shot}shot_{variant}", VARIANTS[variant]
+    if weight is not None:
+        name, fields = f"{name}_kl{weight:g}", {**fields, "kl_weight": weight}
     folder = Path(FLAGS.output_dir) / f"{name}_seed{seed}"
-    episodes = EpisodeSpec(shot=shot)
-    config = MetaTrainConfig(episodes=episodes, validation=episodes, steps=FLAGS.steps, seed=seed)
-    own = fields if weight is None else {**fields, "kl_weight": weight}
-    model = dataclasses.replace(SIBConfig(**own), feature_dim=cache.feature_dim)
-    return folder, meta_training.meta_train(cache, model, config, folder)
-
-
-def _measure(folder: Path, shot: int) -> None:
-    from sib_tf.reports import meta_test
-
-    for name, fields in TESTS.items():
-        path = folder / f"{name}.json"
-        if not path.is_file():
-            spec = EpisodeSpec(shot=shot, **fields)
-            result = meta_test.meta_test(FLAGS.features_dir, folder, spec, FLAGS.episodes, FLAGS.seed)
-            result.save(path)
-            print(f"{folder.name}: {result.metrics['summary']}", flush=True)
+    return folder, rows.train(cache, folder, shot, seed, FLAGS.steps, **fields)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,13 @@ import numpy as np
 from sib_tf.errors import InputError
 from sib_tf.storage import array_files, atomic
 
-# The order of pages.
-GROUPS = ("imbalance", "total_query", "way", "missing_classes")
+# In the order of pages.
+GROUPS = {
+    "imbalance": "Imbalanced query sets",
+    "total_query": "Few and many queries",
+    "way": "Two to twenty classes",
+    "missing_classes": "Classes that no query is of",
+}
 PEER_NAMES = {
     "prototypes": "nearest prototypes",
     "simple_shot": "SimpleShot",
@@ -38,13 +43,16 @@ class SweepRecords:
     dataset: str
     settings: list[dict]
 
-    def group(self, name: str, shot: int | None = None) -> list[dict]:
-        """The settings of a group, and of a shot if one is given."""
-        return [s for s in self.settings if s["group"] == name and shot in (None, s["shot"])]
+    def group(self, name: str) -> list[dict]:
+        """The settings of a group."""
+        return [s for s in self.settings if s["group"] == name]
 
-    def shots(self) -> list[int]:
-        """The shots of the imbalance group."""
-        return sorted({setting["shot"] for setting in self.group("imbalance")})
+    def panels(self, name: str) -> list[tuple[int | None, list[dict]]]:
+        """What one table or panel shows: the group's settings, of "imbalance" those of every shot by themselves."""
+        if name != "imbalance":
+            return [(None, self.group(name))]
+        shots = sorted({setting["shot"] for setting in self.group(name)})
+        return [(shot, [s for s in self.group(name) if s["shot"] == shot]) for shot in shots]
 
 
 def load_sweep(folder: str | os.PathLike) -> SweepRecords:
@@ -91,10 +99,14 @@ def load_accuracies(path: str | os.PathLike) -> dict[str, np.ndarray]:
     return arrays
 
 
+def points(mean: float, half: float, sign: str = "") -> str:
+    """A share and half of its interval as tables have them: "71.48 +-0.62", in %; with `sign` "+", a difference."""
+    return f"{100 * mean:{sign}.2f} +-{100 * half:.2f}"
+
+
 def _place(record: dict) -> tuple:
     """Balanced first, then less and less so; otherwise by number."""
     value = record["value"]
-    by_value = value
     if record["group"] == "imbalance":
-        by_value = float("-inf") if value == "balanced" else -value
-    return GROUPS.index(record["group"]), record["shot"], by_value
+        value = float("-inf") if value == "balanced" else -value
+    return list(GROUPS).index(record["group"]), record["shot"], value

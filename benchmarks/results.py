@@ -6,6 +6,7 @@
 """
 
 import sys
+from pathlib import Path
 
 from absl import flags
 
@@ -24,17 +25,23 @@ def main() -> None:
     if not any((FLAGS.sweeps_dir, FLAGS.metrics, FLAGS.rows_dir, FLAGS.bayes_dir)):
         raise cli.InputError("sweeps_dir, rows_dir, bayes_dir or metrics must be given: there is nothing to report.")
     cli.load_tensorflow()
-    from benchmarks import bayes_table, paper_table, results_figures, results_page
+    from benchmarks import pages, results_figures, results_page, row_tables
     from benchmarks.records import load_metrics, load_sweep
 
-    sweeps = [load_sweep(folder) for folder in FLAGS.sweeps_dir]
     metrics = [load_metrics(path) for path in FLAGS.metrics]
-    figures = [results_figures.draw(sweep, FLAGS.figures_dir) for sweep in sweeps]
-    rows, views = (
-        make(FLAGS.rows_dir) if FLAGS.rows_dir else [] for make in (paper_table.rows, paper_table.views_rows)
-    )
-    bayes = bayes_table.load(FLAGS.bayes_dir) if FLAGS.bayes_dir else None
-    results_page.write(FLAGS.output, metrics, rows, views, bayes, sweeps, figures)
+    sweeps = [load_sweep(folder) for folder in FLAGS.sweeps_dir]
+    page = {
+        "paper": row_tables.paper(FLAGS.rows_dir) if FLAGS.rows_dir else [],
+        "views": row_tables.views(FLAGS.rows_dir),
+        "metrics": results_page.metrics_rows(metrics),
+        "confidence": results_page.confidence_rows(metrics),
+        "bayes": row_tables.bayes(FLAGS.bayes_dir) if FLAGS.bayes_dir else None,
+        "sweeps": [
+            results_page.sweep(sweep, results_figures.draw(sweep, FLAGS.figures_dir), Path(FLAGS.output).parent)
+            for sweep in sweeps
+        ],
+    }
+    pages.write(FLAGS.output, "results.md", **page)
     print(f"Page: {FLAGS.output}")
 
 

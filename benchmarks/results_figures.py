@@ -24,12 +24,10 @@ _MARKERS = "o^vD*P"
 
 def draw(sweep: SweepRecords, folder: str | os.PathLike) -> dict[str, Path]:
     """Draws every group that has at least two settings; returns the files by group."""
-    folder, drawn = Path(folder), {}
+    drawn = {}
     for group, label in _AXES.items():
-        shots = sweep.shots() if group == "imbalance" else [None]
-        panels = [settings for shot in shots if len(settings := sweep.group(group, shot)) > 1]
-        if panels:
-            drawn[group] = folder / f"{sweep.dataset}_{group}.png"
+        if panels := [settings for _, settings in sweep.panels(group) if len(settings) > 1]:
+            drawn[group] = Path(folder) / f"{sweep.dataset}_{group}.png"
             _figure(panels, label, drawn[group])
     return drawn
 
@@ -41,8 +39,8 @@ def shown_label(methods: dict, name: str) -> str | None:
 
 
 def _figure(panels: list[list[dict]], label: str, path: Path) -> None:
-    figure, axes = plt.subplots(1, len(panels), figsize=(3.4 * len(panels) + 3.2, 4.2), layout="constrained")
-    axes = [axes] if len(panels) == 1 else list(axes)
+    size = (3.4 * len(panels) + 3.2, 4.2)
+    figure, ((*axes,),) = plt.subplots(1, len(panels), figsize=size, layout="constrained", squeeze=False)
     for axis, settings in zip(axes, panels, strict=True):
         _panel(axis, settings)
         axis.set(xlabel=label if len(panels) < 3 else "Dirichlet's alpha", title=f"{settings[0]['shot']} shot")

@@ -172,7 +172,8 @@ def test_settings_are_in_order(sweeps_dir):
     names = [s["setting"] for s in found.settings]
     one_shot = ["balanced_1shot", "dirichlet5_1shot", "dirichlet2_1shot"]
     assert names == [*one_shot, "balanced_5shot", "way_5", "way_20"]
-    assert found.shots() == [1, 5]
+    panels = [(shot, len(settings)) for shot, settings in found.panels("imbalance")]
+    assert panels == [(1, 3), (5, 1)]
 
 
 def test_results_of_two_data_sets_need_two_folders(sweeps_dir):
