@@ -13,8 +13,9 @@ from benchmarks.settings import Setting
 from sib_tf import runs
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache, weights_fingerprint
-from sib_tf.sib import SIB
 from sib_tf.storage import atomic
+
+META_TRAINED = "meta-trained"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,7 +38,7 @@ class Entrant:
     @property
     def label(self) -> str:
         """Name and constants, unique within a setting."""
-        return self.name if self.constants == "meta-trained" else f"{self.name}, {self.constants}"
+        return self.name if self.constants == META_TRAINED else f"{self.name}, {self.constants}"
 
     @property
     def slow(self) -> bool:
@@ -45,57 +46,27 @@ class Entrant:
         return self.name in SLOW
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Model:
-    """A meta-trained SIB model.
-
-    Attributes:
-        name: as tables call it.
-        folder: name of its folder, without the way there.
-        sib: the model.
-        trained_on: its training episodes in words; empty where the folder does not say.
-    """
-
-    name: str
-    folder: str
-    sib: SIB
-    trained_on: dict
-
-    def fits(self, setting: Setting) -> bool:
-        """Whether the model takes the setting's way."""
-        return self.sib.config.fixed_way is None or setting.spec.way == (self.sib.config.way,) * 2
-
-    def entrant(self) -> Entrant:
-        """The model as it takes part."""
-        config = {**dataclasses.asdict(self.sib.config), "weights": weights_fingerprint(self.sib)}
-        return Entrant(
-            self.name,
-            "meta-trained",
-            {"folder": self.folder, "model": config, "episodes": self.trained_on},
-            sib_method(self.sib),
-        )
-
-
-def load_models(given: Iterable[str], cache: FeatureCache) -> list[Model]:
-    """Loads the models that `--models` names.
+def models(given: Iterable[str], cache: FeatureCache, way: int | None = None) -> list[Entrant]:
+    """Loads the models that `--models` names, those that take `way` classes; None: all.
 
     Args:
         given: texts of the form name=FOLDER, each folder that of a meta-training.
         cache: the features that they are measured on.
+        way: classes of the setting.
 
     Raises:
         InputError: a text of another form, a name given twice or that of a peer, or a model of other features.
     """
-    models: dict[str, Model] = {}
+    found: dict[str, Entrant | None] = {}
     for text in given:
         name, _, folder = text.partition("=")
-        if not name or not folder or name in models or name in PEERS:
+        if not name or not folder or name in found or name in PEERS:
             raise InputError(f"models must be name=FOLDER pairs with names of their own; got {text!r}.")
-        models[name] = _load(name, folder, cache)
-    return list(models.values())
+        found[name] = _model(name, folder, cache, way)
+    return [entrant for entrant in found.values() if entrant]
 
 
-def _load(name: str, folder: str | os.PathLike, cache: FeatureCache) -> Model:
+def _model(name: str, folder: str, cache: FeatureCache, way: int | None) -> Entrant | None:
     sib, record = runs.load_model(folder)
     runs.check_backbone(record, cache.manifest["backbone"]["weights"], folder, f"those in {cache.folder}")
     if sib.config.feature_dim != cache.feature_dim:
@@ -103,8 +74,15 @@ def _load(name: str, folder: str | os.PathLike, cache: FeatureCache) -> Model:
             f"The model in {folder} takes features of length {sib.config.feature_dim}; those in {cache.folder} have "
             f"{cache.feature_dim}. Name features of the backbone that it was meta-trained with."
         )
+    if way is not None and not sib.config.takes_way(way):
+        return None
     training = record.get("meta_training")
-    return Model(name, Path(folder).resolve().name, sib, training["episodes"] if isinstance(training, dict) else {})
+    config = {
+        "folder": Path(folder).resolve().name,  # Without the way there.
+        "model": {**dataclasses.asdict(sib.config), "weights": weights_fingerprint(sib)},
+        "episodes": training["episodes"] if isinstance(training, dict) else {},
+    }
+    return Entrant(name, META_TRAINED, config, sib_method(sib))
 
 
 def load_tuned(path: str | os.PathLike | None, cache: FeatureCache) -> dict | None:
@@ -123,31 +101,20 @@ def load_tuned(path: str | os.PathLike | None, cache: FeatureCache) -> dict | No
     return record["chosen"]
 
 
-def peer_entrants(names: Iterable[str], tuned: dict | None, setting: Setting, base_mean: tf.Tensor) -> list[Entrant]:
+def peers(names: Iterable[str], tuned: dict | None, setting: Setting, base_mean: tf.Tensor) -> list[Entrant]:
     """The peers of `names`, with every kind of constants there is for `setting`."""
     shot = setting.spec.shot[1]
+    kinds = {"tuned": "mixture", "tuned to setting": "dirichlet" if setting.imbalanced else "balanced"}
     found = []
     for name in names:
-        found.append(_entrant(name, "authors", authors(name, shot), base_mean))
+        found.append(_peer(name, "authors", authors(name, shot), base_mean))
         # What has no constants cannot be tuned.
-        for constants, kind in _TUNED.items() if tuned and dataclasses.fields(PEERS[name]) else ():
-            kind = kind or _kind(setting)
+        for constants, kind in kinds.items() if tuned and dataclasses.fields(PEERS[name]) else ():
             chosen = tuned[kind]["1" if shot == 1 else "5"].get(name)
             if chosen is not None:
-                found.append(_entrant(name, constants, PEERS[name](**chosen), base_mean))
+                found.append(_peer(name, constants, PEERS[name](**chosen), base_mean))
     return found
 
 
-_TUNED = {"tuned": "mixture", "tuned to setting": None}
-
-
-def _kind(setting: Setting) -> str:
-    """Which of the tuned kinds of episodes is the setting's own."""
-    return "dirichlet" if setting.value != "balanced" and setting.group in _IMBALANCED else "balanced"
-
-
-_IMBALANCED = ("imbalance", "missing_classes")
-
-
-def _entrant(name: str, constants: str, peer: Peer, base_mean: tf.Tensor) -> Entrant:
+def _peer(name: str, constants: str, peer: Peer, base_mean: tf.Tensor) -> Entrant:
     return Entrant(name, constants, dataclasses.asdict(peer), peer_method(peer, base_mean))

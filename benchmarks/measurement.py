@@ -1,14 +1,15 @@
 """Accuracy and time of any method on a fixed list of episodes."""
 
-import dataclasses
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from benchmarks.peers import Peer
 from sib_tf.episodes import Episode, EpisodeRows
+from sib_tf.features import FeatureCache
 from sib_tf.sib import SIB
 
 # Episodes in one compiled call; times are per episode of such a batch.
@@ -18,8 +19,7 @@ BATCH = 50
 Method = Callable[[Episode, int], tf.Tensor]
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Measurement:
+class Measurement(NamedTuple):
     """What a method did on a list of episodes.
 
     Attributes:
@@ -29,6 +29,11 @@ class Measurement:
 
     accuracy: np.ndarray
     seconds_per_episode: float
+
+
+def base_mean_of(cache: FeatureCache) -> tf.Tensor:
+    """Mean feature of the meta-training pictures (all views), `[D]` float32."""
+    return tf.constant(cache.table("train").mean(axis=0, dtype=np.float64), tf.float32)
 
 
 def peer_method(peer: Peer, base_mean: tf.Tensor) -> Method:
@@ -51,42 +56,34 @@ def expect_many_functions() -> None:
     tf.get_logger().setLevel("ERROR")
 
 
-class CompiledMethod:
-    """A method, compiled once for each shape of episodes.
+def compiled(method: Method, way: int) -> Callable[[EpisodeRows, tf.Tensor], Measurement]:
+    """Returns what measures `method` on episodes of at most `way` classes; compiles once for each shape of episodes.
 
-    Args:
-        method: what is measured.
-        way: the most classes in an episode.
+    Its arguments: the episodes, and the features `[pictures, D]` float32 that they are of.
     """
 
-    def __init__(self, method: Method, way: int):
-        @tf.function(jit_compile=True, autograph=False)
-        def hits(table, batch):
-            episode = batch.gather(table)
-            predicted = tf.argmax(method(episode, way), axis=-1, output_type=tf.int32)
-            right = (predicted == episode.query_labels) & episode.query_mask
-            return tf.math.count_nonzero(right, axis=1)
+    @tf.function(jit_compile=True, autograph=False)
+    def hits(table, batch):
+        predicted = tf.argmax(method(batch.gather(table), way), axis=-1, output_type=tf.int32)
+        return tf.math.count_nonzero((predicted == batch.query_labels) & batch.query_mask, axis=1)
 
-        self._hits = hits
-
-    def __call__(self, rows: EpisodeRows, table: tf.Tensor) -> Measurement:
-        """Measures on episodes `rows` of features `table` `[pictures, D]` float32."""
+    def measure(rows: EpisodeRows, table: tf.Tensor) -> Measurement:
         count = len(rows.support)
-        self._hits(table, _batch(rows, 0))  # Compiles.
+        hits(table, _batch(rows, 0))  # Compiles.
         found, seconds = [], []
         for first in range(0, count, BATCH):
             batch = _batch(rows, first)
             start = time.perf_counter()
-            found.append(self._hits(table, batch).numpy())
+            found.append(hits(table, batch).numpy())
             seconds.append((time.perf_counter() - start) / len(batch.support))
         queries = rows.query_mask.sum(axis=1)
         return Measurement(np.concatenate(found)[:count] / queries, float(np.median(seconds)))
+
+    return measure
 
 
 def _batch(rows: EpisodeRows, first: int) -> EpisodeRows:
     """The batch from `first` on; the last one is filled up with its own first episode, to keep the shape."""
     batch = rows.part(first, first + BATCH)
     missing = min(BATCH, len(rows.support)) - len(batch.support)
-    if not missing:
-        return batch
     return EpisodeRows(*(np.concatenate([field, np.repeat(field[:1], missing, axis=0)]) for field in batch))

@@ -5,12 +5,6 @@ import dataclasses
 from sib_tf.config import EpisodeSpec
 from sib_tf.errors import InputError
 
-SHOTS = (1, 5, 10, 20)
-ALPHAS = (1.0, 2.0, 5.0)
-TOTAL_QUERIES = (1, 5, 15, 75, 250)
-WAYS = (2, 5, 10, 20)
-QUERY_CLASSES = (1, 2, 3, 4)
-
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
@@ -28,8 +22,13 @@ class Setting:
     value: float | str
     spec: EpisodeSpec
 
+    @property
+    def imbalanced(self) -> bool:
+        """Whether some classes have more queries than others."""
+        return self.group in ("imbalance", "missing_classes") and self.value != "balanced"
 
-def imbalance(shots=SHOTS, alphas=ALPHAS) -> list[Setting]:
+
+def imbalance(shots=(1, 5, 10, 20), alphas=(1.0, 2.0, 5.0)) -> list[Setting]:
     """Balanced and Dirichlet query sets, at every shot."""
     found = []
     for shot in shots:
@@ -40,17 +39,17 @@ def imbalance(shots=SHOTS, alphas=ALPHAS) -> list[Setting]:
     return found
 
 
-def total_query(totals=TOTAL_QUERIES) -> list[Setting]:
+def total_query(totals=(1, 5, 15, 75, 250)) -> list[Setting]:
     """From one query to many, as balanced as the number allows."""
     return [Setting(f"total_query_{n}", "total_query", n, EpisodeSpec(total_query=n)) for n in totals]
 
 
-def way(ways=WAYS) -> list[Setting]:
+def way(ways=(2, 5, 10, 20)) -> list[Setting]:
     """From two classes to twenty, with balanced queries."""
     return [Setting(f"way_{n}", "way", n, EpisodeSpec(way=n)) for n in ways]
 
 
-def missing_classes(classes=QUERY_CLASSES) -> list[Setting]:
+def missing_classes(classes=(1, 2, 3, 4)) -> list[Setting]:
     """Five classes in the support, and 75 queries that come from only some of them."""
     return [Setting(f"query_classes_{n}", "missing_classes", n, EpisodeSpec(query_classes=n)) for n in classes]
 
@@ -65,13 +64,13 @@ def quick_settings() -> list[Setting]:
     return [*imbalance((1, 5), (2.0,)), *total_query((1, 15, 75)), *way((5, 20)), *missing_classes((2,))]
 
 
-def named(names: list[str] | None, settings: list[Setting]) -> list[Setting]:
-    """Returns the settings of these names, or all of `settings` if there are none.
+def named(names: list[str]) -> list[Setting]:
+    """Returns the settings of these names.
 
     Raises:
         InputError: there is no setting of a name.
     """
-    known = {setting.name: setting for setting in [*all_settings(), *settings]}
-    if unknown := [name for name in names or () if name not in known]:
+    known = {setting.name: setting for setting in all_settings()}
+    if unknown := [name for name in names if name not in known]:
         raise InputError(f"settings must be among {', '.join(known)}; got {', '.join(unknown)}.")
-    return [known[name] for name in names] if names else settings
+    return [known[name] for name in names]

@@ -32,25 +32,26 @@ flags.DEFINE_bool("quick", False, "Measure a part of the settings, in minutes.",
 def main() -> None:
     from benchmarks import settings
 
-    chosen = settings.named(FLAGS.settings, settings.quick_settings() if FLAGS.quick else settings.all_settings())
+    every = settings.quick_settings() if FLAGS.quick else settings.all_settings()
+    chosen = settings.named(FLAGS.settings) if FLAGS.settings else every
     cli.load_tensorflow()
     from benchmarks import own_process
-    from benchmarks.sweep_run import SweepRun, measure
+    from benchmarks.one_setting import Sweep
 
-    run = SweepRun(
+    sweep = Sweep(
         FLAGS.features_dir,
         FLAGS.output_dir,
-        tuple(FLAGS.models),
-        FLAGS.tuned,
-        FLAGS.peers,
         FLAGS.episodes or (300 if FLAGS.quick else 2000),
         FLAGS.slow_episodes or (100 if FLAGS.quick else 300),
         FLAGS.seed,
+        FLAGS.models,
+        FLAGS.tuned,
+        FLAGS.peers,
     )
-    run.check()
+    sweep.check()
     for setting in chosen:
         try:
-            print(measure(run, setting) if len(chosen) == 1 else own_process.call(measure, run, setting), flush=True)
+            print(sweep.run(setting) if len(chosen) == 1 else own_process.call(sweep.run, setting), flush=True)
         except cli.InputError as error:
             if FLAGS.settings:
                 raise

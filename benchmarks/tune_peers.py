@@ -2,7 +2,7 @@
 
     python -m benchmarks.tune_peers --features_dir=RUN/features --output=RUN/sweeps/tuned.json
 
-Every method has a small grid (benchmarks/grids.py). Its best point is chosen at 1 and at 5 shots, three times: on a
+Every method has a small grid (benchmarks/tuning.py). Its best point is chosen at 1 and at 5 shots, three times: on a
 mixture, half of it balanced and half Dirichlet(2) episodes; on balanced ones; on Dirichlet(2) ones. What the output
 holds already is not measured again.
 """

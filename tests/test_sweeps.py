@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks import entrants, grids, measurement, own_process, settings, sweeping, sweeps, tune_peers, tuning
+from benchmarks import entrants, measurement, one_setting, own_process, settings, sweeps, tune_peers, tuning
 from benchmarks.peers import PEERS, authors
 from benchmarks.settings import Setting
 from sib_tf import checkpoints, evaluation
 from sib_tf.commands import cli
 from sib_tf.config import EpisodeSpec, SIBConfig
 from sib_tf.episodes import EpisodeSampler
-from sib_tf.errors import InputError
+from sib_tf.errors import InputError, require
 from sib_tf.features import FeatureCache
 from sib_tf.sib import SIB
 from sib_tf.storage import atomic
@@ -61,14 +61,6 @@ def test_queries_come_from_some_of_the_classes(distribution):
     assert (rows.support_mask.sum(axis=1) == 5).all()
 
 
-def test_no_picture_is_twice_where_few_classes_give_all_queries():
-    rows = EpisodeSampler(LABELS, EpisodeSpec(query=6, query_classes=1, way=(3, 5)), seed=3).sample(100)
-    for i in range(100):
-        pictures = np.concatenate([rows.support[i][rows.support_mask[i]], rows.query[i][rows.query_mask[i]]])
-        assert len(set(pictures)) == len(pictures)
-        assert len(set(LABELS[rows.query[i][rows.query_mask[i]]])) == 1
-
-
 def test_specifications_say_what_they_are():
     assert EpisodeSpec(total_query=7).describe() == "5-way 1-shot, queries: 7"
     spec = EpisodeSpec(query_classes=2, total_query=8, query_distribution="dirichlet")
@@ -98,9 +90,9 @@ def test_settings_have_names_of_their_own_and_the_quick_ones_are_among_them():
     names = [setting.name for setting in settings.all_settings()]
     assert len(set(names)) == len(names) == 29
     assert {setting.name for setting in settings.quick_settings()} <= set(names)
-    assert [s.name for s in settings.named(["way_2"], settings.quick_settings())] == ["way_2"]
+    assert [s.name for s in settings.named(["way_2"])] == ["way_2"]
     with pytest.raises(InputError, match="settings must be among balanced_1shot, .*; got way_3"):
-        settings.named(["way_2", "way_3"], [])
+        settings.named(["way_2", "way_3"])
 
 
 def test_measurement_agrees_with_the_evaluator():
@@ -111,7 +103,7 @@ def test_measurement_agrees_with_the_evaluator():
     model = SIB(SIBConfig(feature_dim=8, way=None, gradient_network="per_class", inner_learning_rate=1e-2))
     model.build()
     expected = evaluation.Evaluator(rows)(model, table).accuracy[-1]
-    found = measurement.CompiledMethod(measurement.sib_method(model), 5)(rows, table)
+    found = measurement.compiled(measurement.sib_method(model), 5)(rows, table)
     np.testing.assert_allclose(found.accuracy, expected, atol=1e-7)
     assert 0 < found.seconds_per_episode < 1
 
@@ -123,7 +115,7 @@ def cache(tiny_features):
 
 @pytest.fixture(scope="module")
 def base_mean(cache):
-    return tuning.base_mean_of(cache)
+    return measurement.base_mean_of(cache)
 
 
 @pytest.fixture(scope="module")
@@ -143,66 +135,64 @@ def model_dirs(cache, tmp_path_factory):
     return root
 
 
-def sweep_of(cache, folder, **changes) -> sweeping.Sweep:
-    return sweeping.Sweep(**{"cache": cache, "folder": folder, "episodes": 8, "slow_episodes": 4, "seed": 0, **changes})
+def sweep_of(cache, **changes) -> one_setting.Sweep:
+    return one_setting.Sweep(
+        **{"features_dir": cache.folder, "output_dir": ".", "episodes": 8, "slow_episodes": 4, "seed": 0, **changes}
+    )
 
 
 def test_base_mean_is_that_of_the_training_pictures(cache, base_mean):
     np.testing.assert_allclose(base_mean, np.asarray(cache.table("train")).mean(axis=0), rtol=1e-5)
 
 
-def test_a_sweep_measures_once_and_goes_on(cache, base_mean, tmp_path):
-    sweep, measured = sweep_of(cache, tmp_path), []
+def test_a_sweep_measures_once_and_goes_on(cache, base_mean, capsys):
+    def measured(*names, seed=0, **changes) -> list[str]:
+        taking_part = entrants.peers(names, None, SETTING, base_mean)
+        taking_part = [dataclasses.replace(entrant, **changes) for entrant in taking_part]
+        sweep_of(cache, seed=seed).measure(cache, SETTING, taking_part)
+        return re.findall("small: (.*), authors", capsys.readouterr().out)
+
     names = ["prototypes", "soft_kmeans", "pt_map"]
-    record = sweep.run(SETTING, entrants.peer_entrants(names[:2], None, SETTING, base_mean), measured.append)
-    assert measured == ["prototypes, authors", "soft_kmeans, authors"]
-    record = sweep.run(SETTING, entrants.peer_entrants(names, None, SETTING, base_mean), measured.append)
-    assert measured[2:] == ["pt_map, authors"]
-    written = json.loads((tmp_path / "small.json").read_text())
-    assert written["methods"] == record["methods"]
+    assert measured(*names[:2]) == names[:2]
+    assert measured(*names) == names[2:]
+    written = json.loads(Path("small.json").read_text())
     assert list(written["methods"]) == [f"{name}, authors" for name in names]
-    with np.load(tmp_path / "small.npz") as arrays:
+    with np.load("small.npz") as arrays:
         for label, figures in written["methods"].items():
             difference = arrays[label] - arrays["prototypes, authors"]
             assert figures["accuracy"] == pytest.approx(arrays[label].mean())
             assert figures["difference"] == pytest.approx(difference.mean())
             assert figures["difference_ci95"] == pytest.approx(1.96 * difference.std(ddof=1) / np.sqrt(8))
     # Other constants, and other episodes, are other measurements.
-    changed = [dataclasses.replace(entrants.peer_entrants(["pt_map"], None, SETTING, base_mean)[0], config={"step": 1})]
-    sweep.run(SETTING, changed, measured.append)
-    assert measured[3:] == ["pt_map, authors"]
-    sweep_of(cache, tmp_path, seed=1).run(
-        SETTING, entrants.peer_entrants(["prototypes"], None, SETTING, base_mean), measured.append
-    )
-    assert measured[4:] == ["prototypes, authors"]
+    assert measured("prototypes", config={"step": 1}) == ["prototypes"]
+    assert measured("prototypes", seed=1) == ["prototypes"]
 
 
-def test_slow_methods_take_the_first_episodes_of_the_list(cache, base_mean, tmp_path, monkeypatch):
+def test_slow_methods_take_the_first_episodes_of_the_list(cache, base_mean, monkeypatch):
     monkeypatch.setattr(
         entrants, "authors", lambda name, shot: PEERS[name](**({"iterations": 2} if "tim" in name else {}))
     )
-    found = entrants.peer_entrants(["prototypes", "tim_gd"], None, SETTING, base_mean)
-    record = sweep_of(cache, tmp_path).run(SETTING, found, print)
-    assert [figures["episodes"] for figures in record["methods"].values()] == [8, 4]
-    with np.load(tmp_path / "small.npz") as arrays:
+    found = entrants.peers(["prototypes", "tim_gd"], None, SETTING, base_mean)
+    methods = sweep_of(cache).measure(cache, SETTING, found)
+    assert [figures["episodes"] for figures in methods.values()] == [8, 4]
+    with np.load("small.npz") as arrays:
         difference = arrays["tim_gd, authors"] - arrays["prototypes, authors"][:4]
-    assert record["methods"]["tim_gd, authors"]["difference"] == pytest.approx(difference.mean())
+    assert methods["tim_gd, authors"]["difference"] == pytest.approx(difference.mean())
 
 
-def test_models_join_where_their_way_fits_and_are_paired_with_the_best_peer(cache, base_mean, model_dirs, tmp_path):
-    models = entrants.load_models([f"a={model_dirs / 'joint'}", f"b={model_dirs / 'per_class'}"], cache)
-    other = dataclasses.replace(SETTING, spec=EpisodeSpec(way=3))
-    assert [[m.name for m in models if m.fits(s)] for s in (SETTING, other)] == [["a", "b"], ["b"]]
-    peers = entrants.peer_entrants(["prototypes", "simple_shot"], None, SETTING, base_mean)
-    record = sweep_of(cache, tmp_path).run(SETTING, peers + [m.entrant() for m in models], print)
-    assert set(record["methods"]) == {"prototypes, authors", "simple_shot, authors", "a", "b"}
-    written = json.loads((tmp_path / "small.json").read_text())["against_best_peer"]
-    best = max(("prototypes, authors", "simple_shot, authors"), key=lambda x: record["methods"][x]["accuracy"])
-    assert {against["peer"] for against in written.values()} == {best}
-    expected = record["methods"]["a"]["accuracy"] - record["methods"][best]["accuracy"]
-    assert written["a"]["difference"] == pytest.approx(expected)
+def test_models_join_where_their_way_fits_and_are_paired_with_the_best_peer(cache, base_mean, model_dirs):
+    given = [f"a={model_dirs / 'joint'}", f"b={model_dirs / 'per_class'}"]
+    assert [[m.name for m in entrants.models(given, cache, way)] for way in (5, 3)] == [["a", "b"], ["b"]]
+    peers = entrants.peers(["prototypes", "simple_shot"], None, SETTING, base_mean)
+    methods = sweep_of(cache).measure(cache, SETTING, peers + entrants.models(given[:1], cache))
+    assert set(methods) == {"prototypes, authors", "simple_shot, authors", "a"}
+    text = Path("small.json").read_text()
+    (against,) = json.loads(text)["against_best_peer"].values()
+    best = max(("prototypes, authors", "simple_shot, authors"), key=lambda x: methods[x]["accuracy"])
+    assert against["peer"] == best
+    assert against["difference"] == pytest.approx(methods["a"]["accuracy"] - methods[best]["accuracy"])
     # Nothing in the file says where on this machine the models lie.
-    assert str(model_dirs) not in (tmp_path / "small.json").read_text()
+    assert str(model_dirs) not in text
 
 
 def test_tuning_looks_at_validation_classes_only(cache, monkeypatch):
@@ -211,7 +201,7 @@ def test_tuning_looks_at_validation_classes_only(cache, monkeypatch):
         FeatureCache, "labels", lambda self, split, own=FeatureCache.labels: seen.append(split) or own(self, split)
     )
     monkeypatch.setattr(tuning, "DISTRIBUTIONS", {"mixture": {"query": 3}, "balanced": {"query": 2}})
-    monkeypatch.setattr(grids, "GRIDS", {"soft_kmeans": {"scale": (0.01, 10.0)}})
+    monkeypatch.setattr(tuning, "GRIDS", {"soft_kmeans": {"scale": (0.01, 10.0)}})
     tuner = tuning.Tuning(cache, episodes=10, slow_episodes=4, seed=0, shots=(1,))
     first, second = tuner.run(["prototypes", "soft_kmeans"])
     assert set(seen) == {"validation"}
@@ -231,7 +221,7 @@ def test_tuning_looks_at_validation_classes_only(cache, monkeypatch):
 
 @pytest.mark.parametrize("name", PEERS)
 def test_candidates_are_distinct_and_hold_the_authors_constants(name):
-    found = grids.candidates(name)
+    found = tuning.candidates(name)
     assert len(set(found)) == len(found) <= 24
     assert {authors(name, 1), authors(name, 5)} <= set(found)
 
@@ -257,7 +247,7 @@ def tuned_constants() -> dict:
 )
 def test_which_constants_take_part(base_mean, group, value, shot, steps):
     setting = Setting("some", group, value, EpisodeSpec(shot=shot))
-    found = entrants.peer_entrants(["prototypes", "pt_map"], tuned_constants(), setting, base_mean)
+    found = entrants.peers(["prototypes", "pt_map"], tuned_constants(), setting, base_mean)
     assert [entrant.config["step"] for entrant in found[1:]] == steps
     assert [entrant.constants for entrant in found] == ["authors", "authors", "tuned", "tuned to setting"][: len(found)]
 
@@ -270,22 +260,21 @@ def run(module, **values) -> int:
 @pytest.mark.slow
 def test_commands_from_features_to_results(cache, model_dirs, monkeypatch, capfd):
     monkeypatch.setattr(tuning, "DISTRIBUTIONS", {kind: {"query": 3} for kind in tuning.DISTRIBUTIONS})
-    monkeypatch.setattr(grids, "GRIDS", {})
-    given = {"features_dir": cache.folder, "peers": "soft_kmeans,pt_map"}
+    monkeypatch.setattr(tuning, "GRIDS", {})
+    given = {"features_dir": cache.folder, "peers": "pt_map"}
     assert run(tune_peers, **given, episodes=4, output="tuned.json") == 0
     given |= {"tuned": "tuned.json", "models": f"mine={model_dirs / 'joint'}", "episodes": 4, "output_dir": "out"}
     assert run(sweeps, **given, settings="total_query_5,way_2") == 0
-    out = capfd.readouterr().out
-    assert "total_query_5: mine" in out
-    assert "way_2: mine" not in out
-    # Equal constants are measured once.
-    assert "total_query_5: pt_map, tuned" not in out
-    assert set(json.loads(Path("out/way_2.json").read_text())["methods"]) == {
-        "prototypes, authors",
-        *(f"{name}, {kind}" for name in ("soft_kmeans", "pt_map") for kind in ("authors", "tuned", "tuned to setting")),
-    }
-    assert run(sweeps, **given, settings="total_query_5,way_2") == 0
-    assert "mine" not in capfd.readouterr().out.replace("best is mine", "")
+    # Equal constants are measured once, and what is there is not measured again.
+    expected = ["total_query_5: prototypes, authors", "total_query_5: pt_map, authors", "total_query_5: mine"]
+    expected += ["way_2: prototypes, authors", "way_2: pt_map, authors"]
+    lines = capfd.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith(("total", "way")) and "done" not in line] == expected
+    constants = ("authors", "tuned", "tuned to setting")
+    methods = {"prototypes, authors", *(f"pt_map, {kind}" for kind in constants)}
+    assert set(json.loads(Path("out/way_2.json").read_text())["methods"]) == methods
+    assert run(sweeps, **given, settings="total_query_5") == 0
+    assert re.fullmatch(r"total_query_5: done; best is .*\nResults: out\n", capfd.readouterr().out)
 
 
 @pytest.mark.parametrize(
@@ -310,11 +299,11 @@ def test_what_cannot_be_used_is_said_in_one_line(cache, changes, message, capsys
     assert re.match(f"error: {message}", error), error
 
 
-def test_small_classes_do_not_pass_for_imbalanced_ones(cache, tmp_path):
+def test_small_classes_do_not_pass_for_imbalanced_ones(cache):
     """5 x 5 queries and one shot: 26 pictures; there are 24, so that no class could have all queries."""
     setting = Setting("small", "imbalance", 2.0, EpisodeSpec(query=5, query_distribution="dirichlet"))
     with pytest.raises(InputError, match=r"Dirichlet\(2\) needs classes of 26 pictures, .* the smallest has 24"):
-        sweep_of(cache, tmp_path).run(setting, [], print)
+        sweep_of(cache).measure(cache, setting, [])
 
 
 def test_settings_that_the_data_cannot_give_are_left_out(cache, monkeypatch, capsys):
@@ -326,13 +315,9 @@ def test_settings_that_the_data_cannot_give_are_left_out(cache, monkeypatch, cap
     assert "way_20: left out. way=20, shot=1" in out
 
 
-def refuse():
-    raise InputError("no")
-
-
 def test_a_process_of_one_s_own_returns_raises_and_may_be_killed():
     assert own_process.call(os.getpid) != os.getpid()
-    with pytest.raises(InputError, match="^no$"):
-        own_process.call(refuse)
+    with pytest.raises(InputError, match="^n must be odd; got 2"):
+        own_process.call(require, "n", 2, False, "odd")
     with pytest.raises(InputError, match="A process that measured was killed"):
         own_process.call(os._exit, 9)
