@@ -41,7 +41,7 @@ def main() -> None:
             for sweep in sweeps
         ],
     }
-    pages.write(FLAGS.output, "results.md", **page)
+    pages.write(FLAGS.output, "results.md", {}, **page)
     print(f"Page: {FLAGS.output}")
 
 

@@ -41,13 +41,11 @@ class Head:
 
     def __init__(self, kind: str, seed: int = 0):
         self.kind = kind
-        self.joint = kind == "joint"
-        self.model = _build(kind, seed, "float32")
-        self.precise = _build(kind, seed, "float64")
-        for single, double in zip(self.model.variables, self.precise.variables, strict=True):
+        model, precise = _build(kind, seed, "float32"), _build(kind, seed, "float64")
+        for single, double in zip(model.variables, precise.variables, strict=True):
             double.assign(single.numpy().astype(np.float64))
-        self._run = _compiled(self.model)
-        self._run_precise = _compiled(self.precise)
+        self.needs_all = model.config.fixed_way is not None
+        self._run, self._run_precise = _compiled(model), _compiled(precise)
 
     def check(self, chosen: list[recipes.Recipe]) -> None:
         """Checks all properties on one batch.
@@ -90,7 +88,7 @@ class Head:
         shuffled = episodes._replace(query=episodes.query[:, order], query_mask=episodes.query_mask[:, order])
         found = self._run_precise(*_inputs(shuffled), way=recipes.WAY)[1]
         self._compare(found, logits[:, :, order], shuffled.query_mask, fair, "the order of queries")
-        if self.joint:
+        if self.needs_all:
             return
         # The same episodes with other class numbers and in more room. Samples of a posterior belong to class numbers.
         names = np.arange(recipes.WAY) if self.kind == "posterior" else order[order < recipes.WAY]
@@ -114,9 +112,8 @@ def _build(kind: str, seed: int, dtype: str) -> SIB:
     keras.config.set_dtype_policy(dtype)
     try:
         keras.utils.set_random_seed(seed)
-        way = recipes.WAY if kind == "joint" else None
-        settings = {"num_steps": 3, "inner_learning_rate": 5e-3, **KINDS[kind]}
-        model = SIB(SIBConfig(feature_dim=DIM, way=way, **settings))
+        settings = {"inner_learning_rate": 5e-3, **KINDS[kind]}
+        model = SIB(SIBConfig(feature_dim=DIM, way=recipes.WAY, **settings))
         model.build()
     finally:
         keras.config.set_dtype_policy(previous)
@@ -142,6 +139,4 @@ def _inputs(episodes: Episode):
 
 
 def _present(episodes: Episode) -> np.ndarray:
-    """`[episodes, way]`, True for classes with labelled pictures."""
-    one_hot = episodes.support_labels[..., None] == np.arange(recipes.WAY)
-    return (one_hot & episodes.support_mask[..., None]).any(axis=1)
+    return recipes.present(episodes.support_labels, episodes.support_mask)

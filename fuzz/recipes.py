@@ -54,15 +54,12 @@ class Recipe:
         return self.distinct and max(self.support_scale, self.query_scale) <= max(ORDINARY) and self.queries > 1
 
 
-def recipes(all_classes: bool = False, magnitudes: tuple[float, ...] = MAGNITUDES, queries: int = QUERIES):
+def recipes(all_classes: bool = False, magnitudes: tuple[float, ...] = MAGNITUDES):
     """The strategy; `all_classes` for joint models, that need each of them."""
     shots = st.tuples(*[st.integers(int(all_classes), SHOTS)] * WAY).filter(any)
     scale = st.sampled_from(magnitudes)
-    return st.builds(
-        Recipe,
-        st.integers(0, 2**32 - 1), shots, st.integers(0, queries), st.sampled_from(LOOKS), scale, scale, scale,
-        st.booleans(),
-    )  # fmt: skip
+    looks, seeds = st.sampled_from(LOOKS), st.integers(0, 2**32 - 1)
+    return st.builds(Recipe, seeds, shots, st.integers(0, QUERIES), looks, scale, scale, scale, st.booleans())
 
 
 def features(recipe: Recipe, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -100,6 +97,11 @@ def episode(recipe: Recipe, dim: int, support_rows: int = WAY * SHOTS, query_row
 def batch(chosen: list[Recipe], dim: int, **shape) -> Episode:
     """Episodes of several recipes in one batch; arguments as for `episode`."""
     return Episode(*map(np.concatenate, zip(*(episode(recipe, dim, **shape) for recipe in chosen), strict=True)))
+
+
+def present(labels: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Which classes have labelled pictures: `[episodes, support_rows]` each -> `[episodes, WAY]` bool."""
+    return ((labels[..., None] == np.arange(WAY)) & mask[..., None]).any(axis=1)
 
 
 def _places(random, scattered: bool, count: int, total: int) -> np.ndarray:

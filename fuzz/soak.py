@@ -1,23 +1,22 @@
 """Trains and adapts for a long time with tiny shapes, and measures whether resident memory stays flat.
 
-    PYTHONPATH=tests python -m fuzz.soak
+    python -m fuzz.soak
 
 Every loop runs in a process of its own. Memory is sampled along the way; the slope is that of a straight line through
 the samples after the first fifth. Exit code 2 if one is above the bound.
 """
 
 import functools
-import multiprocessing
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from absl import flags
 
+from benchmarks import own_process
 from sib_tf.commands import cli
 
 FLAGS = flags.FlagValues()
@@ -37,19 +36,13 @@ def main() -> None:
     figures = []
     for name in LOOPS:
         if FLAGS.only in name:
-            figures.append(_in_own_process(name))
+            count = FLAGS.training_steps if name == "meta-training" else FLAGS.adaptations
+            figures.append(own_process.call(measure, name, count))
+            print(", ".join(f"{key} {value}" for key, value in figures[-1].items()), flush=True)
             if not FLAGS.only:
                 record.write("soak", figures)  # Of those that are done: the last ones take long.
     if grown := [row["loop"] for row in figures if row["slope, kB per 10,000"] > BOUND]:
         raise cli.InputError(f"memory grows by more than {BOUND} kB per 10,000 with {', '.join(grown)}.")
-
-
-def _in_own_process(name: str) -> dict:
-    count = FLAGS.training_steps if name == "meta-training" else FLAGS.adaptations
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        row = pool.submit(measure, name, count).result()
-    print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-    return row
 
 
 def measure(name: str, count: int) -> dict:
@@ -90,20 +83,19 @@ def _loop(name: str, folder: Path) -> tuple[int, Callable[[], None]]:
     """How many steps a call takes, and the call."""
     if name == "meta-training":
         return _training()
-    from exported import load_run, write_run, write_saved_model, write_tflite
-
+    from benchmarks import untrained
     from fuzz.recipes import QUERIES, SHOTS, WAY
     from sib_tf.prediction.litert import LiteRTModel
     from sib_tf.prediction.models import KerasModel, SavedModel
 
-    run = load_run(write_run(folder))
+    run = untrained.write_run(folder, way=None, gradient_network="per_class")
     if name == "Keras model":
         model = KerasModel(run)
     elif name == "SavedModel":
-        model = SavedModel(write_saved_model(run, folder / "saved"))
+        model = SavedModel(untrained.write_saved_model(run, folder / "saved"))
     else:
         sizes = (WAY, WAY * SHOTS, QUERIES) if "static" in name else ()
-        model = LiteRTModel(write_tflite(run, folder / "model.tflite", *sizes))
+        model = LiteRTModel(untrained.write_tflite(run, folder / "model.tflite", *sizes))
     return 1, functools.partial(_adapt, model, iter(_episodes(model.description["feature_dim"])))
 
 

@@ -4,17 +4,14 @@ import json
 import re
 
 import pytest
-from exported import load_run, write_run, write_saved_model, write_tflite
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fuzz import exported, recipes, record, sampling, soak
+from fuzz import exports, recipes, record, sampling, soak
 from fuzz import run as fuzz_run
 from fuzz.faults import FAULTS
 from fuzz.head import BATCH, KINDS, Head
 from sib_tf.commands import cli
-from sib_tf.prediction.litert import LiteRTModel
-from sib_tf.prediction.models import SavedModel
 
 # The same examples at every run, however slow the machine is.
 fixed = settings(
@@ -26,40 +23,24 @@ fixed = settings(
 )
 SEEDS = st.integers(0, 2**31 - 1)
 IN_GRAPH = [name for name, fault in FAULTS.items() if fault.in_graph]
-few = st.lists(recipes.recipes(magnitudes=exported.MAGNITUDES), min_size=4, max_size=4)
-one = recipes.recipes(magnitudes=exported.MAGNITUDES)
+few = st.lists(recipes.recipes(magnitudes=exports.MAGNITUDES), min_size=4, max_size=4)
+one = recipes.recipes(magnitudes=exports.MAGNITUDES)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    return load_run(write_run(tmp_path_factory.mktemp("fuzz_run")))
+def folder(tmp_path_factory):
+    yield tmp_path_factory.mktemp("fuzz")
+    exports.forget()
 
 
 @pytest.fixture(scope="module")
-def saved(run, tmp_path_factory):
-    return write_saved_model(run, tmp_path_factory.mktemp("fuzz_saved"))
+def served(folder):
+    return exports.served(folder, "per_class")
 
 
-@pytest.fixture(scope="module")
-def served(saved):
-    return exported.Served(saved)
-
-
-@pytest.fixture(scope="module")
-def dynamic(run, tmp_path_factory):
-    return LiteRTModel(write_tflite(run, tmp_path_factory.mktemp("fuzz_dynamic") / "model.tflite"))
-
-
-@pytest.fixture(scope="module", params=["dynamic", "static", "saved_model"])
-def runner(request, run, saved, dynamic, tmp_path_factory):
-    if request.param == "dynamic":
-        return exported.Runner(dynamic)
-    if request.param == "saved_model":
-        return exported.Runner(SavedModel(saved), dynamic)
-    sizes = (recipes.WAY, recipes.WAY * recipes.SHOTS, recipes.QUERIES)
-    return exported.Runner(
-        LiteRTModel(write_tflite(run, tmp_path_factory.mktemp("fuzz") / "s.tflite", *sizes)), dynamic
-    )
+@pytest.fixture(scope="module", params=["dynamic", "static", "SavedModel"])
+def runner(request, folder):
+    return exports.runner(folder, request.param)
 
 
 @settings(fixed, max_examples=100)
@@ -74,7 +55,7 @@ def test_the_head(kind):
     head = Head(kind)
 
     @fixed
-    @given(st.lists(recipes.recipes(head.joint), min_size=BATCH, max_size=BATCH))
+    @given(st.lists(recipes.recipes(head.needs_all), min_size=BATCH, max_size=BATCH))
     def check(chosen):
         head.check(chosen)
 

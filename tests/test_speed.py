@@ -129,18 +129,15 @@ def comparisons() -> dict[str, Comparison]:
 
 
 def test_the_page_has_medians_quotients_and_the_figure(tmp_path):
-    page.write(tmp_path / "BENCHMARKS.md", comparisons(), 2, {"TensorFlow": "2"})
+    # As they come from files.
+    measured = {name: Comparison(**json.loads(json.dumps(vars(each)))) for name, each in comparisons().items()}
+    page.write(tmp_path / "BENCHMARKS.md", measured, 2, {"TensorFlow": "2"})
     text = (tmp_path / "BENCHMARKS.md").read_text()
     assert "| 1 episode a step | 200 us | 100 us | 3 ms | 15.0 (10.0-20.0) | 2.0 (2.0-2.0) |" in text
     assert "6.0 times as fast; it takes 1.2 times as long as its matrix products alone." in " ".join(text.split())
     assert "| ways | 1: 1 ms, 2: 2 ms, 4: 4 ms | 1.00 |" in text
     assert "| a | 50 ms |" in text
     assert (tmp_path / page.FIGURE).stat().st_size > 5000
-
-
-def test_comparisons_survive_json():
-    for comparison in comparisons().values():
-        assert page.from_json(json.loads(json.dumps(page.to_json(comparison)))) == comparison
 
 
 def test_blocks_exist():
@@ -156,7 +153,7 @@ def test_the_command_measures_a_block_and_goes_on(tmp_path):
     first = subprocess.run(arguments, cwd=CHECKOUT, capture_output=True, text=True, check=True)
     assert "| 5-way 1-shot, 15 queries a class |" in first.stdout
     assert "Drawing episodes" in (tmp_path / "BENCHMARKS.md").read_text()
-    measured = page.from_json(atomic.read_json(tmp_path / "sampler.json", "Measurement"))
+    measured = Comparison(**atomic.read_json(tmp_path / "sampler.json", "Measurement"))
     assert statistics.median(measured.times["5-way 1-shot, 15 queries a class"]["sib_tf"]) > 0
 
 

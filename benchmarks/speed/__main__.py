@@ -32,6 +32,7 @@ def main() -> None:
         raise InputError("The peer needs PyTorch: pip install 'sib_tf[torch]'.")
     from benchmarks import own_process
     from benchmarks.speed import page
+    from benchmarks.speed.timing import Comparison
     from sib_tf.storage import atomic
 
     folder, comparisons = Path(FLAGS.output_dir), {}
@@ -42,8 +43,8 @@ def main() -> None:
                 continue
             print(f"{name} ...", flush=True)
             atomic.write_json(path, own_process.call(measure, name, FLAGS.rounds))
-        comparisons[name] = page.from_json(atomic.read_json(path, "Measurement"))
-        print("\n".join(page.table(comparisons[name])), flush=True)
+        comparisons[name] = Comparison(**atomic.read_json(path, "Measurement"))
+        print(page.table(comparisons[name]), flush=True)
     target = FLAGS.page or folder / "BENCHMARKS.md"
     page.write(target, comparisons, FLAGS.rounds, _versions())
     print(f"Page: {target}")

@@ -1,5 +1,6 @@
 """The blocks of the benchmark, each measured in a process of its own."""
 
+import dataclasses
 import importlib
 
 from sib_tf.commands import cli
@@ -23,9 +24,7 @@ _ONE_THREAD = ("head_steps", "from_cache", "whole_run", "meta_testing", "sampler
 
 
 def measure(name: str, rounds: int) -> dict:
-    """Returns the JSON values of block `name`; what a process of its own does."""
+    """Returns the fields of block `name`'s comparison; what a process of its own does."""
     cli.load_tensorflow(one_thread=name in _ONE_THREAD)
-    from benchmarks.speed import page
-
     module, function = BLOCKS[name].split(":")
-    return page.to_json(getattr(importlib.import_module(f"benchmarks.speed.{module}"), function)(rounds))
+    return dataclasses.asdict(getattr(importlib.import_module(f"benchmarks.speed.{module}"), function)(rounds))

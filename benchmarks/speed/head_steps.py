@@ -2,6 +2,7 @@
 
 import os
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -33,8 +34,8 @@ def measure(
     for batch in batches:
         setting = f"{batch} episode{'s' * (batch > 1)} a step"
         rows = batched(sampler, max(_EPISODES // batch, 1), batch)
-        contestants = {OURS: _as_long(ours(table, rows)), FLOOR: _as_long(floor(rows, feature_dim))}
-        contestants |= peers(table, rows)
+        contestants = {OURS: _as_long(ours(table, rows)), FLOOR: _as_long(_floor(rows, feature_dim))}
+        contestants |= _peers(table, rows)
         times[setting] = timing.in_turns(contestants, rounds)
         ratios[setting] = [(timing.best(times[setting], PEER), OURS), (OURS, FLOOR)]
     return Comparison(
@@ -61,21 +62,35 @@ def batched(sampler: EpisodeSampler, steps: int, batch: int) -> EpisodeRows:
     return EpisodeRows(*(tf.constant(field.reshape(steps, batch, *field.shape[1:])) for field in flat))
 
 
-def ours(table: np.ndarray, rows: EpisodeRows, gradient_network: str = "joint", cores: int | None = None) -> Contestant:
+def model(feature_dim: int, **config) -> SIB:
+    """A seeded model of `NUM_STEPS` steps, of the released configuration but for what `config` says."""
+    keras.utils.set_random_seed(0)
+    built = SIB(SIBConfig(feature_dim=feature_dim, num_steps=NUM_STEPS, **config))
+    built.build()
+    return built
+
+
+def peer_head(feature_dim: int):
+    """The released head in PyTorch, for `SPEC`."""
+    from benchmarks.speed.released_head import ReleasedHead
+
+    return ReleasedHead(SPEC.fixed_way(), feature_dim, NUM_STEPS, 1e-3)
+
+
+def ours(table: np.ndarray, rows: EpisodeRows, cores: int | None = None, **config) -> Contestant:
     """The project's own compiled steps on `rows`, on so many `cores`; None: all."""
     steps, batch = rows.support.shape[:2]
     way = int(rows.support_labels.numpy().max()) + 1
-    model = SIB(SIBConfig(feature_dim=table.shape[1], way=way, num_steps=NUM_STEPS, gradient_network=gradient_network))
-    model.build()
-    trainer = Trainer(model, table, MetaTrainConfig(episodes=EpisodeSpec(way=way), batch_episodes=batch), cores)
+    training = MetaTrainConfig(episodes=EpisodeSpec(way=way), batch_episodes=batch)
+    trainer = Trainer(model(table.shape[1], way=way, **config), table, training, cores)
     return Contestant(lambda: trainer.steps([rows]).numpy(), steps * batch)
 
 
-def floor(rows: EpisodeRows, feature_dim: int) -> Contestant:
+def _floor(rows: EpisodeRows, feature_dim: int) -> Contestant:
     """The matrix products of the same steps, one episode after the other on as many cores as ours."""
     steps, batch, queries = rows.query.shape
     parts = MetaTrainConfig(batch_episodes=batch).parts(os.cpu_count())
-    products = MatrixProducts(1, queries, SPEC.way[1], feature_dim, NUM_STEPS, steps * batch // parts)
+    products = MatrixProducts(1, queries, SPEC.fixed_way(), feature_dim, NUM_STEPS, steps * batch // parts)
     together = tf.function(lambda: [products.steps(tf.constant(float(i))) for i in range(parts)])
     return Contestant(lambda: [total.numpy() for total in together()], steps * batch)
 
@@ -85,7 +100,7 @@ def _as_long(contestant: Contestant) -> Contestant:
     return Contestant(lambda: [contestant.run() for _ in range(_CALLS)], _CALLS * contestant.units)
 
 
-def peers(table: np.ndarray, rows: EpisodeRows) -> dict[str, Contestant]:
+def _peers(table: np.ndarray, rows: EpisodeRows) -> dict[str, Contestant]:
     """The released head in PyTorch, on one thread and on two; a quarter of the steps is long enough to time."""
     import torch
 
@@ -101,7 +116,7 @@ def peers(table: np.ndarray, rows: EpisodeRows) -> dict[str, Contestant]:
 
     found = {}
     for threads in (1, 2):
-        head = released_head.ReleasedHead(SPEC.way[1], table.shape[1], NUM_STEPS, 1e-3)
+        head = peer_head(table.shape[1])
         outer = released_head.optimizer(head)
         name = f"{PEER}, {threads} thread{'s' * (threads > 1)}"
         found[name] = Contestant(lambda h=head, o=outer, t=threads: train(h, o, t), steps * rows[0].shape[1])

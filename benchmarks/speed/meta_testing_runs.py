@@ -4,7 +4,7 @@ from benchmarks.speed import head_steps, timing
 from benchmarks.speed.head_steps import OURS, PEER, SPEC
 from benchmarks.speed.synthetic import SyntheticFeatures
 from benchmarks.speed.timing import Comparison, Contestant
-from sib_tf.config import SIBConfig
+from sib_tf.config import EpisodeSpec
 from sib_tf.episodes import EpisodeSampler
 from sib_tf.evaluation import Evaluator
 from sib_tf.sib import SIB
@@ -18,11 +18,13 @@ def measure(rounds: int) -> Comparison:
     cache = SyntheticFeatures()
     table, rows = cache.table("test"), EpisodeSampler(cache.labels("test"), SPEC, 0).sample(EPISODES)
     for network in ("joint", "per_class"):
-        contestants = {OURS: _ours(network, table, rows)}
-        if network == "joint":
+        setting = f"`{network}`"
+        model = head_steps.model(table.shape[1], gradient_network=network)
+        contestants = {OURS: _ours(model, table, rows)}
+        if model.config.fixed_way is not None:  # As the released head.
             contestants[PEER] = _peer(table, rows)
-            ratios[f"`{network}`"] = [(PEER, OURS)]
-        times[f"`{network}`"] = timing.in_turns(contestants, rounds)
+            ratios[setting] = [(PEER, OURS)]
+        times[setting] = timing.in_turns(contestants, rounds)
     return Comparison(
         "Meta-testing 2,000 episodes",
         "5-way 1-shot, 75 queries, D = 640, K = 3. sib_tf measures accuracy after every step k and the loss, on "
@@ -40,8 +42,8 @@ def sampler(rounds: int) -> Comparison:
     cache, times = SyntheticFeatures(8), {}
     for words, spec in (
         ("5-way 1-shot, 15 queries a class", SPEC),
-        ("20-way 5-shot, 15 queries a class", head_steps.EpisodeSpec(way=20, shot=5)),
-        ("5 to 20 ways, Dirichlet(2)", head_steps.EpisodeSpec(way=(5, 20), query_distribution="dirichlet")),
+        ("20-way 5-shot, 15 queries a class", EpisodeSpec(way=20, shot=5)),
+        ("5 to 20 ways, Dirichlet(2)", EpisodeSpec(way=(5, 20), query_distribution="dirichlet")),
     ):
         drawn = EpisodeSampler(cache.labels("train"), spec, 0).batches(64)
         times[words] = timing.in_turns({OURS: Contestant(lambda d=drawn: [next(d) for _ in range(8)], 512)}, rounds)
@@ -55,21 +57,15 @@ def sampler(rounds: int) -> Comparison:
     )
 
 
-def _ours(network: str, table, rows) -> Contestant:
-    config = SIBConfig(
-        feature_dim=table.shape[1], way=SPEC.fixed_way(), num_steps=head_steps.NUM_STEPS, gradient_network=network
-    )
-    model, evaluator = SIB(config), Evaluator(rows)
-    model.build()
+def _ours(model: SIB, table, rows) -> Contestant:
+    evaluator = Evaluator(rows)
     return Contestant(lambda: evaluator(model, table))
 
 
 def _peer(table, rows) -> Contestant:
     import torch
 
-    from benchmarks.speed.released_head import ReleasedHead
-
-    head = ReleasedHead(SPEC.fixed_way(), table.shape[1], head_steps.NUM_STEPS, 1e-3).eval()
+    head = head_steps.peer_head(table.shape[1]).eval()
     features = torch.from_numpy(table)
     fields = [torch.from_numpy(f).long() for f in (rows.support, rows.support_labels, rows.query, rows.query_labels)]
 

@@ -4,7 +4,6 @@ import contextlib
 import io
 import tempfile
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -15,7 +14,6 @@ from benchmarks.speed.timing import Comparison, Contestant
 from sib_tf import augmentation, backbones, meta_training, outer_steps
 from sib_tf.config import BackboneConfig, MetaTrainConfig, PretrainConfig, SIBConfig
 from sib_tf.episodes import EpisodeSampler, stream
-from sib_tf.sib import SIB
 
 _STEPS = 2000
 
@@ -37,8 +35,7 @@ def whole_run(rounds: int) -> Comparison:
 
 def _run() -> None:
     cache = SyntheticFeatures()
-    way, steps = SPEC.fixed_way(), head_steps.NUM_STEPS
-    model = SIBConfig(feature_dim=cache.feature_dim, way=way, num_steps=steps)
+    model = SIBConfig(feature_dim=cache.feature_dim, num_steps=head_steps.NUM_STEPS)
     # Its progress is nobody's here.
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
         meta_training.meta_train(cache, model, MetaTrainConfig(steps=50_000, batch_episodes=1), folder)
@@ -60,7 +57,7 @@ def from_cache(rounds: int) -> Comparison:
         for _ in range(_STEPS // a_call):
             trainer.steps([next(batches)]).numpy()
 
-    head = released_head.ReleasedHead(SPEC.fixed_way(), cache.feature_dim, head_steps.NUM_STEPS, 1e-3)
+    head = head_steps.peer_head(cache.feature_dim)
     outer, features = released_head.optimizer(head), torch.from_numpy(table)
     torch.set_num_threads(1)
     drawn = sampler.batches(1)
@@ -70,8 +67,7 @@ def from_cache(rounds: int) -> Comparison:
             rows = next(drawn)
             support, query = (features[torch.from_numpy(field).long()] for field in (rows.support, rows.query))
             labels = (torch.from_numpy(field).long() for field in (rows.support_labels, rows.query_labels))
-            support_labels, query_labels = labels
-            released_head.train_step(head, outer, support, support_labels, query, query_labels)
+            released_head.train_step(head, outer, support, next(labels), query, next(labels))
 
     times = timing.in_turns({OURS: Contestant(ours, _STEPS), PEER: Contestant(peer, _STEPS // 10)}, rounds)
     return Comparison(
@@ -123,8 +119,4 @@ def from_pictures(rounds: int) -> Comparison:
 
 
 def _trainer(table: np.ndarray) -> outer_steps.Trainer:
-    keras.utils.set_random_seed(0)
-    way, steps = SPEC.fixed_way(), head_steps.NUM_STEPS
-    model = SIB(SIBConfig(feature_dim=table.shape[1], way=way, num_steps=steps))
-    model.build()
-    return outer_steps.Trainer(model, table, MetaTrainConfig(batch_episodes=1))
+    return outer_steps.Trainer(head_steps.model(table.shape[1]), table, MetaTrainConfig(batch_episodes=1))

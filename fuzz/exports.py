@@ -4,19 +4,65 @@ From whatever is finite come finite answers: probabilities that add up to one, e
 labelled pictures, whatever lies in the padding. What has no answer is refused, by the name of the argument.
 """
 
+import functools
+from pathlib import Path
+
 import numpy as np
 import tensorflow as tf
 
+from benchmarks import untrained
 from fuzz import recipes
 from fuzz.faults import FAULTS
 from sib_tf.errors import InputError
+from sib_tf.prediction import trained_run
+from sib_tf.prediction.litert import LiteRTModel
+from sib_tf.prediction.models import SavedModel
 
 # The squares of anything larger are infinite; it is refused.
 MAGNITUDES = tuple(scale for scale in recipes.MAGNITUDES if scale < 1e19)
-SIZE = 32
+_SIZE = 32
 # Between runtimes, of probabilities. Ordinary episodes; a few queries' statistics enlarge rounding.
-TOLERANCE = 1e-2
+_TOLERANCE = 1e-2
 _SUM = 1e-5
+
+
+@functools.cache
+def served(folder: Path, kind: str) -> "Served":
+    """The signatures of a tiny `kind` of model, "per_class" or "joint"; made in `folder`, once."""
+    return Served(_saved(folder, kind), _run(folder, kind).sib.config.fixed_way is not None)
+
+
+@functools.cache
+def runner(folder: Path, kind: str) -> "Runner":
+    """A runner of the tiny per_class model: "SavedModel", or "dynamic", "static", "float16" or "int8" of .tflite."""
+    dynamic = _litert(folder, "dynamic")
+    if kind == "SavedModel":
+        return Runner(SavedModel(_saved(folder, "per_class")), dynamic)
+    return Runner(dynamic) if kind == "dynamic" else Runner(_litert(folder, kind), dynamic)
+
+
+def forget() -> None:
+    """Lets go of all that was made."""
+    for made in (served, runner, _saved, _litert, _run):
+        made.cache_clear()
+
+
+@functools.cache
+def _saved(folder: Path, kind: str) -> Path:
+    return untrained.write_saved_model(_run(folder, kind), folder / f"saved_{kind}")
+
+
+@functools.cache
+def _litert(folder: Path, kind: str) -> LiteRTModel:
+    sizes = () if kind == "dynamic" else (recipes.WAY, recipes.WAY * recipes.SHOTS, recipes.QUERIES)
+    precision = kind if kind in ("float16", "int8") else "float32"
+    path = folder / f"{kind}.tflite"
+    return LiteRTModel(untrained.write_tflite(_run(folder, "per_class"), path, *sizes, precision=precision))
+
+
+@functools.cache
+def _run(folder: Path, kind: str) -> trained_run.Run:
+    return untrained.write_run(folder / kind, way=recipes.WAY, gradient_network=kind)
 
 
 class Served:
@@ -24,13 +70,13 @@ class Served:
 
     Args:
         folder: of the SavedModel.
-        joint: whether it needs every class.
+        needs_all: whether it needs every class.
     """
 
-    def __init__(self, folder, joint: bool = False):
-        self._loaded = tf.saved_model.load(str(folder))
-        self.joint = joint
-        self.dim = self._width("classify", "query")
+    def __init__(self, folder: Path, needs_all: bool):
+        self._signatures = tf.saved_model.load(str(folder)).signatures
+        self.needs_all = needs_all
+        self.dim = self._signatures["classify"].structured_input_signature[1]["query"].shape[-1]
 
     def check(self, chosen: list[recipes.Recipe], seed: int) -> None:
         """`adapt` and `classify` on features, with NaN and infinity in the padding.
@@ -43,7 +89,8 @@ class Served:
         assert np.isfinite(adapted["weights_by_step"]).all(), "weights are finite"
         classified = self._call("classify", {"query": inputs["query"], "weights": adapted["weights"]})
         assert np.isfinite(classified["logits"]).all(), "logits are finite"
-        _check_probabilities(classified["probabilities"], _present(inputs), np.ones(inputs["query"].shape[:2], bool))
+        every = np.ones(inputs["query"].shape[:2], bool)
+        _check_probabilities(classified["probabilities"], _present(inputs), every)
         random = np.random.RandomState(seed)
         padded = {**inputs, "support": inputs["support"].copy(), "query": inputs["query"].copy()}
         for side in ("support", "query"):
@@ -92,19 +139,15 @@ class Served:
 
     def _inputs(self, chosen: list[recipes.Recipe]) -> dict[str, np.ndarray]:
         episodes = recipes.batch(chosen, self.dim)
-        names = ("support", "support_labels", "support_mask", "query", "query_mask")
         # A server's classes are as many as the highest label of the batch says: masked labels do not count.
-        inputs = {name: np.array(getattr(episodes, name)) for name in names}
+        inputs = {name: np.array(values) for name, values in episodes._asdict().items() if name != "query_labels"}
         for side in ("support", "query"):
             inputs[side][~inputs[f"{side}_mask"]] = 0
         return inputs
 
     def _call(self, signature: str, inputs: dict) -> dict[str, np.ndarray]:
         constants = {name: tf.constant(value) for name, value in inputs.items()}
-        return {name: value.numpy() for name, value in self._loaded.signatures[signature](**constants).items()}
-
-    def _width(self, signature: str, name: str) -> int:
-        return self._loaded.signatures[signature].structured_input_signature[1][name].shape[-1]
+        return {name: value.numpy() for name, value in self._signatures[signature](**constants).items()}
 
 
 class Runner:
@@ -129,7 +172,7 @@ class Runner:
         probabilities = self._answer(self.model, inputs)
         if self.reference is not None and recipe.ordinary:
             expected = self._answer(self.reference, inputs)
-            np.testing.assert_allclose(probabilities, expected, rtol=0, atol=TOLERANCE, err_msg="as the reference")
+            np.testing.assert_allclose(probabilities, expected, rtol=0, atol=_TOLERANCE, err_msg="as the reference")
 
     def check_pictures(self, recipe: recipes.Recipe) -> None:
         """`embed`, `adapt` and `classify` on raw pictures.
@@ -181,7 +224,7 @@ class Runner:
 def pictures(look: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
     """`[*shape, 32, 32, 3]` uint8: black, white, flat, noise, or all the same, by the look of a recipe."""
     random = np.random.RandomState(seed % 2**32)
-    noise = random.randint(0, 256, (*shape, SIZE, SIZE, 3))
+    noise = random.randint(0, 256, (*shape, _SIZE, _SIZE, 3))
     if look in ("same", "antipodal"):
         flat = 0 if look == "same" else 255
         noise = np.full_like(noise, flat)
@@ -199,6 +242,5 @@ def _check_probabilities(probabilities: np.ndarray, present: np.ndarray, mask: n
     assert (probabilities[absent] == 0).all(), "a class without labelled pictures has no probability"
 
 
-def _present(inputs: dict) -> np.ndarray:
-    one_hot = inputs["support_labels"][..., None] == np.arange(recipes.WAY)
-    return (one_hot & inputs["support_mask"][..., None]).any(axis=1)
+def _present(inputs: dict[str, np.ndarray]) -> np.ndarray:
+    return recipes.present(inputs["support_labels"], inputs["support_mask"])

@@ -1,0 +1,78 @@
+"""Runs as training leaves them and files as exports write them, without training: where no learned number matters."""
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from export import conversion
+from export.serving import ServingSignatures
+from sib_tf import backbones, checkpoints
+from sib_tf.config import BackboneConfig, SIBConfig
+from sib_tf.features import weights_fingerprint
+from sib_tf.prediction import trained_run
+from sib_tf.prediction.litert import METADATA
+from sib_tf.prediction.models import CONFIG
+from sib_tf.sib import SIB
+from sib_tf.storage import atomic, digests
+
+TINY = BackboneConfig(width=4, mean=(120.0, 110.0, 100.0), std=(60.0, 61.0, 62.0))
+
+
+def write_run(folder: Path, backbone_config: BackboneConfig = TINY, **model) -> trained_run.Run:
+    """Writes `folder/backbone` and `folder/sib` and loads them; `model` are fields of `SIBConfig`.
+
+    Weights are seeded, and away from where training starts: the steps change predictions, and folding the moments of
+    batch normalisation is part of a conversion.
+    """
+    keras.utils.set_random_seed(7)
+    random, backbone = np.random.RandomState(7), backbones.build(backbone_config)
+    for weight in backbone.weights:
+        if weight.path.endswith(("moving_mean", "beta")):
+            weight.assign(random.normal(0, 0.3, weight.shape))
+        if weight.path.endswith(("moving_variance", "gamma")):
+            weight.assign(random.uniform(0.5, 1.5, weight.shape))
+    config = SIBConfig(feature_dim=backbones.feature_dim(backbone_config), inner_learning_rate=4e-3, **model)
+    sib = SIB(config)
+    sib.build()
+    sib.initialization.feature_scale.assign(random.uniform(0.8, 1.2, config.feature_dim))
+    sib.logit_bias.assign(0.3)
+    checkpoints.save_model(backbone, folder / "backbone" / backbones.FILE)
+    checkpoints.save_model(sib, folder / "sib" / checkpoints.BEST)
+    features = {"backbone": {"name": backbone.name, "weights": weights_fingerprint(backbone)}}
+    for name, record in (
+        ("backbone", {"backbone": dataclasses.asdict(backbone_config), "dataset": {"name": "none"}}),
+        ("sib", {"model": dataclasses.asdict(config), "features": features}),
+    ):
+        atomic.write_json(folder / name / checkpoints.CONFIG, record)
+    return trained_run.load(folder / "sib", folder / "backbone")
+
+
+def write_tflite(
+    run: trained_run.Run, path: Path, way=None, max_support=None, max_query=None, precision: str = "float32"
+) -> Path:
+    """Writes a .tflite file, with fixed sizes if they are given, without the comparison of `export.tflite`."""
+    limits = {"way": way or run.description()["way"], "max_support": max_support, "max_query": max_query}
+    model = conversion.convert(run.signatures(), **limits)
+    if precision == "float16":
+        model = conversion.to_float16(model)
+    elif precision == "int8":
+        size = run.backbone_config.image_size
+        pictures = np.random.RandomState(5).randint(0, 256, (32, size, size, 3)).astype(np.uint8)
+        model = conversion.to_int8(model, pictures)
+    path.write_bytes(model)
+    digest = hashlib.sha256(model).hexdigest()
+    description = {**run.description(), **limits, "precision": precision, "model_sha256": digest}
+    conversion.append_text(path, METADATA, json.dumps(description))
+    return path
+
+
+def write_saved_model(run: trained_run.Run, folder: Path) -> Path:
+    """Writes a SavedModel and its description, without the comparison of `export.saved_model`."""
+    ServingSignatures(run.signatures()).archive().write_out(folder, verbose=False)
+    description = {**run.description(), "max_support": None, "max_query": None, "precision": "float32"}
+    atomic.write_json(folder / CONFIG, {**description, "files": digests.of_folder(folder)})
+    return folder
