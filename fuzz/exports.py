@@ -1,7 +1,8 @@
 """Properties of exported files on generated episodes: a SavedModel's signatures as a server calls them, and runners.
 
 From whatever is finite come finite answers: probabilities that add up to one, exactly none for classes without
-labelled pictures, whatever lies in the padding. What has no answer is refused, by the name of the argument.
+labelled pictures, whatever lies in the padding. What has no answer is refused, by the name of the argument. Where a
+property does not hold, checks raise an AssertionError.
 """
 
 import functools
@@ -79,11 +80,7 @@ class Served:
         self.dim = self._signatures["classify"].structured_input_signature[1]["query"].shape[-1]
 
     def check(self, chosen: list[recipes.Recipe], seed: int) -> None:
-        """`adapt` and `classify` on features, with NaN and infinity in the padding.
-
-        Raises:
-            AssertionError: a property does not hold.
-        """
+        """`adapt` and `classify` on features, with NaN and infinity in the padding."""
         inputs = self._inputs(chosen)
         adapted = self._call("adapt", inputs)
         assert np.isfinite(adapted["weights_by_step"]).all(), "weights are finite"
@@ -103,30 +100,18 @@ class Served:
             np.testing.assert_array_equal(value, adapted[name], f"padding moves no {name}")
 
     def check_pictures(self, chosen: list[recipes.Recipe], seed: int) -> None:
-        """`serving_default` on raw pictures.
-
-        Raises:
-            AssertionError: a property does not hold.
-        """
+        """`serving_default` on raw pictures."""
         inputs = self._inputs(chosen)
-        masks = {name: inputs[name] for name in ("support_labels", "support_mask", "query_mask")}
-        images = {
-            f"{side}_images": pictures(chosen[0].look, inputs[side].shape[:2], seed + i)
-            for i, side in enumerate(("support", "query"))
-        }
-        answer = self._call("serving_default", {**images, **masks})
-        mask = inputs["query_mask"]
+        for i, side in enumerate(("support", "query")):
+            inputs[f"{side}_images"] = pictures(chosen[0].look, inputs.pop(side).shape[:2], seed + i)
+        answer, mask = self._call("serving_default", inputs), inputs["query_mask"]
         _check_probabilities(answer["probabilities"], _present(inputs), mask)
         assert (answer["probabilities"][~mask] == 0).all() and (answer["predicted_class"][~mask] == -1).all()
         best = answer["probabilities"][mask]
         np.testing.assert_array_equal(answer["predicted_class"][mask], best.argmax(-1), "the most probable class")
 
     def check_fault(self, chosen: list[recipes.Recipe], name: str, seed: int) -> None:
-        """One spoiled batch is refused.
-
-        Raises:
-            AssertionError: it was answered, or the error names another argument.
-        """
+        """One spoiled batch is refused, by the name of the argument."""
         fault, inputs = FAULTS[name], self._inputs(chosen)
         inputs["support_mask"][:, 0] = inputs["query_mask"][:, 0] = True
         spoiled = fault.spoil(inputs, np.random.RandomState(seed))
@@ -163,11 +148,7 @@ class Runner:
         self.dim = model.description["feature_dim"]
 
     def check(self, recipe: recipes.Recipe) -> None:
-        """`adapt` and `classify` on features.
-
-        Raises:
-            AssertionError: a property does not hold.
-        """
+        """`adapt` and `classify` on features."""
         inputs = self._inputs(recipe)
         probabilities = self._answer(self.model, inputs)
         if self.reference is not None and recipe.ordinary:
@@ -175,11 +156,7 @@ class Runner:
             np.testing.assert_allclose(probabilities, expected, rtol=0, atol=_TOLERANCE, err_msg="as the reference")
 
     def check_pictures(self, recipe: recipes.Recipe) -> None:
-        """`embed`, `adapt` and `classify` on raw pictures.
-
-        Raises:
-            AssertionError: a property does not hold.
-        """
+        """`embed`, `adapt` and `classify` on raw pictures."""
         inputs = self._inputs(recipe)
         images = pictures(recipe.look, (len(inputs["support"]) + len(inputs["query"]),), recipe.seed)
         features = self.model.embed(images)
@@ -188,11 +165,7 @@ class Runner:
         self._answer(self.model, {**inputs, "support": support, "query": query})
 
     def check_fault(self, recipe: recipes.Recipe, name: str) -> None:
-        """One spoiled episode is refused.
-
-        Raises:
-            AssertionError: it was answered, another error came, or one that names another argument.
-        """
+        """One spoiled episode is refused, by the name of the argument."""
         fault = FAULTS[name]
         inputs = self._inputs(recipe)
         if fault.argument == "query" and not len(inputs["query"]):

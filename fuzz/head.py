@@ -3,6 +3,7 @@
 In float32, as it is used: finite numbers from finite features whatever they are, padding and neighbours without any
 trace (bit by bit), no probability for a class without labelled pictures. In float64, where rounding is not amplified
 into answers: the order of queries and the names of classes move nothing but themselves, and neither does room for more.
+Where a property does not hold, there is an AssertionError.
 """
 
 import functools
@@ -48,11 +49,7 @@ class Head:
         self._run, self._run_precise = _compiled(model), _compiled(precise)
 
     def check(self, chosen: list[recipes.Recipe]) -> None:
-        """Checks all properties on one batch.
-
-        Raises:
-            AssertionError: one of them does not hold.
-        """
+        """Checks all properties on one batch."""
         episodes = recipes.batch(chosen, DIM)
         path, logits = self._run(*_inputs(episodes), way=recipes.WAY)
         self._check_finite(episodes, path, logits)

@@ -33,32 +33,15 @@ def counts(rows, way: int) -> np.ndarray:
     return np.stack([((rows.query_labels == c) & rows.query_mask).sum(axis=1) for c in range(way)], axis=1)
 
 
-@pytest.mark.parametrize("total", [1, 5, 7, 75, 190])
-def test_total_query_is_spread_as_evenly_as_it_goes(total):
-    spec = EpisodeSpec(total_query=total)
-    found = counts(EpisodeSampler(LABELS, spec, seed=0).sample(100), 5)
-    assert spec.max_query == total
-    assert (found.sum(axis=1) == total).all()
-    assert (found.max(axis=1) - found.min(axis=1) <= 1).all()
-
-
 def test_what_is_left_of_an_even_division_goes_to_classes_at_random():
     found = counts(EpisodeSampler(LABELS, EpisodeSpec(total_query=7), seed=1).sample(2000), 5)
     # Each class has one more in 2 of 5 episodes; the standard deviation of the share is 1.1 points.
     np.testing.assert_allclose((found == 2).mean(axis=0), 0.4, atol=0.05)
 
 
-@pytest.mark.parametrize("distribution", ["balanced", "dirichlet"])
-def test_queries_come_from_some_of_the_classes(distribution):
-    spec = EpisodeSpec(query=6, query_classes=2, query_distribution=distribution)
-    rows = EpisodeSampler(LABELS, spec, seed=2).sample(2000)
-    found = counts(rows, 5)
-    assert (found.sum(axis=1) == 30).all()
-    if distribution == "balanced":
-        assert ((found == 15).sum(axis=1) == 2).all()
-        np.testing.assert_allclose((found > 0).mean(axis=0), 0.4, atol=0.05)
-    assert ((found > 0).sum(axis=1) <= 2).all()
-    assert (rows.support_mask.sum(axis=1) == 5).all()
+def test_the_classes_that_queries_come_from_are_any():
+    found = counts(EpisodeSampler(LABELS, EpisodeSpec(query=6, query_classes=2), seed=2).sample(2000), 5)
+    np.testing.assert_allclose((found > 0).mean(axis=0), 0.4, atol=0.05)
 
 
 def test_specifications_say_what_they_are():
@@ -91,8 +74,6 @@ def test_settings_have_names_of_their_own_and_the_quick_ones_are_among_them():
     assert len(set(names)) == len(names) == 29
     assert {setting.name for setting in settings.quick_settings()} <= set(names)
     assert [s.name for s in settings.named(["way_2"])] == ["way_2"]
-    with pytest.raises(InputError, match="settings must be among balanced_1shot, .*; got way_3"):
-        settings.named(["way_2", "way_3"])
 
 
 def test_measurement_agrees_with_the_evaluator():
@@ -283,7 +264,7 @@ def test_commands_from_features_to_results(cache, model_dirs, monkeypatch, capfd
         ({"models": "joint"}, "models must be name=FOLDER pairs .* got 'joint'"),
         ({"models": "pt_map=folder"}, "models must be name=FOLDER pairs with names of their own; got 'pt_map=folder'"),
         ({"models": "a=nothing"}, "Configuration nothing/config.json cannot be read"),
-        ({"settings": "way_3"}, "settings must be among .*; got way_3"),
+        ({"settings": "way_2,way_3"}, "settings must be among balanced_1shot, .*; got way_3"),
         ({"settings": "way_20"}, "way=20, .* there are 6 such classes"),
         ({"peers": "sib"}, "peers must be among prototypes, .* got sib"),
         ({"tuned": "other.json"}, "tuned other.json is of other features than "),

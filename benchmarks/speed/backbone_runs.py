@@ -14,37 +14,33 @@ from sib_tf.layers import CosineClassifier
 from sib_tf.optimizers import CoupledDecaySGD
 
 _CLASSES = 64
-# Pictures a step: the released batch; a wide network's steps are long enough at fewer.
-_BATCHES = {"conv4": 64, "wide_resnet": 8}
-_WORDS = {"conv4": "Conv-4-64", "wide_resnet": "WRN-28-10"}
+# Words, width, and pictures a step: the released batch; a wide network's steps are long enough at fewer.
+_BACKBONES = {"conv4": ("Conv-4-64", 64, 64), "wide_resnet": ("WRN-28-10", 10, 8)}
 
 
-def training(rounds: int, names: tuple[str, ...] = ("conv4", "wide_resnet")) -> Comparison:
+def training(rounds: int) -> Comparison:
     """Times training steps, all of a step but augmentation."""
-    return _compare(
-        "Training a backbone", "forward, backward and the optimiser's step", rounds, names, _training, _torch_training
-    )
+    work = "forward, backward and the optimiser's step"
+    return _compare("Training a backbone", work, rounds, _training, _torch_training)
 
 
-def inference(rounds: int, names: tuple[str, ...] = ("conv4", "wide_resnet")) -> Comparison:
+def inference(rounds: int) -> Comparison:
     """Times embedding pictures."""
-    return _compare(
-        "Embedding pictures", "inference, as features are extracted", rounds, names, _inference, _torch_inference
-    )
+    return _compare("Embedding pictures", "inference, as features are extracted", rounds, _inference, _torch_inference)
 
 
-def _compare(title: str, work: str, rounds: int, names, ours, peer) -> Comparison:
+def _compare(title: str, work: str, rounds: int, ours, peer) -> Comparison:
     times, ratios = {}, {}
-    for name in names:
-        batch = _BATCHES[name]
-        contestants = {
-            OURS: ours(name, batch, "float32"),
-            f"{OURS}, bfloat16": ours(name, batch, "mixed_bfloat16"),
-            PEER: peer(name, batch),
-        }
-        setting = f"{_WORDS[name]}, {batch} pictures"
+    half = f"{OURS}, bfloat16"
+    for name, (words, width, batch) in _BACKBONES.items():
+        contestants = {}
+        for label, precision in ((OURS, "float32"), (half, "bfloat16")):
+            backbone = backbones.build(BackboneConfig(name=name, width=width, precision=precision))
+            contestants[label] = ours(backbone, batch)
+        contestants[PEER] = peer(name, batch)
+        setting = f"{words}, {batch} pictures"
         times[setting] = timing.in_turns(contestants, rounds)
-        ratios[setting] = [(PEER, OURS), (f"{OURS}, bfloat16", OURS)]
+        ratios[setting] = [(PEER, OURS), (half, OURS)]
     return Comparison(
         title,
         f"32 px, {work}; batches are in memory. The peer is the same network in PyTorch, channels last, float32; both "
@@ -55,32 +51,15 @@ def _compare(title: str, work: str, rounds: int, names, ours, peer) -> Compariso
     )
 
 
-def _model(name: str, precision: str) -> tuple[keras.Model, keras.Model]:
-    keras.config.set_dtype_policy(precision)
-    try:
-        config = BackboneConfig(name=name, width=64 if name == "conv4" else 10)
-        backbone = backbones.build(config)
-        return backbone, keras.Sequential([backbone, CosineClassifier(_CLASSES, dtype="float32")])
-    finally:
-        keras.config.set_dtype_policy("float32")
-
-
-def _training(name: str, batch: int, precision: str) -> Contestant:
-    _, model = _model(name, precision)
+def _training(backbone: keras.Model, batch: int) -> Contestant:
+    model = keras.Sequential([backbone, CosineClassifier(_CLASSES)])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(CoupledDecaySGD(0.01, coupled_weight_decay=5e-4), loss, jit_compile=False)
     images, labels = tf.constant(pictures(batch), tf.float32), tf.constant(np.arange(batch) % _CLASSES)
-    steps = max(64 // batch // 8, 1)
-
-    def run():
-        for _ in range(steps):
-            model.train_on_batch(images, labels)
-
-    return Contestant(run, steps * batch)
+    return Contestant(lambda: model.train_on_batch(images, labels), batch)
 
 
-def _inference(name: str, batch: int, precision: str) -> Contestant:
-    backbone, _ = _model(name, precision)
+def _inference(backbone: keras.Model, batch: int) -> Contestant:
     images = tf.constant(pictures(batch), tf.float32)
     forward = tf.function(lambda x: backbone(x, training=False), autograph=False)
     return Contestant(lambda: forward(images).numpy(), batch)
