@@ -17,7 +17,7 @@ from fuzz.faults import FAULTS
 from sib_tf.errors import InputError
 from sib_tf.prediction import trained_run
 from sib_tf.prediction.litert import LiteRTModel
-from sib_tf.prediction.models import SavedModel
+from sib_tf.prediction.models import KerasModel, SavedModel
 
 # The squares of anything larger are infinite; it is refused.
 MAGNITUDES = tuple(scale for scale in recipes.MAGNITUDES if scale < 1e19)
@@ -34,31 +34,32 @@ def served(folder: Path, kind: str) -> "Served":
 
 
 @functools.cache
-def runner(folder: Path, kind: str) -> "Runner":
-    """A runner of the tiny per_class model: "SavedModel", or "dynamic", "static", "float16" or "int8" of .tflite."""
-    dynamic = _litert(folder, "dynamic")
+def model(folder: Path, kind: str):
+    """Runs the tiny per_class model: "Keras", "SavedModel", or "dynamic", "static", "float16" or "int8" of .tflite."""
+    run = _run(folder, "per_class")
+    if kind == "Keras":
+        return KerasModel(run)
     if kind == "SavedModel":
-        return Runner(SavedModel(_saved(folder, "per_class")), dynamic)
-    return Runner(dynamic) if kind == "dynamic" else Runner(_litert(folder, kind), dynamic)
+        return SavedModel(_saved(folder, "per_class"))
+    sizes = () if kind == "dynamic" else (recipes.WAY, recipes.WAY * recipes.SHOTS, recipes.QUERIES)
+    precision = kind if kind in ("float16", "int8") else "float32"
+    return LiteRTModel(untrained.write_tflite(run, folder / f"{kind}.tflite", *sizes, precision=precision))
+
+
+def runner(folder: Path, kind: str) -> "Runner":
+    """A kind of `model`, and the dynamic one to compare it with."""
+    return Runner(model(folder, kind), None if kind == "dynamic" else model(folder, "dynamic"))
 
 
 def forget() -> None:
     """Lets go of all that was made."""
-    for made in (served, runner, _saved, _litert, _run):
+    for made in (served, model, _saved, _run):
         made.cache_clear()
 
 
 @functools.cache
 def _saved(folder: Path, kind: str) -> Path:
     return untrained.write_saved_model(_run(folder, kind), folder / f"saved_{kind}")
-
-
-@functools.cache
-def _litert(folder: Path, kind: str) -> LiteRTModel:
-    sizes = () if kind == "dynamic" else (recipes.WAY, recipes.WAY * recipes.SHOTS, recipes.QUERIES)
-    precision = kind if kind in ("float16", "int8") else "float32"
-    path = folder / f"{kind}.tflite"
-    return LiteRTModel(untrained.write_tflite(_run(folder, "per_class"), path, *sizes, precision=precision))
 
 
 @functools.cache

@@ -7,6 +7,7 @@ import os
 import platform
 from pathlib import Path
 
+from benchmarks import pages
 from sib_tf.storage import atomic
 
 RECORDED = Path(__file__).parent / "recorded"
@@ -59,9 +60,5 @@ def _section(title: str, record: dict) -> str:
     if "cases" in figures[0]:
         cases, failures = (sum(row[key] for row in figures) for key in ("cases", "failures"))
         text += f"{cases:,} cases, {failures} failures, {sum(row['seconds'] for row in figures):.0f} s.\n\n"
-    rows = [list(figures[0]), ["---"] * len(figures[0]), *([_cell(v) for v in row.values()] for row in figures)]
-    return text + "".join("| " + " | ".join(row) + " |\n" for row in rows)
-
-
-def _cell(value) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    rows = ([f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()] for row in figures)
+    return f"{text}{pages.table(rows, *figures[0])}\n"

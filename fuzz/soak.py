@@ -6,7 +6,6 @@ Every loop runs in a process of its own. Memory is sampled along the way; the sl
 the samples after the first fifth. Exit code 2 if one is above the bound.
 """
 
-import functools
 import os
 import sys
 import tempfile
@@ -83,20 +82,16 @@ def _loop(name: str, folder: Path) -> tuple[int, Callable[[], None]]:
     """How many steps a call takes, and the call."""
     if name == "meta-training":
         return _training()
-    from benchmarks import untrained
-    from fuzz.recipes import QUERIES, SHOTS, WAY
-    from sib_tf.prediction.litert import LiteRTModel
-    from sib_tf.prediction.models import KerasModel, SavedModel
+    from fuzz import exports
 
-    run = untrained.write_run(folder, way=None, gradient_network="per_class")
-    if name == "Keras model":
-        model = KerasModel(run)
-    elif name == "SavedModel":
-        model = SavedModel(untrained.write_saved_model(run, folder / "saved"))
-    else:
-        sizes = (WAY, WAY * SHOTS, QUERIES) if "static" in name else ()
-        model = LiteRTModel(untrained.write_tflite(run, folder / "model.tflite", *sizes))
-    return 1, functools.partial(_adapt, model, iter(_episodes(model.description["feature_dim"])))
+    model = exports.model(folder, name.split()[0])
+    episodes = _episodes(model.description["feature_dim"])
+
+    def advance():
+        support, labels, query = next(episodes)
+        model.classify(query, model.adapt(support, labels, query)[-1])
+
+    return 1, advance
 
 
 def _training() -> tuple[int, Callable[[], None]]:
@@ -133,11 +128,6 @@ def _episodes(dim: int):
         for way, shot, queries in shapes:
             rows = random.normal(size=(way * shot + queries, dim)).astype(np.float32)
             yield rows[: way * shot], np.repeat(np.arange(way), shot), rows[way * shot :]
-
-
-def _adapt(model, episodes) -> None:
-    support, labels, query = next(episodes)
-    model.classify(query, model.adapt(support, labels, query)[-1])
 
 
 if __name__ == "__main__":

@@ -51,6 +51,12 @@ def compiled(name: str, way: int):
     return tf.function(lambda *fields: method(Episode(*fields), way, tf.linspace(0.3, 0.6, 6)), autograph=False)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def functions_are_freed():
+    yield
+    compiled.cache_clear()
+
+
 def episode_of(support, labels, query) -> Episode:
     """One episode without padding."""
 
