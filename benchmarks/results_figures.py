@@ -32,10 +32,10 @@ def draw(sweep: SweepRecords, folder: str | os.PathLike) -> dict[str, Path]:
     return drawn
 
 
-def shown_label(methods: dict, name: str) -> str | None:
-    """Which of a method's entries a figure shows: tuned constants if there are any, as tables have all of them."""
-    labels = {figures["constants"]: label for label, figures in methods.items() if figures["name"] == name}
-    return next((labels[kind] for kind in ("meta-trained", "tuned", "authors") if kind in labels), None)
+def shown(methods: dict) -> dict[str, dict]:
+    """What a figure shows of each method, by its name: tuned constants if there are any, as tables have all of them."""
+    kinds = ("authors", "tuned", "meta-trained")
+    return {f["name"]: f for kind in kinds for f in methods.values() if f["constants"] == kind}
 
 
 def _figure(panels: list[list[dict]], label: str, path: Path) -> None:
@@ -53,22 +53,22 @@ def _figure(panels: list[list[dict]], label: str, path: Path) -> None:
 
 
 def _panel(axis, settings: list[dict]) -> None:
-    names = list(dict.fromkeys(f["name"] for s in settings for f in s["methods"].values()))
-    models = [n for n in names if any(shown_label(s["methods"], n) == n for s in settings)]
-    for name in names:
+    found = [shown(setting["methods"]) for setting in settings]
+    kinds = {name: figures["constants"] for each in found for name, figures in each.items()}
+    models = [name for name, kind in kinds.items() if kind == "meta-trained"]
+    for name in kinds:
         own = name in models
         color = _MODELS[models.index(name) % 6] if own else _PALETTE[list(PEER_NAMES).index(name)]
-        places = [i for i, s in enumerate(settings) if shown_label(s["methods"], name)]
-        found = [settings[i]["methods"][shown_label(settings[i]["methods"], name)] for i in places]
+        places = [i for i, each in enumerate(found) if name in each]
         axis.errorbar(
             places,
-            [100 * figures["accuracy"] for figures in found],
-            [100 * figures["ci95"] for figures in found],
+            [100 * found[i][name]["accuracy"] for i in places],
+            [100 * found[i][name]["ci95"] for i in places],
             fmt=f"{_MARKERS[models.index(name) % 6]}-" if own else "s--",
             color=color,
             lw=2 if own else 1,
             ms=4 if own else 3,
-            label=f"SIB, {name}" if own else PEER_NAMES.get(name, name),
+            label=f"SIB, {name}" if own else PEER_NAMES[name],
         )
     axis.set_xticks(range(len(settings)), [f"{s['value']}".removesuffix(".0") for s in settings])
     axis.grid(alpha=0.25, lw=0.5)
