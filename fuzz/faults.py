@@ -23,55 +23,41 @@ class Fault:
     in_graph: bool = False
 
 
-def _with(name: str, change) -> Callable[[Inputs, np.random.RandomState], Inputs]:
-    return lambda inputs, random: {**inputs, name: change(inputs[name], random)}
+def _of(name: str, change: Callable[[np.ndarray, np.random.RandomState], np.ndarray], in_graph: bool = False) -> Fault:
+    return Fault(name, lambda inputs, random: {**inputs, name: change(inputs[name], random)}, in_graph)
 
 
-def _number(value: float):
-    """Puts a value at a random place of a row that counts: the first."""
-
-    def change(values, random):
-        values = np.array(values)
-        values[..., 0, random.randint(values.shape[-1])] = value
-        return values
-
-    return change
-
-
-def _label(value: int):
-    """Gives the first row another label."""
-
-    def change(labels, random):
-        labels = np.array(labels)
-        labels[..., 0] = value
-        return labels
-
-    return change
+def _put(values: np.ndarray, place: tuple, value: float) -> np.ndarray:
+    values = np.array(values)
+    values[place] = value
+    return values
 
 
 NUMBERS = {"NaN": np.nan, "infinity": np.inf, "minus infinity": -np.inf, "near infinity": 1e30}
+LABELS = "support_labels"
 FAULTS = {
+    # In the first row, which counts.
     **{
-        f"{text} in {name}": Fault(name, _with(name, _number(value)), in_graph=True)
+        f"{text} in {name}": _of(name, lambda x, r, v=value: _put(x, (..., 0, r.randint(x.shape[-1])), v), True)
         for text, value in NUMBERS.items()
         for name in ("support", "query")
     },
     **{
-        f"label {value}": Fault("support_labels", _with("support_labels", _label(value)), in_graph=True)
+        f"label {value}": _of(LABELS, lambda x, _, v=value: _put(x, (..., 0), v), True)
         for value in (-1, -(2**31), 2**31 - 1, 1000)
     },
     **{
-        f"{name} in {dtype}": Fault(name, _with(name, lambda x, random, dtype=dtype: np.zeros_like(x, dtype)))
+        f"{name} in {dtype}": _of(name, lambda x, _, dtype=dtype: np.zeros_like(x, dtype))
         for name in ("support", "query")
         for dtype in ("float64", "float16", "int32")
     },
-    **{f"{name} too narrow": Fault(name, _with(name, lambda x, random: x[:, 1:])) for name in ("support", "query")},
-    **{f"{name} flat": Fault(name, _with(name, lambda x, random: x.ravel())) for name in ("support", "query")},
-    "no support": Fault("support_labels", lambda e, random: {**e, "support": e["support"][:0], "support_labels": []}),
-    "fractions": Fault("support_labels", _with("support_labels", lambda x, random: x + 0.25)),
-    "NaN labels": Fault("support_labels", _with("support_labels", lambda x, random: np.where(x == 0, np.nan, x))),
-    "text": Fault("support_labels", _with("support_labels", lambda x, random: x.astype(str))),
-    "a label too few": Fault("support_labels", _with("support_labels", lambda x, random: x[1:])),
-    "one-hot labels": Fault("support_labels", _with("support_labels", lambda x, random: np.eye(9)[x])),
-    "a class left out": Fault("support_labels", _with("support_labels", lambda x, random: x + 1)),
+    **{f"{name} too narrow": _of(name, lambda x, _: x[:, 1:]) for name in ("support", "query")},
+    **{f"{name} flat": _of(name, lambda x, _: x.ravel()) for name in ("support", "query")},
+    "no support": Fault(LABELS, lambda inputs, _: {**inputs, "support": inputs["support"][:0], LABELS: []}),
+    "fractions": _of(LABELS, lambda x, _: x + 0.25),
+    "NaN labels": _of(LABELS, lambda x, _: np.where(x == 0, np.nan, x)),
+    "text": _of(LABELS, lambda x, _: x.astype(str)),
+    "a label too few": _of(LABELS, lambda x, _: x[1:]),
+    "one-hot labels": _of(LABELS, lambda x, _: np.eye(9)[x]),
+    "a class left out": _of(LABELS, lambda x, _: x + 1),
 }

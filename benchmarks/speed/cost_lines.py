@@ -30,11 +30,10 @@ def measure(rounds: int, growing: dict[str, tuple[int, ...]] = GROWING) -> Compa
             size = {**_BASE, name: value}
             sampler = EpisodeSampler(labels, EpisodeSpec(way=size["way"], query=size["query"]), 0)
             table = random.random_sample((len(labels), size["feature_dim"])).astype(np.float32)
-            contestant = head_steps.ours(
-                table, head_steps.batched(sampler, 8, size["episodes"]), cores=1, gradient_network="per_class"
-            )
-            contestant = timing.Contestant(contestant.run, 8)
-            times[f"{_WORDS[name]}: {value}"] = timing.in_turns({OURS: contestant}, rounds)
+            rows = head_steps.batched(sampler, 8, size["episodes"])
+            ours = head_steps.ours(table, rows, cores=1, gradient_network="per_class")
+            a_step = timing.Contestant(ours.run, 8)
+            times[f"{_WORDS[name]}: {value}"] = timing.in_turns({OURS: a_step}, rounds)
     base = ", ".join(f"{value} {_WORDS[name]}" for name, value in _BASE.items())
     return Comparison(
         "Cost of a step against its sizes",
