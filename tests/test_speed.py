@@ -118,8 +118,8 @@ def comparisons() -> dict[str, Comparison]:
     return {
         "head_steps": Comparison("Steps", "Equal.", "episode", head, dict.fromkeys(head, pairs)),
         "head_batches": Comparison("Batches", "Equal.", "episode", batches, dict.fromkeys(batches, pairs)),
-        "cost_lines": Comparison("Cost", "Equal.", "step", cost, {}),
-        "entry_points": Comparison("Start", "Equal.", "process", {"--help": {"a": [0.05], "b": [0.1]}}, {}),
+        "cost_lines": Comparison("Cost", "Equal.", "step", cost),
+        "entry_points": Comparison("Start", "Equal.", "process", {"--help": {"a": [0.05], "b": [0.1]}}),
     }
 
 

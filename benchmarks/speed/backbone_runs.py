@@ -68,11 +68,9 @@ def _inference(backbone: keras.Model, batch: int) -> Contestant:
 def _torch_training(name: str, batch: int) -> Contestant:
     import torch
 
-    from benchmarks.speed import torch_backbones
-
-    network = torch_backbones.build(name, _CLASSES).to(memory_format=torch.channels_last).train()
-    outer = torch.optim.SGD(network.parameters(), 0.01, 0.9, weight_decay=5e-4, nesterov=True)
-    images, labels = _torch_pictures(batch), torch.arange(batch) % _CLASSES
+    network, images = _in_torch(name, batch, _CLASSES)
+    outer = torch.optim.SGD(network.train().parameters(), 0.01, 0.9, weight_decay=5e-4, nesterov=True)
+    labels = torch.arange(batch) % _CLASSES
 
     def run():
         outer.zero_grad(set_to_none=True)
@@ -85,20 +83,17 @@ def _torch_training(name: str, batch: int) -> Contestant:
 def _torch_inference(name: str, batch: int) -> Contestant:
     import torch
 
-    from benchmarks.speed import torch_backbones
-
-    network = torch_backbones.build(name).to(memory_format=torch.channels_last).eval()
-    images = _torch_pictures(batch)
-
-    def run():
-        with torch.inference_mode():
-            return network(images)
-
-    return Contestant(run, batch)
+    network, images = _in_torch(name, batch)
+    forward = torch.inference_mode()(network.eval())
+    return Contestant(lambda: forward(images), batch)
 
 
-def _torch_pictures(batch: int):
+def _in_torch(name: str, batch: int, classes: int | None = None):
+    """The network in PyTorch, and pictures as it takes them."""
     import torch
 
+    from benchmarks.speed import torch_backbones
+
+    network = torch_backbones.build(name, classes).to(memory_format=torch.channels_last)
     images = torch.from_numpy(pictures(batch)).permute(0, 3, 1, 2).float()
-    return images.contiguous(memory_format=torch.channels_last)
+    return network, images.contiguous(memory_format=torch.channels_last)

@@ -41,7 +41,6 @@ def measure(rounds: int, growing: dict[str, tuple[int, ...]] = GROWING) -> Compa
         "against log size over the larger half of the sizes.",
         "step",
         times,
-        {},
     )
 
 

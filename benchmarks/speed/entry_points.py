@@ -27,7 +27,6 @@ def measure(rounds: int) -> Comparison:
         "takes, which a command does when its flags are right and not before.",
         "process",
         {"--help": timing.in_turns(contestants, rounds)},
-        {},
     )
 
 

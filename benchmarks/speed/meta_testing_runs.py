@@ -53,7 +53,6 @@ def sampler(rounds: int) -> Comparison:
         "is no peer: in training this is done ahead, beside the steps.",
         "episode",
         times,
-        {},
     )
 
 

@@ -29,7 +29,6 @@ def whole_run(rounds: int) -> Comparison:
         "time of the first table times 50,000.",
         "run",
         times,
-        {},
     )
 
 

@@ -35,7 +35,7 @@ class Comparison:
     equal: str
     unit: str
     times: dict[str, dict[str, list[float]]]
-    ratios: dict[str, list[tuple[str, str]]]
+    ratios: dict[str, list[tuple[str, str]]] = dataclasses.field(default_factory=dict)
 
 
 def in_turns(contestants: dict[str, Contestant], rounds: int, first_call: bool = True) -> dict[str, list[float]]:
