@@ -35,7 +35,7 @@ def write_run(folder: Path, backbone_config: BackboneConfig = TINY, **model) -> 
             weight.assign(random.normal(0, 0.3, weight.shape))
         if weight.path.endswith(("moving_variance", "gamma")):
             weight.assign(random.uniform(0.5, 1.5, weight.shape))
-    config = SIBConfig(feature_dim=backbones.feature_dim(backbone_config), inner_learning_rate=4e-3, **model)
+    config = SIBConfig(feature_dim=backbone.output_shape[-1], inner_learning_rate=4e-3, **model)
     sib = SIB(config)
     sib.build()
     sib.initialization.feature_scale.assign(random.uniform(0.8, 1.2, config.feature_dim))
