@@ -102,9 +102,8 @@ test-lowest: install
 bench: install
 	$(BIN)/python -m benchmarks.speed --output_dir=runs/speed --page=BENCHMARKS.md
 
-# The tiny models are those of the tests.
 fuzz soak: install
-	PYTHONPATH=tests $(BIN)/python -m fuzz.$(patsubst fuzz,run,$@)
+	$(BIN)/python -m fuzz.$(patsubst fuzz,run,$@)
 
 # What only PyTorch's CUDA builds need is left out. backports.strenum: 1.3 says that it is for
 # Python below 3.11, which pip heeds and uv does not.
