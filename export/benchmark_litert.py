@@ -5,6 +5,7 @@
 One episode: one labelled picture of each class, 15 unlabelled ones. Every measurement has a process of its own.
 """
 
+import dataclasses
 import sys
 import tempfile
 
@@ -31,38 +32,24 @@ def main() -> None:
     from sib_tf.prediction.litert import LiteRTModel
 
     load = litert_latency.Load(FLAGS.way, 15 * FLAGS.way, FLAGS.calls, FLAGS.sgd_steps)
-    descriptions = [_check(path, LiteRTModel(path).description, load) for path in FLAGS.tflite]
+    descriptions = {path: LiteRTModel(path).description for path in FLAGS.tflite}
+    for path, description in descriptions.items():
+        for name, rows in (("way", load.way), ("max_query", load.queries)):
+            if description[name] is not None and description[name] < rows:
+                took = f"{path} takes {name}={description[name]}"
+                raise cli.InputError(f"{took}; the benchmark needs {rows}: lower --way.")
     cli.load_tensorflow()
     from export import sgd_baseline
 
     with tempfile.NamedTemporaryFile(suffix=".tflite") as sgd:
-        sgd.write(sgd_baseline.convert(load.way, descriptions[0]["feature_dim"], logit_scale=10.0))
+        sgd.write(sgd_baseline.convert(load.way, descriptions[FLAGS.tflite[0]]["feature_dim"], logit_scale=10.0))
         sgd.flush()
         results = litert_latency.measure(FLAGS.tflite, sgd.name, threads, load, FLAGS.rounds)
-    _publish(results, load)
-
-
-def _check(path: str, description: dict, load) -> dict:
-    for name, rows in (("way", load.way), ("max_query", load.queries)):
-        if description[name] is not None and description[name] < rows:
-            raise cli.InputError(f"{path} takes {name}={description[name]}; the benchmark needs {rows}: lower --way.")
-    return description
-
-
-def _publish(results, load) -> None:
-    import dataclasses
-
-    from export import litert_latency
-    from sib_tf.reports import report
-    from sib_tf.storage import atomic
-
     words = f"{load.way}-way 1-shot, {load.queries} queries; medians of {FLAGS.rounds} rounds of {load.calls} calls."
-    table = litert_latency.table(results)
-    print(f"{words}\n{table}")
-    if FLAGS.output:
-        atomic.write_json(FLAGS.output, {"load": words, "latencies": [dataclasses.asdict(r) for r in results]})
-    if FLAGS.report:
-        report.set_section(FLAGS.report, "Latency on this machine", f"{words}\n\n{table}")
+    text = f"{words}\n\n{litert_latency.table(results)}"
+    print(text)
+    figures = {"load": words, "latencies": [dataclasses.asdict(result) for result in results]}
+    export_flags.publish(FLAGS, "Latency on this machine", figures, text)
 
 
 if __name__ == "__main__":

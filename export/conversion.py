@@ -1,7 +1,10 @@
 """Keras models to LiteRT flatbuffers: one file with the signatures embed, adapt and classify, K steps unrolled."""
 
 import contextlib
+import hashlib
 import io
+import json
+import os
 import re
 import tempfile
 import warnings
@@ -13,10 +16,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_quantizer import qtyping, quantizer
-from ai_edge_quantizer.algorithm_manager import AlgorithmName
+from ai_edge_quantizer import quantizer
 
+from export.precisions import PRECISIONS
 from sib_tf.errors import InputError
+from sib_tf.prediction import trained_run
+from sib_tf.prediction.litert import METADATA
 from sib_tf.prediction.signatures import Signatures
 
 # What a file may contain: ops without state that LiteRT has kernels for on every platform.
@@ -28,9 +33,6 @@ ALLOWED_OPS = frozenset(
     SQUARE SQUARED_DIFFERENCE STRIDED_SLICE SUB SUM TANH TILE TRANSPOSE UNPACK ZEROS_LIKE
     """.split()  # noqa: SIM905
 )
-# Ops of the backbone that int8 covers. Its normalisation of the pictures stays in float, as does the whole head:
-# quantised to int8, the head's logits become zeros.
-_INT8_OPS = ("CONV_2D", "MAX_POOL_2D", "RESHAPE", "ADD", "MUL", "MEAN", "PAD")
 
 
 def convert(
@@ -62,35 +64,48 @@ def convert(
     return model
 
 
-def to_float16(model: bytes) -> bytes:
-    """Stores the backbone's weights as float16; runtimes compute in float32 or, where they can, in float16."""
-    recipe = qtyping.OpQuantizationConfig(
-        weight_tensor_config=qtyping.TensorQuantizationConfig(num_bits=16, dtype=qtyping.TensorDataType.FLOAT),
-        compute_precision=qtyping.ComputePrecision.FLOAT,
-        explicit_dequantize=True,
-    )
-    engine = quantizer.Quantizer(bytearray(model))
-    engine.update_quantization_recipe(
-        _backbone_outputs(model), qtyping.TFLOperationName.CONV_2D, recipe, AlgorithmName.FLOAT_CASTING
-    )
-    return _quantized(engine)
-
-
-def to_int8(model: bytes, pictures: np.ndarray) -> bytes:
-    """Quantises the backbone, weights and activations; the head stays in float.
+def quantised(model: bytes, precision: str, pictures: np.ndarray | None = None) -> bytes:
+    """Gives the backbone a precision; the head stays in float.
 
     Args:
         model: a float32 flatbuffer of `convert`.
-        pictures: `[pictures, size, size, 3]` uint8, representative ones: the activations' ranges are measured on them.
+        precision: key of `PRECISIONS`.
+        pictures: `[pictures, size, size, 3]` uint8, representative ones, for precisions that measure activations.
     """
-    engine = quantizer.Quantizer(bytearray(model))
+    chosen = PRECISIONS[precision]
+    if not chosen.ops:
+        return model
     outputs = _backbone_outputs(model)
-    for name in _INT8_OPS:
-        engine.add_static_config(outputs, qtyping.TFLOperationName(name), activation_num_bits=8, weight_num_bits=8)
-    samples = [{"images": picture[None].astype(np.float32)} for picture in pictures]
+    recipe = [{"regex": outputs, "operation": op, **chosen.recipe} for op in chosen.ops]
+    engine = quantizer.Quantizer(bytearray(model), recipe)
     with _silent():
-        ranges = engine.calibrate({"embed": samples}, num_threads=2)
-    return _quantized(engine, ranges)
+        ranges = None
+        if engine.need_calibration:
+            samples = [{"images": picture[None].astype(np.float32)} for picture in pictures]
+            ranges = engine.calibrate({"embed": samples}, num_threads=2)
+        return bytes(engine.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model)
+
+
+def write(
+    path: str | os.PathLike,
+    run: trained_run.Run,
+    limits: dict[str, int | None],
+    precision: str = "float32",
+    pictures: np.ndarray | None = None,
+) -> None:
+    """Writes a .tflite file and what it says about itself.
+
+    Args:
+        path: the file.
+        run: the trained model.
+        limits: `way`, `max_support`, `max_query`, as in `convert`.
+        precision, pictures: as in `quantised`.
+    """
+    model = quantised(convert(run.signatures(), **limits), precision, pictures)
+    digest = hashlib.sha256(model).hexdigest()
+    description = {**run.description(), **limits, "precision": precision, "model_sha256": digest}
+    Path(path).write_bytes(model)
+    append_text(path, METADATA, json.dumps(description, indent=2))
 
 
 def ops(model: bytes) -> set[str]:
@@ -110,39 +125,31 @@ def append_text(path: str | Path, name: str, text: str) -> None:
 
 def _archive(signatures: Signatures, way, max_support, max_query) -> keras.export.ExportArchive:
     dim, size = signatures.sib.config.feature_dim, signatures.backbone.input_shape[1]
-    static = max_query is not None
 
-    def features(name, rows):
-        return tf.TensorSpec((1, rows, dim), tf.float32, name)
-
-    def adapt_static(support, support_labels, support_mask, query, query_mask):
+    def static(support, support_labels, support_mask, query, query_mask):
         return signatures.adapt(support, support_labels, query, support_mask, query_mask, way)
 
-    def adapt_dynamic(support, support_labels, query):
-        return signatures.adapt(
-            support, support_labels, query, way=tf.reduce_max(support_labels) + 1 if way is None else way
-        )
+    def dynamic(support, support_labels, query):
+        classes = tf.reduce_max(support_labels) + 1 if way is None else way
+        return signatures.adapt(support, support_labels, query, way=classes)
 
-    labels = tf.TensorSpec((1, max_support), tf.int32, "support_labels")
-    support, query = features("support", max_support), features("query", max_query)
-    masks = (
-        tf.TensorSpec((1, rows), tf.float32, n)
-        for n, rows in (("support_mask", max_support), ("query_mask", max_query))
-    )
-    support_mask, query_mask = masks
+    def spec(name, *shape, dtype=tf.float32):
+        return tf.TensorSpec(shape, dtype, name)
+
+    support, query = spec("support", 1, max_support, dim), spec("query", 1, max_query, dim)
+    labels = spec("support_labels", 1, max_support, dtype=tf.int32)
     archive = keras.export.ExportArchive()
     # Without this the converter finds the variables uninitialised and writes NaN.
     archive.track(signatures.backbone)
     archive.track(signatures.sib)
-    pictures = tf.TensorSpec((1 if static else None, size, size, 3), tf.float32, "images")
+    pictures = spec("images", None if max_query is None else 1, size, size, 3)
     archive.add_endpoint("embed", lambda images: {"features": signatures.embed(images)}, [pictures])
-    if static:
-        archive.add_endpoint("adapt", adapt_static, [support, labels, support_mask, query, query_mask])
+    if max_query is None:
+        archive.add_endpoint("adapt", dynamic, [support, labels, query])
     else:
-        archive.add_endpoint("adapt", adapt_dynamic, [support, labels, query])
-    archive.add_endpoint(
-        "classify", signatures.classify, [query, tf.TensorSpec((1, way, signatures.weights_dim), tf.float32, "weights")]
-    )
+        masks = spec("support_mask", 1, max_support), spec("query_mask", 1, max_query)
+        archive.add_endpoint("adapt", static, [support, labels, masks[0], query, masks[1]])
+    archive.add_endpoint("classify", signatures.classify, [query, spec("weights", 1, way, signatures.weights_dim)])
     return archive
 
 
@@ -153,11 +160,6 @@ def _backbone_outputs(model: bytes) -> str:
     graph = parsed.subgraphs[embed.subgraphIndex]
     names = [graph.tensors[index].name.decode() for op in graph.operators for index in op.outputs]
     return "^(" + "|".join(re.escape(name) for name in names if "normalise" not in name) + ")(;|$)"
-
-
-def _quantized(engine: quantizer.Quantizer, ranges: dict | None = None) -> bytes:
-    with _silent():
-        return bytes(engine.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model)
 
 
 @contextlib.contextmanager

@@ -1,22 +1,22 @@
-"""The flags that say which trained model is exported, and with which pictures it is checked."""
+"""The flags that say which trained model is exported, and on which episodes it is compared with the file."""
 
 from pathlib import Path
 
 from absl import flags
 
 from sib_tf.commands import cli, dataset_flags
-from sib_tf.config import EpisodeSpec
 from sib_tf.errors import InputError
 
 
-def define(values: flags.FlagValues) -> None:
-    """Defines --model_dir, --backbone_dir and the flags of the data set on `values`."""
+def define(values: flags.FlagValues, episodes: int) -> None:
+    """Defines --model_dir, --backbone_dir, the data set's flags and --episodes, with its default, on `values`."""
     flags.DEFINE_string("model_dir", None, "Folder of a meta-training.", flag_values=values)
     flags.DEFINE_string("backbone_dir", None, "Folder of its backbone's pre-training.", flag_values=values)
     flags.mark_flags_as_required(["model_dir", "backbone_dir"], flag_values=values)
     text = "S, samples of a gaussian posterior that classify together, with an uncertainty; 0: its mean classifies."
     flags.DEFINE_integer("posterior_samples", 0, text, 0, 100, flag_values=values)
     dataset_flags.define(values, "Data set for the check on real episodes. Default: the one it was trained on.")
+    flags.DEFINE_integer("episodes", episodes, "Episodes of the comparison.", 2, flag_values=values)
 
 
 def define_outputs(values: flags.FlagValues) -> None:
@@ -31,6 +31,17 @@ def check_outputs(values: flags.FlagValues) -> None:
         raise InputError(f"output must end in .json; got {values.output}.")
     if values.report and not Path(values.report).is_file():
         raise InputError(f"There is no report {values.report}; train.evaluate --report=FOLDER writes one.")
+
+
+def publish(values: flags.FlagValues, title: str, figures, text: str) -> None:
+    """Writes `figures`, JSON values, to --output, and `text` under `title` into --report, where they are given."""
+    from sib_tf.reports import report
+    from sib_tf.storage import atomic
+
+    if values.output:
+        atomic.write_json(values.output, figures)
+    if values.report:
+        report.set_section(values.report, title, text)
 
 
 def load_run(values: flags.FlagValues):
@@ -48,10 +59,11 @@ def load_data(values: flags.FlagValues, run):
     return dataset_flags.load(values, run.dataset)
 
 
-def episode_spec(run, way: int | None = None, max_support: int | None = None, max_query: int | None = None):
-    """Returns the 1-shot `EpisodeSpec` of the comparison: 5 ways (a joint model: its own) and 15 queries a class,
-    or what fits into the limits of a file."""
-    own = run.description()["way"]
-    way = own or min(limit for limit in (5, way, max_support) if limit is not None)
-    query = min(15, max_query // way) if max_query else 15
-    return EpisodeSpec(way=way, shot=1, query=max(query, 1))
+def reference(values: flags.FlagValues, run, data, *descriptions: dict, seed: int = 0):
+    """Runs the trained model on episodes that fit the files described: a `verification.Reference`."""
+    from export import verification
+    from sib_tf.prediction.models import KerasModel
+
+    model = KerasModel(run)
+    spec = verification.episode_spec(model.description, *descriptions)
+    return verification.Reference(model, data.test, spec, values.episodes, seed)

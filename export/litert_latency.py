@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter
 
 from sib_tf.prediction.litert import LiteRTModel
 from sib_tf.runtime import quiet
@@ -63,16 +64,12 @@ def measure(files: list[str], sgd: str, threads: list[int], load: Load, rounds: 
         load: what is timed.
         rounds: how often the turns are taken.
     """
-    jobs = [(functools.partial(_time_file, file, count, load)) for file in files for count in threads]
-    jobs += [functools.partial(_time_sgd, files[0], sgd, count, load) for count in threads]
-    results: list[list[Latency]] = [[] for _ in jobs]
+    jobs = [(file, None, count) for file in files for count in threads] + [(files[0], sgd, count) for count in threads]
     # A process for each measurement: memory is a process's, and one file's caches are not another's.
     spawn = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn, max_tasks_per_child=1) as pool:
-        for _ in range(rounds):
-            for result, job in zip(results, jobs, strict=True):
-                result.append(pool.submit(job).result())
-    return [_median(result) for result in results]
+        taken = [[pool.submit(_time, *job, load).result() for job in jobs] for _ in range(rounds)]
+    return [_median(results) for results in zip(*taken, strict=True)]
 
 
 def table(results: list[Latency]) -> str:
@@ -89,41 +86,32 @@ def table(results: list[Latency]) -> str:
     return "\n".join(lines)
 
 
-def _time_file(path: str, threads: int, load: Load) -> Latency:
+def _time(path: str, sgd: str | None, threads: int, load: Load) -> Latency:
+    """Times a file, or the usual alternative: the labelled pictures train the same head, a call of `sgd` a step."""
     before = _peak_memory()
     model = LiteRTModel(path, threads)
-    support, labels, query, picture = _inputs(model, load)
-    embed = _milliseconds(lambda: model.embed(picture), load.calls)
-    adapt = _milliseconds(lambda: model.adapt(support, labels, query), load.calls)
-    return _latency(Path(path).name, threads, embed, adapt, before)
-
-
-def _time_sgd(path: str, sgd: str, threads: int, load: Load) -> Latency:
-    """The usual alternative: the labelled pictures train the same head, a call of the interpreter for every step."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    before = _peak_memory()
-    model = LiteRTModel(path, threads)
-    with quiet():
-        step = Interpreter(sgd, num_threads=threads).get_signature_runner("step")
-    support, labels, _, picture = _inputs(model, load)
-
-    def train():
-        weights = support
-        for _ in range(load.sgd_steps):
-            weights = step(weights=weights, support=support, support_labels=labels)["weights"]
-
-    embed = _milliseconds(lambda: model.embed(picture), load.calls)
-    adapt = _milliseconds(train, max(load.calls // 10, 5))
-    return _latency(f"{load.sgd_steps} steps of SGD on the labelled pictures", threads, embed, adapt, before)
-
-
-def _inputs(model: LiteRTModel, load: Load):
+    name, calls = Path(path).name, load.calls
     random = np.random.RandomState(0)
-    dim, size = model.description["feature_dim"], model.image_size
-    features = random.random_sample((load.way + load.queries, dim)).astype(np.float32)
-    picture = random.randint(0, 256, (1, size, size, 3)).astype(np.uint8)
-    return features[: load.way], np.arange(load.way, dtype=np.int32), features[load.way :], picture
+    features = random.random_sample((load.way + load.queries, model.description["feature_dim"])).astype(np.float32)
+    support, query = np.split(features, [load.way])
+    labels = np.arange(load.way, dtype=np.int32)
+    picture = random.randint(0, 256, (1, model.image_size, model.image_size, 3)).astype(np.uint8)
+
+    learn = functools.partial(model.adapt, support, labels, query)
+    if sgd is not None:
+        name, calls = f"{load.sgd_steps} steps of SGD on the labelled pictures", max(load.calls // 10, 5)
+        with quiet():
+            step = Interpreter(sgd, num_threads=threads).get_signature_runner("step")
+        learn = functools.partial(_descend, step, load.sgd_steps, support, labels)
+    times = _milliseconds(functools.partial(model.embed, picture), load.calls), _milliseconds(learn, calls)
+    figures = [float(np.percentile(each, share)) for each in times for share in (50, 95)]
+    return Latency(name, threads, *figures, memory_mb=_peak_memory() - before)
+
+
+def _descend(step: Callable, steps: int, support: np.ndarray, labels: np.ndarray) -> None:
+    weights = support
+    for _ in range(steps):
+        weights = step(weights=weights, support=support, support_labels=labels)["weights"]
 
 
 def _milliseconds(call: Callable, calls: int) -> np.ndarray:
@@ -137,11 +125,6 @@ def _milliseconds(call: Callable, calls: int) -> np.ndarray:
     return 1e3 * np.array(times)
 
 
-def _latency(name: str, threads: int, embed: np.ndarray, adapt: np.ndarray, before: float) -> Latency:
-    figures = [float(np.percentile(times, share)) for times in (embed, adapt) for share in (50, 95)]
-    return Latency(name, threads, *figures, memory_mb=_peak_memory() - before)
-
-
 def _peak_memory() -> float:
     """The process's highest resident memory so far, in MB."""
     status = Path("/proc/self/status")
@@ -152,7 +135,7 @@ def _peak_memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
-def _median(rounds: list[Latency]) -> Latency:
-    numbers = [f.name for f in dataclasses.fields(Latency) if f.type is float]
-    middle = {name: float(np.median([getattr(r, name) for r in rounds])) for name in numbers}
-    return dataclasses.replace(rounds[0], **middle)
+def _median(rounds: tuple[Latency, ...]) -> Latency:
+    numbers = [field.name for field in dataclasses.fields(Latency) if field.type is float]
+    middle = np.median([[getattr(r, name) for name in numbers] for r in rounds], axis=0)
+    return dataclasses.replace(rounds[0], **dict(zip(numbers, middle.tolist(), strict=True)))

@@ -3,17 +3,49 @@
 Checks are ops of the graph, so that a server that knows nothing of this project gives the same errors.
 """
 
+from pathlib import Path
+
 import keras
+import numpy as np
 import tensorflow as tf
 
+from sib_tf.config import EpisodeSpec
+from sib_tf.datasets import Split
 from sib_tf.distributions import MOST_CLASSES
+from sib_tf.episodes import EpisodeSampler
+from sib_tf.features import centre_crop
+from sib_tf.prediction import trained_run
+from sib_tf.prediction.models import CONFIG
 from sib_tf.prediction.signatures import Signatures
+from sib_tf.storage import atomic, digests
 
 NO_CLASS = -1
 
 
+def write(folder: Path, run: trained_run.Run) -> None:
+    """Writes a SavedModel into a new folder, and what it says about itself."""
+    ServingSignatures(run.signatures()).archive().write_out(folder, verbose=False)
+    description = {**run.description(), "max_support": None, "max_query": None, "precision": "float32"}
+    atomic.write_json(folder / CONFIG, {**description, "files": digests.of_folder(folder)})
+
+
+def example_request(split: Split, spec: EpisodeSpec, size: int) -> dict:
+    """Returns a body for TF Serving's REST predict call: one 1-shot episode of real pictures, two queries a class."""
+    spec = EpisodeSpec(way=spec.way, shot=1, query=min(2, spec.query[1]))
+    rows = EpisodeSampler(split.labels, spec, seed=0).sample(1)
+    images = centre_crop(split.images, size)
+    inputs = {
+        "support_images": images[rows.support],
+        "support_labels": rows.support_labels,
+        "support_mask": rows.support_mask,
+        "query_images": images[rows.query],
+        "query_mask": rows.query_mask,
+    }
+    return {"signature_name": "serving_default", "inputs": {k: np.asarray(v).tolist() for k, v in inputs.items()}}
+
+
 class ServingSignatures:
-    """`embed`, `adapt`, `classify` and the whole way from pictures to classes, with checks.
+    """`embed`, `adapt`, `classify` and the whole way from pictures to classes, `serving_default`, with checks.
 
     Args:
         signatures: what to compute.
@@ -24,19 +56,32 @@ class ServingSignatures:
         self.size = signatures.backbone.input_shape[1]
         self.config = signatures.sib.config
         self.way = self.config.fixed_way
+        pictures, features = (self.size, self.size, 3), (None, None, self.config.feature_dim)
+        rows = (None, None)
+        labels = [_spec("support_labels", tf.int32, *rows), _spec("support_mask", tf.bool, *rows)]
+        query, query_mask = _spec("query", tf.float32, *features), _spec("query_mask", tf.bool, *rows)
+        self.inputs = {
+            "serving_default": [
+                _spec("support_images", tf.uint8, *rows, *pictures),
+                *labels,
+                _spec("query_images", tf.uint8, *rows, *pictures),
+                query_mask,
+            ],
+            "embed": [_spec("images", tf.uint8, None, *pictures)],
+            "adapt": [_spec("support", tf.float32, *features), *labels, query, query_mask],
+            "classify": [query, _spec("weights", tf.float32, None, self.way, signatures.weights_dim)],
+        }
 
     def archive(self) -> keras.export.ExportArchive:
         """Returns the archive, ready to be written, with one endpoint for each signature."""
         archive = keras.export.ExportArchive()
         archive.track(self.signatures.backbone)
         archive.track(self.signatures.sib)
-        archive.add_endpoint("serving_default", self.serve, self._serve_inputs())
-        archive.add_endpoint("embed", self.embed, [_pictures("images", self.size, 1)])
-        archive.add_endpoint("adapt", self.adapt, self._adapt_inputs())
-        archive.add_endpoint("classify", self.classify, self._classify_inputs())
+        for name, inputs in self.inputs.items():
+            archive.add_endpoint(name, getattr(self, name), inputs)
         return archive
 
-    def serve(self, support_images, support_labels, support_mask, query_images, query_mask) -> dict:
+    def serving_default(self, support_images, support_labels, support_mask, query_images, query_mask) -> dict:
         """Pictures `[episodes, rows, size, size, 3]` uint8, labels int32, masks bool -> the queries' classes.
 
         Returns:
@@ -46,16 +91,15 @@ class ServingSignatures:
             uncertainty: with samples of a posterior, `[episodes, queries]` float32 nats, as `Signatures.classify`.
         """
         support_images, labels, support_mask, query_images, query_mask = self._checked(
-            self._serve_inputs(), support_images, support_labels, support_mask, query_images, query_mask
+            "serving_default", support_images, support_labels, support_mask, query_images, query_mask
         )
-        support, query = self._embed_rows(support_images, query_images)
+        support, query = self._embed_rows([support_images, query_images])
         weights = self._adapted(support, labels, support_mask, query, query_mask)["weights"]
         result = self.signatures.classify(query, weights)
         counts = tf.cast(query_mask, tf.float32)
         probabilities = result["probabilities"] * counts[..., None]
-        uncertainty = {"uncertainty": result["uncertainty"] * counts} if self.signatures.samples else {}
         return {
-            **uncertainty,
+            **({"uncertainty": result["uncertainty"] * counts} if self.signatures.samples else {}),
             "probabilities": probabilities,
             "predicted_class": tf.where(query_mask, tf.argmax(probabilities, -1, tf.int32), NO_CLASS),
             "confidence": tf.reduce_max(probabilities, axis=-1),
@@ -63,25 +107,24 @@ class ServingSignatures:
 
     def embed(self, images) -> dict:
         """Pictures `[pictures, size, size, 3]` uint8 -> features `[pictures, D]`; several tenants' in one batch."""
-        (images,) = _shaped([_pictures("images", self.size, 1)], images)
+        (images,) = self._shaped("embed", images)
         with tf.control_dependencies([_assert(tf.shape(images)[0] > 0, "images must hold at least one picture")]):
             return {"features": self.signatures.embed(tf.identity(images))}
 
     def adapt(self, support, support_labels, support_mask, query, query_mask) -> dict:
         """Features `[episodes, rows, D]` -> weights `[episodes, way, D]` and weights_by_step, as `Signatures.adapt`."""
-        inputs = self._checked(self._adapt_inputs(), support, support_labels, support_mask, query, query_mask)
-        return self._adapted(*inputs)
+        return self._adapted(*self._checked("adapt", support, support_labels, support_mask, query, query_mask))
 
     def classify(self, query, weights) -> dict:
         """Features `[episodes, queries, D]` under weights `[episodes, way, D]`.
 
         Returns:
             logits, probabilities: `[episodes, queries, way]` float32.
-            predicted_class, confidence: `[episodes, queries]`, as in `serve`.
+            predicted_class, confidence: `[episodes, queries]`, as in `serving_default`.
         """
-        query, weights = _shaped(self._classify_inputs(), query, weights)
+        query, weights = self._shaped("classify", query, weights)
         checks = [
-            *_check_episodes("query", query, "weights", weights),
+            _check_axes("query", query, "weights", weights, 1),
             _check_finite("query", query),
             _check_finite("weights", weights),
         ]
@@ -100,28 +143,30 @@ class ServingSignatures:
             _zero_masked(support, support_mask), labels, _zero_masked(query, query_mask), support_mask, query_mask, way
         )
 
-    def _embed_rows(self, support_images, query_images) -> list:
+    def _embed_rows(self, images: list) -> list:
         """Embeds all rows in one batch: a convolution of no pictures, where there are no queries, is an error."""
-        rows = [tf.reshape(images, (-1, self.size, self.size, 3)) for images in (support_images, query_images)]
-        features = tf.split(self.signatures.embed(tf.concat(rows, axis=0)), [tf.shape(part)[0] for part in rows])
-        shapes = [
-            tf.concat([tf.shape(x)[:2], [self.config.feature_dim]], axis=0) for x in (support_images, query_images)
-        ]
+        pictures = [tf.reshape(each, (-1, self.size, self.size, 3)) for each in images]
+        features = tf.split(self.signatures.embed(tf.concat(pictures, axis=0)), [tf.shape(x)[0] for x in pictures])
+        shapes = [tf.concat([tf.shape(each)[:2], [self.config.feature_dim]], axis=0) for each in images]
         return [tf.reshape(part, shape) for part, shape in zip(features, shapes, strict=True)]
 
-    def _checked(self, specs: list[tf.TensorSpec], *inputs) -> list:
+    def _shaped(self, signature: str, *inputs) -> list:
+        """Checks shapes in the graph: Python does before a call, a server's session does not and would compute on."""
+        return [tf.ensure_shape(value, spec.shape) for spec, value in zip(self.inputs[signature], inputs, strict=True)]
+
+    def _checked(self, signature: str, *inputs) -> list:
         """Returns the five inputs, the labels of masked rows 0, once all checks have passed.
 
         Nothing may be computed from the inputs themselves: ops run in any order, and a label of 10**9 asks for all the
         memory there is.
         """
-        support, labels, support_mask, query, query_mask = _shaped(specs, *inputs)
-        of_support, of_query = specs[0].name, specs[3].name
+        support, labels, support_mask, query, query_mask = self._shaped(signature, *inputs)
+        of_support, of_query = (self.inputs[signature][place].name for place in (0, 3))
         rows = [
-            *_check_rows("support_labels", labels, of_support, support),
-            *_check_rows("support_mask", support_mask, of_support, support),
-            *_check_rows("query_mask", query_mask, of_query, query),
-            *_check_episodes(of_query, query, of_support, support),
+            _check_axes("support_labels", labels, of_support, support, 2),
+            _check_axes("support_mask", support_mask, of_support, support, 2),
+            _check_axes("query_mask", query_mask, of_query, query, 2),
+            _check_axes(of_query, query, of_support, support, 1),
         ]
         with tf.control_dependencies(rows):
             labels = tf.where(support_mask, labels, 0)
@@ -158,41 +203,9 @@ class ServingSignatures:
             checks.append(_assert(tf.reduce_all(counts > 0), message))
         return checks
 
-    def _features(self, name: str) -> tf.TensorSpec:
-        return tf.TensorSpec((None, None, self.config.feature_dim), tf.float32, name)
 
-    def _classify_inputs(self) -> list[tf.TensorSpec]:
-        weights = tf.TensorSpec((None, self.way, self.signatures.weights_dim), tf.float32, "weights")
-        return [self._features("query"), weights]
-
-    def _adapt_inputs(self) -> list[tf.TensorSpec]:
-        return [self._features("support"), *_labels(), self._features("query"), _mask("query_mask")]
-
-    def _serve_inputs(self) -> list[tf.TensorSpec]:
-        size = self.size
-        return [
-            _pictures("support_images", size),
-            *_labels(),
-            _pictures("query_images", size),
-            _mask("query_mask"),
-        ]
-
-
-def _pictures(name: str, size: int, row_axes: int = 2) -> tf.TensorSpec:
-    return tf.TensorSpec((None,) * row_axes + (size, size, 3), tf.uint8, name)
-
-
-def _mask(name: str) -> tf.TensorSpec:
-    return tf.TensorSpec((None, None), tf.bool, name)
-
-
-def _labels() -> list[tf.TensorSpec]:
-    return [tf.TensorSpec((None, None), tf.int32, "support_labels"), _mask("support_mask")]
-
-
-def _shaped(specs: list[tf.TensorSpec], *inputs) -> list:
-    """Checks shapes in the graph: Python does before a call, a server's session does not and would compute on."""
-    return [tf.ensure_shape(value, spec.shape) for spec, value in zip(specs, inputs, strict=True)]
+def _spec(name: str, dtype: tf.DType, *shape: int | None) -> tf.TensorSpec:
+    return tf.TensorSpec(shape, dtype, name)
 
 
 def _zero_masked(features, mask):
@@ -204,16 +217,11 @@ def _assert(holds, message: str, *values):
     return tf.debugging.Assert(holds, [message, *values])
 
 
-def _check_rows(name: str, values, of: str, features) -> list:
-    """`values` must be `[episodes, rows]` of `features`."""
-    given, wanted = tf.shape(values), tf.shape(features)[:2]
-    message = f"{name} must have the shape [episodes, rows] of {of}; got and expected:"
-    return [_assert(tf.reduce_all(given == wanted), message, given, wanted)]
-
-
-def _check_episodes(name: str, values, of: str, others) -> list:
-    given, wanted = tf.shape(values)[0], tf.shape(others)[0]
-    return [_assert(given == wanted, f"{name} must have as many episodes as {of}; got and expected:", given, wanted)]
+def _check_axes(name: str, values, of: str, others, axes: int):
+    """The first axes of two inputs must be the same: 1, episodes, or 2, rows as well."""
+    given, wanted = tf.shape(values)[:axes], tf.shape(others)[:axes]
+    what = "as many episodes as" if axes == 1 else "the shape [episodes, rows] of"
+    return _assert(tf.reduce_all(given == wanted), f"{name} must have {what} {of}; got and expected:", given, wanted)
 
 
 def _check_finite(name: str, values):

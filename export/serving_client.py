@@ -38,21 +38,25 @@ HEADER = ("file", "class", "confidence")
 def main() -> None:
     if FLAGS.output is not None and Path(FLAGS.output).suffix != ".csv":
         raise cli.InputError(f"output must end in .csv; got {FLAGS.output}.")
+    # What the stream's encoding cannot show becomes escapes, as on standard error.
+    sys.stdout.reconfigure(errors="backslashreplace")
     server = _connect()
     from sib_tf.pictures import picture_folders
 
     size = picture_size(server.input_shapes(), FLAGS.model)
     support = picture_folders.read_support(picture_folders.folder_of_classes(FLAGS.support), size)
     query = picture_folders.read_query(FLAGS.query, size)
-    _tell_skipped(support.skipped + query.skipped)
+    if skipped := support.skipped + query.skipped:
+        print("\n  ".join([f"Skipped {len(skipped)} pictures:", *map(_visible, skipped)]), file=sys.stderr)
     classes, labels = np.unique(support.labels, return_inverse=True)
     inputs = episode(support.pictures, labels, query.pictures, FLAGS.support_rows, FLAGS.query_rows)
     predicted, confidence = checked(server.predict(inputs), len(classes), len(query.paths))
     names = [path.relative_to(FLAGS.query).as_posix() for path in query.paths]
     rows = [(n, str(classes[c]), f"{p:.4f}") for n, c, p in zip(names, predicted, confidence, strict=True)]
-    _print(table(rows))
+    print(table(rows))
     if FLAGS.output is not None:
-        _write_csv(FLAGS.output, rows)
+        with atomic.new_file(FLAGS.output) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerows([HEADER, *rows])
 
 
 def picture_size(shapes: dict[str, tuple[int, ...]], model: str) -> int:
@@ -139,23 +143,6 @@ def _connect():
 
 def _padded(rows: np.ndarray, length: int) -> np.ndarray:
     return np.concatenate([rows, np.zeros((length - len(rows), *rows.shape[1:]), rows.dtype)])[None]
-
-
-def _tell_skipped(skipped: list[str]) -> None:
-    if skipped:
-        _print("\n  ".join([f"Skipped {len(skipped)} pictures:", *map(_visible, skipped)]), sys.stderr)
-
-
-def _print(text: str, stream=None) -> None:
-    """Prints what the stream's encoding cannot show as escapes."""
-    stream = stream or sys.stdout
-    encoding = stream.encoding or "utf-8"
-    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream)
-
-
-def _write_csv(path: str, rows: list[tuple[str, str, str]]) -> None:
-    with atomic.new_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([HEADER, *rows])
 
 
 def _visible(text: str) -> str:

@@ -12,54 +12,54 @@ from pathlib import Path
 
 from absl import flags
 
-from export import export_flags
+from export import export_flags, precisions
 from sib_tf.commands import cli
+from sib_tf.storage import atomic
 
 FLAGS = flags.FlagValues()
-export_flags.define(FLAGS)
-PRECISIONS = ("float32", "float16", "int8")
-FULL_INT8 = (
-    "precision full_int8 is refused: a head quantised to int8 gives logits of zero. Use int8: the backbone in int8 and "
-    "the head, which is small, in float."
-)
+export_flags.define(FLAGS, episodes=50)
 flags.DEFINE_string("output", None, "The file to write, ending in .tflite.", flag_values=FLAGS)
 flags.mark_flag_as_required("output", flag_values=FLAGS)
-flags.DEFINE_string("precision", "float32", f"Of the backbone: {', '.join(PRECISIONS)}.", flag_values=FLAGS)
+flags.DEFINE_string("precision", "float32", f"Of the backbone. {precisions.HELP}.", flag_values=FLAGS)
 flags.DEFINE_enum("shapes", "static", ("static", "dynamic"), "Fixed sizes with masks, or any.", flag_values=FLAGS)
 flags.DEFINE_integer("way", None, "static: most classes. Default: 5; a joint model's own.", 2, flag_values=FLAGS)
 flags.DEFINE_integer("max_support", None, "static: most labelled pictures. Default: 5 a class.", 1, flag_values=FLAGS)
 flags.DEFINE_integer("max_query", None, "static: most unlabelled pictures. Default: 15 a class.", 1, flag_values=FLAGS)
 flags.DEFINE_integer("calibration_pictures", 256, "int8: training pictures to measure on.", 1, flag_values=FLAGS)
-flags.DEFINE_integer("episodes", 50, "Episodes of the comparison.", 2, flag_values=FLAGS)
 
 
 def main() -> None:
-    if FLAGS.precision == "full_int8":
-        raise cli.InputError(FULL_INT8)
-    if FLAGS.precision not in PRECISIONS:
-        raise cli.InputError(f"precision must be one of {', '.join(PRECISIONS)}; got {FLAGS.precision}.")
-    if Path(FLAGS.output).suffix != ".tflite":
-        raise cli.InputError(f"output must end in .tflite; got {FLAGS.output}.")
+    precision = precisions.named(FLAGS.precision)
+    output = Path(FLAGS.output)
+    if output.suffix != ".tflite":
+        raise cli.InputError(f"output must end in .tflite; got {output}.")
     run = export_flags.load_run(FLAGS)
-    limits = _limits(run)
+    limits = _limits(run.sib.config.fixed_way)
     data = export_flags.load_data(FLAGS, run)
-    from export import tflite_export
+    from export import conversion, verification
+    from sib_tf.prediction import trained_run
+    from sib_tf.prediction.litert import LiteRTModel
 
-    verdict = tflite_export.export(
-        run, data, FLAGS.output, FLAGS.precision, limits, FLAGS.calibration_pictures, FLAGS.episodes,
-        export_flags.episode_spec(run, **limits),
-    )  # fmt: skip
-    size = Path(FLAGS.output).stat().st_size
-    print(f"{verdict}\n{FLAGS.output}: {size / 1e3:.0f} kB, {FLAGS.precision}, {FLAGS.shapes} shapes.")
+    size = run.backbone_config.image_size
+    pictures = trained_run.calibration_pictures(data.train.images, FLAGS.calibration_pictures, size)
+    reference = export_flags.reference(FLAGS, run, data, limits)
+    with atomic.new_file(output) as partial:
+        conversion.write(partial, run, limits, FLAGS.precision, pictures)
+        verdict = reference.judge(partial, LiteRTModel(partial), output.name)
+        measured = ", or more calibration_pictures" if precision.calibrated else ""
+        verdict.require(f"The {FLAGS.precision} file", f" Try another precision{measured}.")
+    kilobytes = output.stat().st_size / 1e3
+    print(f"{verification.table([verdict])}\n{output}: {kilobytes:.0f} kB, {FLAGS.precision}, {FLAGS.shapes} shapes.")
 
 
-def _limits(run) -> dict[str, int | None]:
-    own = run.description()["way"]
+def _limits(own: int | None) -> dict[str, int | None]:
+    """Returns the `limits` of `conversion.write` that the flags ask for; `own`: the way of a joint model."""
+    names = ("way", "max_support", "max_query")
     if FLAGS.shapes == "dynamic":
-        given = [f"--{name}" for name in ("way", "max_support", "max_query") if FLAGS[name].value is not None]
+        given = [f"--{name}" for name in names if FLAGS[name].value is not None]
         if given:
             raise cli.InputError(f"{', '.join(given)} belong to --shapes=static; a dynamic file takes any number.")
-        return {"way": own, "max_support": None, "max_query": None}
+        return {**dict.fromkeys(names), "way": own}
     way = FLAGS.way or own or 5
     if own and way != own:
         raise cli.InputError(f"way must be {own}, which this joint model was built for; got {way}.")

@@ -3,47 +3,33 @@
 import dataclasses
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from export.precisions import PRECISIONS
 from sib_tf.config import EpisodeSpec
 from sib_tf.datasets import Split
 from sib_tf.episodes import EpisodeRows, EpisodeSampler
+from sib_tf.errors import InputError
 from sib_tf.evaluation import mean_and_ci95
 from sib_tf.features import centre_crop
 from sib_tf.prediction.models import Model
-from sib_tf.reports import report
-from sib_tf.storage import atomic
 
 # Accuracy that a file may lose; one that loses more, and by more than chance explains, fails.
 ALLOWED_LOSS = 0.005
 
 
-@dataclasses.dataclass(frozen=True)
-class Limits:
-    """How far a file may be from the trained model; the differences are the largest over all episodes.
+def episode_spec(*descriptions: dict) -> EpisodeSpec:
+    """Returns 1-shot episodes of 5 ways (a joint model: its own) and 15 queries a class, or what fits into the limits
+    of all models, a description each."""
 
-    Attributes:
-        features, weights: relative to the largest number of the trained model.
-        probabilities: absolute.
-        disagreement: share of queries with another predicted class.
-    """
+    def limit(name: str, most: int) -> int:
+        return min([most, *(each[name] for each in descriptions if each.get(name) is not None)])
 
-    features: float
-    weights: float
-    probabilities: float
-    disagreement: float
-
-
-# By precision. A SavedModel has Keras's own kernels, but its graph is optimised: steps and temperatures of a badly
-# conditioned model enlarge the rounding. Quantised values are away from the original ones by intention: int8 is judged
-# by what it predicts.
-LIMITS = {
-    "saved_model": Limits(1e-5, 1e-4, 1e-4, 0.001),
-    "float32": Limits(1e-5, 1e-4, 1e-4, 0.001),
-    "float16": Limits(5e-3, 2e-2, 5e-2, 0.02),
-    "int8": Limits(np.inf, np.inf, np.inf, 0.3),
-}
+    joint = [each["way"] for each in descriptions if each.get("gradient_network") == "joint"]
+    way = joint[0] if joint else min(limit("way", 5), limit("max_support", 5))
+    return EpisodeSpec(way=way, shot=1, query=max(limit("max_query", 15 * way) // way, 1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +38,9 @@ class Verdict:
 
     Attributes:
         name: of the file.
-        precision: key of `LIMITS`.
+        precision: key of `PRECISIONS`, or "saved_model".
         bytes: size of the file, or of the folder's files; None for the trained model itself.
-        features, weights, probabilities, disagreement: as in `Limits`.
+        features, weights, probabilities, disagreement: as in `precisions.Limits`.
         accuracy, ci95: of the file on the episodes, in [0, 1].
         difference, difference_ci95: to the trained model's accuracy on the same episodes.
         episodes: how many.
@@ -75,6 +61,17 @@ class Verdict:
     episodes: int
     failures: tuple[str, ...]
 
+    def figures(self) -> dict:
+        """Returns the attributes as JSON values; a difference that is not finite is None."""
+        values = dataclasses.asdict(self).items()
+        return {name: None if isinstance(v, float) and not np.isfinite(v) else v for name, v in values}
+
+    def require(self, what: str, way_out: str = "") -> None:
+        """Raises an InputError if the file failed; `what` it is and the `way_out` are part of the sentence."""
+        if self.failures:
+            failures = "; ".join(self.failures)
+            raise InputError(f"{what} does not do what the model does ({failures}); nothing was written.{way_out}")
+
 
 class Reference:
     """The trained model's answers on a list of real episodes, computed once.
@@ -82,15 +79,17 @@ class Reference:
     Args:
         model: the trained model.
         split: pictures of classes that it has not been trained on.
-        spec: what the episodes look like; within the limits of all files to be compared.
+        spec: within the limits of all files to be compared.
         episodes: how many.
         seed: of the list.
 
     Attributes:
         itself: the trained model's own figures.
+        spec: what the episodes look like.
     """
 
     def __init__(self, model: Model, split: Split, spec: EpisodeSpec, episodes: int, seed: int = 0):
+        self.spec = spec
         rows = EpisodeSampler(split.labels, spec, seed).sample(episodes)
         used, places = np.unique(np.concatenate([rows.support, rows.query], axis=1), return_inverse=True)
         places = places.reshape(episodes, -1)
@@ -98,35 +97,37 @@ class Reference:
         self._images = centre_crop(split.images[used], model.description["image_size"])
         self._rows = rows._replace(support=places[:, :support_rows], query=places[:, support_rows:])
         self._answers = _answers(model, self._images, self._rows)
-        self.itself = self._verdict("trained model", "Keras float32", None, self._answers, LIMITS["saved_model"])
+        self.itself = self._verdict("trained model", "Keras float32", None, self._answers, "float32")
 
     def judge(self, path: str | os.PathLike, candidate: Model, name: str | None = None) -> Verdict:
         """Runs the same episodes through `candidate`, which was opened from `path`, and compares."""
         path = Path(path)
-        precision = "saved_model" if path.is_dir() else candidate.description.get("precision", "float32")
-        size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
-        found = _answers(candidate, self._images, self._rows)
-        name = name or (path.name if path.is_file() else f"{path.parent.name}/{path.name}")
-        return self._verdict(name, precision, size, found, LIMITS[precision])
+        files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+        precision = candidate.description.get("precision", "float32")
+        return self._verdict(
+            name or (path.name if path.is_file() else f"{path.parent.name}/{path.name}"),
+            precision if path.is_file() else "saved_model",
+            sum(file.stat().st_size for file in files),
+            _answers(candidate, self._images, self._rows),
+            precision,
+        )
 
-    def _verdict(self, name: str, precision: str, size: int | None, found: "_Answers", limits: Limits) -> Verdict:
-        expected = self._answers
+    def _verdict(self, name: str, shown: str, size: int | None, found: "_Answers", precision: str) -> Verdict:
+        expected, limits = self._answers, dataclasses.asdict(PRECISIONS[precision].limits)
         measured = {
             "features": _relative(found.features, expected.features),
             "weights": _relative(found.weights, expected.weights),
             "probabilities": float(np.abs(found.probabilities - expected.probabilities).max()),
             "disagreement": float((found.predictions != expected.predictions).mean()),
         }
-        accuracy, ci95 = mean_and_ci95(found.accuracy)
+        accuracy = mean_and_ci95(found.accuracy)
         difference, half = mean_and_ci95(found.accuracy - expected.accuracy)
         # "not <=" and not ">": NaN fails too.
-        failures = [f"{n} {v:.2g} > {getattr(limits, n)}" for n, v in measured.items() if not v <= getattr(limits, n)]
+        failures = [f"{n} {value:.2g} > {limits[n]}" for n, value in measured.items() if not value <= limits[n]]
         if not difference + half >= -ALLOWED_LOSS:
             failures.append(f"accuracy {100 * difference:+.2f} +-{100 * half:.2f} points")
-        return Verdict(
-            name=name, precision=precision, bytes=size, **measured, accuracy=accuracy, ci95=ci95,
-            difference=difference, difference_ci95=half, episodes=len(self._rows.support), failures=tuple(failures),
-        )  # fmt: skip
+        figures = (*measured.values(), *accuracy, difference, half, len(self._rows.support))
+        return Verdict(name, shown, size, *figures, tuple(failures))
 
 
 def table(verdicts: list[Verdict]) -> str:
@@ -146,24 +147,7 @@ def table(verdicts: list[Verdict]) -> str:
     return "\n".join(lines)
 
 
-def save(verdicts: list[Verdict], path: str | os.PathLike) -> None:
-    """Writes the verdicts as JSON; a difference that is not finite is null there."""
-    records = [dataclasses.asdict(verdict) for verdict in verdicts]
-    finite = [{k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in r.items()} for r in records]
-    atomic.write_json(path, finite)
-
-
-def add_to_report(path: str | os.PathLike, verdicts: list[Verdict], spec: EpisodeSpec, dataset: str) -> None:
-    """Puts the table into the section "Exported files" of a report."""
-    words = (
-        f"Every file against the trained model on the same {verdicts[0].episodes} test episodes ({dataset}, "
-        f"{spec.describe()}): the largest differences, and the accuracies."
-    )
-    report.set_section(path, "Exported files", f"{words}\n\n{table(verdicts)}")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Answers:
+class _Answers(NamedTuple):
     features: np.ndarray
     weights: np.ndarray
     probabilities: np.ndarray
@@ -174,10 +158,9 @@ class _Answers:
 def _answers(model: Model, images: np.ndarray, rows: EpisodeRows) -> _Answers:
     features = model.embed(images)
     weights, probabilities = [], []
-    for support, labels, query in zip(rows.support, rows.support_labels, rows.query, strict=True):
-        path = model.adapt(features[support], labels, features[query])
-        weights.append(path)
-        probabilities.append(model.classify(features[query], path[-1])[1])
+    for support, labels, query in zip(features[rows.support], rows.support_labels, features[rows.query], strict=True):
+        weights.append(model.adapt(support, labels, query))
+        probabilities.append(model.classify(query, weights[-1][-1])[1])
     probabilities = np.stack(probabilities)
     predictions = probabilities.argmax(axis=-1)
     accuracy = (predictions == rows.query_labels).mean(axis=1)

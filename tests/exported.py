@@ -1,22 +1,20 @@
 """A tiny trained-like run, in memory and on disk, for the tests of the exports."""
 
 import dataclasses
-import hashlib
-import json
+import functools
+import tempfile
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from export import conversion
-from export.serving import ServingSignatures
+from export import conversion, serving
 from sib_tf import backbones, checkpoints
 from sib_tf.config import BackboneConfig, SIBConfig
 from sib_tf.features import weights_fingerprint
 from sib_tf.prediction import trained_run
-from sib_tf.prediction.litert import METADATA
 from sib_tf.sib import SIB
-from sib_tf.storage import atomic, digests
+from sib_tf.storage import atomic
 
 BACKBONE = BackboneConfig(width=4, image_size=32, mean=(120.0, 110.0, 100.0), std=(60.0, 61.0, 62.0))
 
@@ -74,25 +72,38 @@ def write_tflite(
     run: trained_run.Run, path: Path, way=None, max_support=None, max_query=None, precision: str = "float32"
 ) -> Path:
     """Writes a .tflite file, with fixed sizes if they are given, without the comparison of `export.tflite`."""
-    limits = {"way": way or run.description()["way"], "max_support": max_support, "max_query": max_query}
-    model = conversion.convert(run.signatures(), **limits)
-    if precision == "float16":
-        model = conversion.to_float16(model)
-    elif precision == "int8":
-        model = conversion.to_int8(model, pictures(32, seed=5))
-    path.write_bytes(model)
-    digest = hashlib.sha256(model).hexdigest()
-    description = {**run.description(), **limits, "precision": precision, "model_sha256": digest}
-    conversion.append_text(path, METADATA, json.dumps(description))
+    limits = {"way": way or run.sib.config.fixed_way, "max_support": max_support, "max_query": max_query}
+    conversion.write(path, run, limits, precision, pictures(32, seed=5))
     return path
 
 
 def write_saved_model(run: trained_run.Run, folder: Path) -> Path:
     """Writes a SavedModel and its description, without the comparison of `export.saved_model`."""
-    ServingSignatures(run.signatures()).archive().write_out(folder, verbose=False)
-    description = {**run.description(), "max_support": None, "max_query": None, "precision": "float32"}
-    atomic.write_json(folder / "config.json", {**description, "files": digests.of_folder(folder)})
+    serving.write(folder, run)
     return folder
+
+
+_HOME = tempfile.TemporaryDirectory(prefix="sib_exported_")
+# What follows is written once a session; tests must not change it.
+
+
+@functools.cache
+def run_folder(gradient_network: str = "per_class", num_steps: int = 3) -> Path:
+    """The folder of a run of `write_run`."""
+    return write_run(Path(_HOME.name) / f"{gradient_network}_{num_steps}", gradient_network, num_steps)
+
+
+@functools.cache
+def saved_model(gradient_network: str = "per_class", num_steps: int = 3) -> Path:
+    """A SavedModel of `run_folder`, the version 1 of its folder."""
+    run = load_run(run_folder(gradient_network, num_steps))
+    return write_saved_model(run, Path(_HOME.name) / f"{gradient_network}_{num_steps}_saved" / "1")
+
+
+@functools.cache
+def static_file() -> Path:
+    """A .tflite file of `run_folder` for 5 ways, 25 labelled and 75 unlabelled pictures."""
+    return write_tflite(load_run(run_folder()), Path(_HOME.name) / "static.tflite", 5, 25, 75)
 
 
 class Models(dict):
@@ -102,12 +113,12 @@ class Models(dict):
         self._folder = folder
 
     def __missing__(self, kind: str) -> Path:
-        path = self._folder / kind
         if kind in ("run", "joint"):
-            self[kind] = write_run(path, "joint" if kind == "joint" else "per_class")
+            self[kind] = run_folder("joint" if kind == "joint" else "per_class")
         elif kind == "saved":
-            self[kind] = write_saved_model(load_run(self["run"]), path / "1").parent
+            self[kind] = saved_model().parent
         else:
+            path = (self._folder / kind).with_suffix(".tflite")
             run = load_run(self["joint" if kind == "joint.tflite" else "run"])
-            self[kind] = write_tflite(run, path.with_suffix(".tflite"), *((5, 12, 16) if kind == "static" else ()))
+            self[kind] = write_tflite(run, path, *((5, 12, 16) if kind == "static" else ()))
         return self[kind]

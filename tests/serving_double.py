@@ -1,7 +1,6 @@
 """A model server in this process that speaks TF Serving's documented REST and gRPC, by running a SavedModel in C++.
 
-Status, metadata and predict, in columns ("inputs") and rows ("instances"), with the errors' codes and texts. No
-batching, and one version of one model.
+Metadata and predict, in columns ("inputs"), with the errors' codes and texts. No batching; one version of one model.
 """
 
 import contextlib
@@ -21,7 +20,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 INVALID_ARGUMENT, NOT_FOUND = 3, 5
 _STATUS = {INVALID_ARGUMENT: 400, NOT_FOUND: 404}
-_URL = re.compile(r"/v1/models/([^/:]+)(/metadata|:predict)?")
+_URL = re.compile(r"/v1/models/([^/:]+)(/metadata|:predict)")
 
 
 def libraries() -> Path:
@@ -127,14 +126,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(text)
 
 
-def _rest_answer(model: ServedModel, name: str, what: str | None, body: bytes | None) -> dict:
+def _rest_answer(model: ServedModel, name: str, what: str, body: bytes | None) -> dict:
     if what == ":predict":
         return _predict(model, name, _parsed(body))
-    if what is None:
-        if name != model.name:
-            raise SessionError(NOT_FOUND, f"Could not find any versions of model {name}")
-        status = {"error_code": "OK", "error_message": ""}
-        return {"model_version_status": [{"version": str(model.version), "state": "AVAILABLE", "status": status}]}
     model.check(name, "serving_default")
     # Nested twice: the field's name, and that of the map inside.
     signatures = {key: json_format.MessageToDict(value, **_AS_PRINTED) for key, value in model.signatures.items()}
@@ -150,7 +144,7 @@ def _parsed(body: bytes) -> dict:
         request = json.loads(body)
     except ValueError as error:
         raise SessionError(INVALID_ARGUMENT, f"JSON Parse error: {error}") from error
-    if not isinstance(request, dict) or ("inputs" in request) == ("instances" in request):
+    if "instances" in request or "inputs" not in request:
         message = "Missing 'inputs' or 'instances' key. Request must have one and only one of them"
         raise SessionError(INVALID_ARGUMENT, message)
     return request
@@ -159,20 +153,8 @@ def _parsed(body: bytes) -> dict:
 def _predict(model: ServedModel, name: str, request: dict) -> dict:
     signature = request.get("signature_name", "serving_default")
     model.check(name, signature)
-    rows = "instances" in request
-    given = request["instances" if rows else "inputs"]
-    only, *others = model.signatures[signature].inputs
-    if rows and isinstance(given[0], dict):
-        columns = {key: [row[key] for row in given] for key in given[0]}
-    else:
-        columns = given if isinstance(given, dict) or others else {only: given}
-    inputs = {key: _tensor(value, model.dtype(signature, key)) for key, value in columns.items()}
-    outputs = {key: value.tolist() for key, value in model.predict(signature, inputs).items()}
-    if len(outputs) == 1:
-        (outputs,) = outputs.values()  # A single output goes without its name.
-    elif rows:
-        outputs = [dict(zip(outputs, row, strict=True)) for row in zip(*outputs.values(), strict=True)]
-    return {"predictions" if rows else "outputs": outputs}
+    inputs = {key: _tensor(value, model.dtype(signature, key)) for key, value in request["inputs"].items()}
+    return {"outputs": {key: value.tolist() for key, value in model.predict(signature, inputs).items()}}
 
 
 def _tensor(value, dtype: np.dtype) -> np.ndarray:

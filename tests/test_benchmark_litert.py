@@ -11,15 +11,9 @@ from export import benchmark_litert, sgd_baseline
 from sib_tf.commands import cli
 
 
-@pytest.fixture(scope="module")
-def file(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("files")
-    run = exported.load_run(exported.write_run(folder / "run"))
-    return exported.write_tflite(run, folder / "small.tflite", way=3, max_support=6, max_query=45)
-
-
 def run(capsys, *arguments: str):
-    code = cli.run(benchmark_litert.main, benchmark_litert.FLAGS, "", ["benchmark", *arguments])
+    arguments = ["benchmark", f"--tflite={exported.static_file()}", *arguments]
+    code = cli.run(benchmark_litert.main, benchmark_litert.FLAGS, "", arguments)
     return code, capsys.readouterr()
 
 
@@ -38,17 +32,17 @@ def test_one_step_of_sgd_is_the_gradient_by_hand():
 
 
 @pytest.mark.slow
-def test_all_files_and_threads_are_measured(capsys, file, tmp_path):
+def test_all_files_and_threads_are_measured(capsys, tmp_path):
     report = tmp_path / "report.md"
     report.write_text("# A run\n")
     flags = ["--way=3", "--calls=10", "--rounds=2", "--sgd_steps=3", "--threads=1,2"]
-    code, streams = run(capsys, f"--tflite={file}", *flags, f"--output={tmp_path}/t.json", f"--report={report}")
+    code, streams = run(capsys, *flags, f"--output={tmp_path}/t.json", f"--report={report}")
     assert code == 0, streams.err
     figures = json.loads((tmp_path / "t.json").read_text())
     assert figures["load"].startswith("3-way 1-shot, 45 queries")
     assert [(row["name"], row["threads"]) for row in figures["latencies"]] == [
-        ("small.tflite", 1),
-        ("small.tflite", 2),
+        ("static.tflite", 1),
+        ("static.tflite", 2),
         ("3 steps of SGD on the labelled pictures", 1),
         ("3 steps of SGD on the labelled pictures", 2),
     ]
@@ -57,18 +51,18 @@ def test_all_files_and_threads_are_measured(capsys, file, tmp_path):
         assert 0 < row["adapt_ms"] <= row["adapt_p95_ms"]
         assert 0 < row["memory_mb"] < 500
     assert "## Latency on this machine" in report.read_text()
-    assert "| small.tflite | 2 |" in streams.out
+    assert "| static.tflite | 2 |" in streams.out
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--way=5"], "takes way=3; the benchmark needs 5: lower --way."),
+        (["--way=6"], "takes way=5; the benchmark needs 6: lower --way."),
         (["--threads=fast"], "threads must be a whole number"),
         (["--output=t.csv"], "output must end in .json; got t.csv."),
     ],
 )
-def test_wrong_flags_are_said(capsys, file, flags, message):
-    code, streams = run(capsys, f"--tflite={file}", *flags)
+def test_wrong_flags_are_said(capsys, flags, message):
+    code, streams = run(capsys, *flags)
     assert code == 2
     assert message in streams.err

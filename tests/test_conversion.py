@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from types import SimpleNamespace
 
 import exported
 import numpy as np
@@ -22,9 +23,8 @@ FLOAT32, FLOAT16, INT8, INT32 = (getattr(schema.TensorType, name) for name in ("
 
 
 @pytest.fixture(scope="module")
-def signatures(tmp_path_factory):
-    run = exported.load_run(exported.write_run(tmp_path_factory.mktemp("run")))
-    return run.signatures()
+def signatures():
+    return exported.load_run(exported.run_folder()).signatures()
 
 
 @pytest.fixture(scope="module")
@@ -155,66 +155,66 @@ def test_ops_are_allowed_ones_and_hold_no_state(static, dynamic, monkeypatch, si
     for model in (static, dynamic):
         assert conversion.ops(model) <= conversion.ALLOWED_OPS
     assert not [name for name in conversion.ALLOWED_OPS if "VAR" in name or "CUSTOM" in name or "FLEX" in name]
+    converter = SimpleNamespace(target_spec=SimpleNamespace(), convert=lambda: static)
+    monkeypatch.setattr(conversion.tf.lite.TFLiteConverter, "from_saved_model", lambda *_, **__: converter)
     monkeypatch.setattr(conversion, "ALLOWED_OPS", conversion.ALLOWED_OPS - {"ONE_HOT"})
     with pytest.raises(InputError, match="ops that not every runtime has: ONE_HOT"):
         conversion.convert(signatures, WAY, SUPPORT, QUERIES)
 
 
+def embedded(signatures, model: bytes, count: int, seed: int):
+    """Features of the same pictures: of the file, which takes them one by one, and of the Keras model."""
+    pictures = exported.pictures(count, seed).astype(np.float32)
+    embed = runner(model, "embed")
+    found = np.concatenate([embed(images=picture[None])["features"] for picture in pictures])
+    return found, signatures.embed(pictures).numpy()
+
+
+def cosines(found, expected):
+    return (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
+
+
 def test_float16_stores_the_backbone_in_half_and_leaves_the_head(static, signatures):
-    model = conversion.to_float16(static)
+    model = conversion.quantised(static, "float16")
     kernels = [t for t in graphs(model)["embed"].tensors if t.type == FLOAT16]
     assert len(kernels) >= 4  # One for each convolution.
     for name in ("adapt", "classify"):
         assert FLOAT16 not in {tensor.type for tensor in graphs(model)[name].tensors}
-    pictures = exported.pictures(5, seed=3).astype(np.float32)
-    expected = signatures.embed(pictures).numpy()
-    embed = runner(model, "embed")
-    found = np.concatenate([embed(images=picture[None])["features"] for picture in pictures])
+    found, expected = embedded(signatures, model, 5, seed=3)
     np.testing.assert_allclose(found, expected, atol=5e-3 * np.abs(expected).max())
     assert np.abs(found - expected).max() > 0
 
 
 def test_int8_covers_the_backbone_and_nothing_of_the_head(static, signatures):
-    model = conversion.to_int8(static, exported.pictures(64, seed=4))
+    model = conversion.quantised(static, "int8", exported.pictures(64, seed=4))
     convolutions = [t for t in graphs(model)["embed"].tensors if t.type == INT8]
     assert len(convolutions) >= 12  # Kernels, and activations of convolutions and poolings.
     for name in ("adapt", "classify"):
         assert {t.type for t in graphs(model)[name].tensors} == {t.type for t in graphs(static)[name].tensors}
-    pictures = exported.pictures(20, seed=5).astype(np.float32)
-    expected = signatures.embed(pictures).numpy()
-    embed = runner(model, "embed")
-    found = np.concatenate([embed(images=picture[None])["features"] for picture in pictures])
-    cosine = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
-    assert cosine.min() > 0.98
+    assert cosines(*embedded(signatures, model, 20, seed=5)).min() > 0.98
     assert not graphs(model)["embed"].tensors[graphs(model)["embed"].inputs[0]].type
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
-def test_wide_resnet(precision):
-    backbone = backbones.build(
-        BackboneConfig(name="wide_resnet", depth=10, width=1, mean=(120, 110, 100), std=(60,) * 3)
-    )
-    sib = SIB(SIBConfig(feature_dim=64))
+@pytest.fixture(scope="module")
+def wide_resnet():
+    config = BackboneConfig(name="wide_resnet", depth=10, width=1, mean=(120, 110, 100), std=(60,) * 3)
+    sib = SIB(SIBConfig(feature_dim=64, num_steps=0))
     sib.build()
-    signatures = Signatures(backbone, sib)
-    model = conversion.convert(signatures, WAY, SUPPORT, QUERIES)
-    if precision == "float16":
-        model = conversion.to_float16(model)
-    elif precision == "int8":
-        model = conversion.to_int8(model, exported.pictures(64))
-    pictures = exported.pictures(10, seed=1).astype(np.float32)
-    expected = signatures.embed(pictures).numpy()
-    embed = runner(model, "embed")
-    found = np.concatenate([embed(images=picture[None])["features"] for picture in pictures])
-    cosine = (found * expected).sum(1) / np.linalg.norm(found, axis=1) / np.linalg.norm(expected, axis=1)
-    assert cosine.min() > {"float32": 1 - 1e-6, "float16": 1 - 1e-4, "int8": 0.97}[precision]
+    signatures = Signatures(backbones.build(config), sib)
+    return signatures, conversion.convert(signatures, WAY, SUPPORT, QUERIES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "least"), [("float32", 1 - 1e-6), ("float16", 1 - 1e-4), ("int8", 0.97)])
+def test_wide_resnet(wide_resnet, precision, least):
+    signatures, model = wide_resnet
+    model = conversion.quantised(model, precision, exported.pictures(64))
+    assert cosines(*embedded(signatures, model, 10, seed=1)).min() > least
 
 
 @pytest.mark.parametrize(("network", "steps"), [("joint", 3), ("per_class", 0)])
-def test_joint_models_and_zero_steps_convert(tmp_path, network, steps):
-    run = exported.load_run(exported.write_run(tmp_path, network, steps))
-    signatures = run.signatures()
+def test_joint_models_and_zero_steps_convert(network, steps):
+    signatures = exported.load_run(exported.run_folder(network, steps)).signatures()
     model = conversion.convert(signatures, WAY, SUPPORT, QUERIES)
     support, labels, query = episode(signatures)
     found = runner(model, "adapt")(

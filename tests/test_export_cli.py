@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 from test_cli import check_error
 
-from export import saved_model, tflite, verification, verify
+from export import conversion, precisions, tflite, verification, verify
 from sib_tf.commands import cli
+from sib_tf.config import EpisodeSpec
 from sib_tf.storage import atomic
 
 CLASSES, PICTURES = 5, 6
@@ -19,10 +20,8 @@ CLASSES, PICTURES = 5, 6
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """Runs `per_class` and `joint`, and the folder `pictures` with five test classes of six."""
+    """The folder `pictures` with five test classes of six."""
     home = tmp_path_factory.mktemp("home")
-    for network in ("per_class", "joint"):
-        exported.write_run(home / network, network)
     for split in ("train", "val", "test"):
         for label in range(CLASSES):
             folder = home / "pictures" / split / f"{split}{label}"
@@ -37,7 +36,7 @@ def home(tmp_path_factory):
 @pytest.fixture
 def flags(home, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run = home / "per_class"
+    run = exported.run_folder()
     data = {"dataset": "folder", "data_dir": home / "pictures", "cache_dir": home / "cache"}
     return {"model_dir": run / "sib", "backbone_dir": run / "backbone", "episodes": 3, **data}
 
@@ -50,15 +49,12 @@ def run(module, flags: dict) -> int:
 @pytest.fixture(autouse=True)
 def small_queries(monkeypatch):
     """The comparison asks for 15 queries a class; there are 5."""
-    from export import export_flags
-    from sib_tf.config import EpisodeSpec
+    spec = verification.episode_spec
 
-    spec = export_flags.episode_spec
+    def fewer(*descriptions):
+        return EpisodeSpec(way=spec(*descriptions).way, shot=1, query=PICTURES - 1)
 
-    def fewer(*arguments, **limits):
-        return EpisodeSpec(way=spec(*arguments, **limits).way, shot=1, query=PICTURES - 1)
-
-    monkeypatch.setattr(export_flags, "episode_spec", fewer)
+    monkeypatch.setattr(verification, "episode_spec", fewer)
 
 
 @pytest.mark.parametrize(
@@ -82,15 +78,16 @@ def test_what_tflite_refuses(capsys, flags, tmp_path, changes, message):
     assert not list(tmp_path.rglob("*.tflite"))
 
 
-def test_a_joint_model_keeps_its_way(capsys, flags, home):
-    joint = {**flags, "model_dir": home / "joint/sib", "backbone_dir": home / "joint/backbone", "output": "m.tflite"}
+def test_a_joint_model_keeps_its_way(capsys, flags):
+    run_folder = exported.run_folder("joint")
+    joint = {**flags, "model_dir": run_folder / "sib", "backbone_dir": run_folder / "backbone", "output": "m.tflite"}
     check_error(capsys, run(tflite, {**joint, "way": 4}), "way must be 5, which this joint model was built for; got 4")
     assert run(tflite, joint) == 0
     assert "ok" in capsys.readouterr().out
 
 
-def test_a_model_of_another_backbone_is_refused(capsys, flags, home, tmp_path):
-    shutil.copytree(home / "per_class", tmp_path / "other")
+def test_a_model_of_another_backbone_is_refused(capsys, flags, tmp_path):
+    shutil.copytree(exported.run_folder() / "sib", tmp_path / "other" / "sib")
     record = atomic.read_json("other/sib/config.json", "Configuration")
     record["features"]["backbone"]["weights"] = "0" * 64
     atomic.write_json("other/sib/config.json", record)
@@ -106,13 +103,13 @@ def test_an_imported_run_needs_its_data_set_named(capsys, flags, tmp_path):
     check_error(capsys, run(tflite, flags), "dataset must be given: the run does not say which data set")
 
 
-@pytest.mark.parametrize(("module", "target"), [(tflite, "m.tflite"), (saved_model, "served")])
-def test_a_file_that_differs_is_not_left(capsys, flags, tmp_path, monkeypatch, module, target):
-    strict = verification.Limits(-1.0, -1.0, -1.0, -1.0)
-    monkeypatch.setattr(verification, "LIMITS", dict.fromkeys(verification.LIMITS, strict))
-    name = "output" if module is tflite else "output_dir"
-    check_error(capsys, run(module, {**flags, name: target}), r"The \w+.* does not do what the model does \(features")
-    assert [path.name for path in tmp_path.rglob("*")] in ([], [target])  # The folder of versions may be there, empty.
+def test_a_file_that_differs_is_not_left(capsys, flags, tmp_path, monkeypatch):
+    strict = precisions.Precision("", precisions.Limits(-1.0, -1.0, -1.0, -1.0))
+    monkeypatch.setitem(precisions.PRECISIONS, "float32", strict)
+    monkeypatch.setattr(conversion, "write", lambda path, *_: shutil.copy(exported.static_file(), path))
+    message = r"The float32 file does not do what the model does \(features.*Try another precision\."
+    check_error(capsys, run(tflite, {**flags, "output": "m.tflite"}), message)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("shapes", ["static", "dynamic"])
@@ -120,19 +117,26 @@ def test_exports_and_compares(capsys, flags, shapes):
     assert run(tflite, {**flags, "output": f"{shapes}.tflite", "shapes": shapes}) == 0
     assert capsys.readouterr().out.endswith(f"kB, float32, {shapes} shapes.\n")
     flags = {**flags, "exported": f"{shapes}.tflite"}
-    assert run(verify, flags) == 0
+    Path("report.md").write_text("# A run\n\nText.\n\n## Latency\n\nSlow.\n")
+    for _ in range(2):
+        assert run(verify, {**flags, "report": "report.md"}) == 0
+    page = Path("report.md").read_text()
+    assert page.startswith("# A run\n\nText.\n\n## Latency\n\nSlow.\n\n## Exported files\n\n")
+    assert page.count(f"{shapes}.tflite") == 1 and "| trained model | Keras float32 |" in page
     assert f"| {shapes}.tflite | float32 |" in capsys.readouterr().out
     check_error(capsys, run(verify, {**flags, "output": "v.txt"}), r"output must end in \.json; got v\.txt\.")
     check_error(capsys, run(verify, {**flags, "exported": "none"}), "model none is neither a .tflite file")
     check_error(capsys, run(verify, {**flags, "report": "none.md"}), ".*There is no report none.md")
 
 
-def test_verify_fails_for_a_file_of_another_model(capsys, flags, home):
-    other = exported.load_run(exported.write_run(home / "more_steps", num_steps=2))
-    exported.write_tflite(other, home / "other.tflite", way=5, max_support=5, max_query=25)
-    code = run(verify, {**flags, "exported": home / "other.tflite", "output": "figures.json"})
+def test_verify_fails_for_a_file_of_another_model(capsys, flags):
+    other = exported.load_run(exported.run_folder(num_steps=0))
+    exported.write_tflite(other, Path("other.tflite"), way=5, max_support=5, max_query=25)
+    code = run(verify, {**flags, "exported": "other.tflite", "output": "figures.json"})
     streams = capsys.readouterr()
     assert code == 2
     assert "weights inf" in streams.out
-    assert json.loads(Path("figures.json").read_text())[0]["weights"] is None
+    (figures,) = json.loads(Path("figures.json").read_text())
+    assert (figures["name"], figures["weights"]) == ("other.tflite", None)
+    assert figures["bytes"] == Path("other.tflite").stat().st_size
     assert "other.tflite differ from the trained model by more than allowed" in streams.err

@@ -13,9 +13,9 @@ from sib_tf.distributions import MOST_CLASSES, disagreement, mixture_logits
 from sib_tf.errors import InputError
 from sib_tf.prediction.litert import LiteRTModel
 from sib_tf.prediction.models import KerasModel, SavedModel
-from sib_tf.storage import atomic
 
 WAY, SAMPLES = 3, 4
+STATIC = {"way": 5, "max_support": 10, "max_query": 12}
 LABELS = np.repeat(np.arange(WAY), 2)
 
 
@@ -51,10 +51,9 @@ def test_without_samples_the_mean_classifies(home, features, tmp_path):
         model.uncertainty(query, found[-1])
 
 
-@pytest.mark.parametrize("calibrated", [False, True])
-@pytest.mark.parametrize("limits", [{}, {"way": 5, "max_support": 10, "max_query": 12}])
+@pytest.mark.parametrize(("limits", "calibrated"), [({}, True), (STATIC, True), (STATIC, False)])
 def test_samples_classify_together_everywhere(home, features, tmp_path, limits, calibrated):
-    """Keras, SavedModel and both kinds of LiteRT file, against the model's own predictions."""
+    """Keras and both kinds of LiteRT file, against the model's own predictions."""
     support, query = features
     run = exported.load_run(home, SAMPLES)
     if calibrated:
@@ -80,28 +79,25 @@ def test_samples_classify_together_everywhere(home, features, tmp_path, limits, 
 
 def test_a_server_gives_the_uncertainty_too(home, tmp_path):
     run = exported.load_run(home, SAMPLES)
-    ServingSignatures(run.signatures()).archive().write_out(tmp_path, verbose=False)
-    atomic.write_json(tmp_path / "config.json", run.description())
+    model = SavedModel(exported.write_saved_model(run, tmp_path))
     pictures = exported.pictures(14)
     masks = {"support_mask": np.ones((1, 6), bool), "query_mask": np.arange(8)[None] < 6}
     inputs = {"support_images": pictures[None, :6], "query_images": pictures[None, 6:], **masks}
     inputs["support_labels"] = LABELS[None].astype("i")
-    loaded = tf.saved_model.load(str(tmp_path))
-    result = loaded.signatures["serving_default"](**{name: tf.constant(value) for name, value in inputs.items()})
+    result = model._call("serving_default", **inputs)
     keras_model = KerasModel(run)
     support, query = keras_model.embed(pictures[:6]), keras_model.embed(pictures[6:12])
     path, _ = run.sib.adapt(support[None], LABELS[None], query[None], way=WAY)
     expected = disagreement(run.sib.sampled_logits(path[-1], query[None]))
     np.testing.assert_allclose(result["uncertainty"][0, :6], expected[0], atol=1e-5)
     assert not result["uncertainty"].numpy()[0, 6:].any()
-    weights = SavedModel(tmp_path).adapt(support, LABELS, query)[-1]
+    weights = model.adapt(support, LABELS, query)[-1]
     assert weights.shape == (WAY, SAMPLES * query.shape[1])
 
 
-def test_a_point_has_nothing_to_sample(tmp_path):
-    folder = exported.write_run(tmp_path)
+def test_a_point_has_nothing_to_sample():
     with pytest.raises(InputError, match="posterior_samples must be 0 for a model with posterior=dirac; got 2"):
-        exported.load_run(folder, samples=2)
+        exported.load_run(exported.run_folder(), samples=2)
 
 
 def test_more_classes_than_the_noise_has_are_refused(home, tmp_path):

@@ -1,8 +1,8 @@
 """export.saved_model: the folder that it writes, its versions, and that TensorFlow alone, Python or C++, can run it."""
 
 import dataclasses
+import functools
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exported import load_run, write_run
+import tensorflow as tf
+from exported import load_run, run_folder
 from serving_double import ServedModel, libraries
 from test_cli import check_error
 
-from export import export_flags, saved_model, saved_model_export, verification
+from export import export_flags, model_card, precisions, saved_model, serving
 from sib_tf.commands import cli
 from sib_tf.storage import atomic
 
@@ -23,12 +24,8 @@ SUMMARY = "tiny, 5-way 1-shot, 15 queries a class: SIB (K = 3) 70.16 +-0.57 %, n
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    home = tmp_path_factory.mktemp("home")
-    for network in ("per_class", "joint"):
-        write_run(home / network, network)
-    write_metrics(home / "metrics.json", load_run(home / "per_class"))
-    return home
+def run():
+    return load_run(run_folder())
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,10 +36,19 @@ def tiny_data(tiny_dataset):
 
 
 @pytest.fixture(scope="module")
-def versions(home):
+def versions(run, tmp_path_factory):
     """The folder of versions with one that the entry point wrote."""
-    assert export(home / "per_class", output_dir=home / "saved", metrics=home / "metrics.json") == 0
+    home = tmp_path_factory.mktemp("home")
+    metrics = write_metrics(home / "metrics.json", run)
+    assert export(output_dir=home / "saved", metrics=metrics) == 0
     return home / "saved"
+
+
+@pytest.fixture
+def written_before(versions, monkeypatch):
+    """Copies the version there is instead of tracing the model again."""
+    copy = functools.partial(shutil.copytree, versions / "1", dirs_exist_ok=True)
+    monkeypatch.setattr(serving, "write", lambda folder, run: copy(folder))
 
 
 @pytest.fixture
@@ -54,8 +60,8 @@ def example(versions) -> dict[str, np.ndarray]:
     return {name: np.array(value, types[name.split("_")[1]]) for name, value in request["inputs"].items()}
 
 
-def export(run: Path, **flags) -> int:
-    flags = {"model_dir": run / "sib", "backbone_dir": run / "backbone", "episodes": 4, **flags}
+def export(**flags) -> int:
+    flags = {"model_dir": run_folder() / "sib", "backbone_dir": run_folder() / "backbone", "episodes": 4, **flags}
     arguments = [f"--{name}={value}" for name, value in flags.items()]
     return cli.run(saved_model.main, saved_model.FLAGS, saved_model.__doc__, ["saved_model", *arguments])
 
@@ -71,16 +77,15 @@ def write_metrics(path: Path, run, **changes) -> Path:
     return path
 
 
-def test_the_folder_and_its_description(versions, home):
+def test_the_folder_and_its_description(versions, run):
     names = {path.name for path in (versions / "1").iterdir()}
     assert {"saved_model.pb", "variables", "config.json", "MODEL_CARD.md", "example_request.json"} <= names
     assert [path.name for path in versions.iterdir()] == ["1"]  # Nothing half-written.
     config = atomic.read_json(versions / "1" / "config.json", "Configuration")
-    expected = load_run(home / "per_class").description()
     files = config.pop("files")
     assert {"saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"} <= set(files)
     assert set(files) == {name for name in files if (versions / "1" / name).is_file()}
-    assert config == {**expected, "max_support": None, "max_query": None, "precision": "float32"}
+    assert config == {**run.description(), "max_support": None, "max_query": None, "precision": "float32"}
 
 
 def test_the_model_card(versions):
@@ -94,33 +99,30 @@ def test_the_model_card(versions):
     assert "{" not in card and "None" not in card
 
 
-def test_a_card_without_metrics_says_so(home, tmp_path):
-    assert export(home / "joint", output_dir=tmp_path / "saved") == 0
-    card = (tmp_path / "saved" / "1" / "MODEL_CARD.md").read_text()
+def test_a_card_without_metrics_says_so():
+    card = model_card.text(load_run(run_folder("joint")).description(), [])
     assert "Not measured" in card and "| classes | exactly 5 |" in card
 
 
-@pytest.mark.slow
-def test_saved_model_cli_shows_names_and_shapes(versions):
-    """The tool that comes with TensorFlow, as the user calls it."""
-    tool = Path(sys.executable).with_name("saved_model_cli")
-    command = [tool, "show", "--dir", versions / "1", "--all"]
-    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    for signature in ("serving_default", "embed", "adapt", "classify"):
-        assert f"signature_def['{signature}']" in shown
-    part = shown[shown.index("signature_def['serving_default']") :]
+def test_names_types_and_shapes(versions):
+    """As any program sees them, `saved_model_cli show` for one."""
+    signatures = ServedModel("sib", versions / "1").signatures
+    assert set(signatures) == {"serving_default", "embed", "adapt", "classify"}
+    served = signatures["serving_default"]
     found = {
-        name: (kind, shape)
-        for name, kind, shape in re.findall(
-            r"(?:in|out)puts\['(\w+)'\].*?dtype: DT_(\w+)\s+shape: (\(.*?\))", part, re.S
-        )
+        name: (tf.as_dtype(info.dtype).name, tuple(dim.size for dim in info.tensor_shape.dim))
+        for name, info in [*served.inputs.items(), *served.outputs.items()]
     }
     assert found == {
-        "support_images": ("UINT8", "(-1, -1, 32, 32, 3)"), "support_labels": ("INT32", "(-1, -1)"),
-        "support_mask": ("BOOL", "(-1, -1)"), "query_images": ("UINT8", "(-1, -1, 32, 32, 3)"),
-        "query_mask": ("BOOL", "(-1, -1)"), "probabilities": ("FLOAT", "(-1, -1, -1)"),
-        "predicted_class": ("INT32", "(-1, -1)"), "confidence": ("FLOAT", "(-1, -1)"),
-    }  # fmt: skip
+        "support_images": ("uint8", (-1, -1, 32, 32, 3)),
+        "support_labels": ("int32", (-1, -1)),
+        "support_mask": ("bool", (-1, -1)),
+        "query_images": ("uint8", (-1, -1, 32, 32, 3)),
+        "query_mask": ("bool", (-1, -1)),
+        "probabilities": ("float32", (-1, -1, -1)),
+        "predicted_class": ("int32", (-1, -1)),
+        "confidence": ("float32", (-1, -1)),
+    }
 
 
 PYTHON = """
@@ -153,15 +155,15 @@ assert not {"keras", "sib_tf", "export"} & set(sys.modules)
 
 
 @pytest.mark.slow
-def test_a_process_with_tensorflow_alone_runs_it(versions, example, tmp_path):
+def test_a_process_with_tensorflow_alone_runs_it(versions, example, run, tmp_path):
     np.savez("inputs.npz", **example)
     Path("program.py").write_text(PYTHON)
     command = [sys.executable, "-I", "program.py", versions / "1", "inputs.npz", "answers.npz"]
     subprocess.run(command, check=True, cwd=tmp_path)
-    check_answers(versions, example, dict(np.load("answers.npz")))
+    check_answers(run, example, dict(np.load("answers.npz")))
 
 
-def test_a_process_with_the_c_library_alone_runs_it(versions, example):
+def test_a_process_with_the_c_library_alone_runs_it(versions, example, run):
     """What a server does: no Python of TensorFlow's, the session loader of its C++ library."""
     signature = ServedModel("sib", versions / "1").signatures["serving_default"]
     np.savez("inputs.npz", **{signature.inputs[name].name: value for name, value in example.items()})
@@ -169,12 +171,11 @@ def test_a_process_with_the_c_library_alone_runs_it(versions, example):
     arguments = [libraries(), versions / "1", "inputs.npz", "answers.npz", *names]
     subprocess.run([sys.executable, "-I", HERE / "session_loader.py", *arguments], check=True, stderr=subprocess.PIPE)
     answers = np.load("answers.npz")
-    check_answers(versions, example, {name: answers[info.name] for name, info in signature.outputs.items()})
+    check_answers(run, example, {name: answers[info.name] for name, info in signature.outputs.items()})
 
 
-def check_answers(versions: Path, example: dict, answers: dict) -> None:
+def check_answers(run, example: dict, answers: dict) -> None:
     """The example's answers are those of the trained Keras models, within 1e-5."""
-    run = load_run(versions.parent / "per_class")
     support, query = (
         run.backbone(example[f"{side}_images"][0].astype("float32"))[None] for side in ("support", "query")
     )
@@ -185,35 +186,34 @@ def check_answers(versions: Path, example: dict, answers: dict) -> None:
     assert answers["predicted_class"].shape == (1, 10)  # Two queries for each of five classes.
 
 
-@pytest.mark.slow
-def test_versions_count_on_and_none_is_replaced(capsys, home, versions, tmp_path):
+def test_versions_count_on_and_none_is_replaced(capsys, versions, written_before, tmp_path):
     saved = tmp_path / "saved"
-    assert saved_model_export.version_folder(saved, None) == saved / "1"
+    assert saved_model.version_folder(saved, None) == saved / "1"
     for name in ("1", "7", "٣٣", "12-old"):  # The third are digits, but no version.
         shutil.copytree(versions / "1", saved / name)
-    assert saved_model_export.version_folder(saved, None) == saved / "8"
-    assert saved_model_export.version_folder(saved, 3) == saved / "3"
+    assert saved_model.version_folder(saved, 3) == saved / "3"
     before = (saved / "7" / "saved_model.pb").stat().st_mtime_ns
-    code = export(home / "per_class", output_dir=saved, version=7)
+    code = export(output_dir=saved, version=7)
     check_error(capsys, code, "version 7 is in .*saved already; name another, or leave --version out")
     assert (saved / "7" / "saved_model.pb").stat().st_mtime_ns == before
-    assert export(home / "per_class", output_dir=saved, episodes=2) == 0
+    assert export(output_dir=saved, episodes=2) == 0
     assert sorted(path.name for path in saved.iterdir()) == ["1", "12-old", "7", "8", "٣٣"]
 
 
-def test_an_export_that_differs_is_not_left(capsys, home, tmp_path, monkeypatch):
-    monkeypatch.setitem(verification.LIMITS, "saved_model", verification.Limits(-1, -1, -1, 0.5))
-    code = export(home / "per_class", output_dir=tmp_path / "saved")
-    check_error(capsys, code, "The SavedModel does not do what the model does .*nothing was written")
+def test_an_export_that_differs_is_not_left(capsys, written_before, tmp_path, monkeypatch):
+    strict = precisions.Precision("", precisions.Limits(-1, -1, -1, 0.5))
+    monkeypatch.setitem(precisions.PRECISIONS, "float32", strict)
+    code = export(output_dir=tmp_path / "saved")
+    check_error(capsys, code, r"The SavedModel does not do what the model does \(features .*nothing was written")
     assert list((tmp_path / "saved").iterdir()) == []
 
 
-def test_an_export_that_breaks_off_is_not_left(home, tmp_path, monkeypatch):
+def test_an_export_that_breaks_off_is_not_left(written_before, tmp_path, monkeypatch):
     def fail(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(saved_model_export, "example_request", fail)
-    assert export(home / "per_class", output_dir=tmp_path / "saved") == 130
+    monkeypatch.setattr(serving, "example_request", fail)
+    assert export(output_dir=tmp_path / "saved") == 130
     assert list((tmp_path / "saved").iterdir()) == []
 
 
@@ -225,25 +225,24 @@ def test_an_export_that_breaks_off_is_not_left(home, tmp_path, monkeypatch):
         ({"summary": None}, r"metrics .*other\.json is not a file that train\.evaluate writes"),
     ],
 )
-def test_metrics_of_another_model_are_refused(capsys, home, tmp_path, changes, message):
-    metrics = write_metrics(tmp_path / "other.json", load_run(home / "per_class"), **changes)
-    code = export(home / "per_class", output_dir=tmp_path / "saved", metrics=metrics)
-    check_error(capsys, code, message)
+def test_metrics_of_another_model_are_refused(run, tmp_path, changes, message):
+    with pytest.raises(cli.InputError, match=message):
+        model_card.load_metrics([write_metrics(tmp_path / "other.json", run, **changes)], run)
+
+
+def test_metrics_after_other_training_settings_are_refused(run, tmp_path):
+    """Of the same sizes, but the joint network: the card would praise what is not there."""
+    metrics = write_metrics(tmp_path / "joint.json", load_run(run_folder("joint")))
+    with pytest.raises(cli.InputError, match=r"metrics are of another model \(gradient_network, way differ\)"):
+        model_card.load_metrics([metrics], run)
+
+
+def test_metrics_that_are_not_there(capsys, tmp_path):
+    code = export(output_dir=tmp_path / "saved", metrics="none.json")
+    check_error(capsys, code, r"metrics none\.json cannot be read")
     assert not list(tmp_path.glob("saved/*"))
 
 
-def test_metrics_after_other_training_settings_are_refused(capsys, home, tmp_path):
-    """Of the same sizes, but the joint network: the card would praise what is not there."""
-    metrics = write_metrics(tmp_path / "joint.json", load_run(home / "joint"))
-    code = export(home / "per_class", output_dir=tmp_path / "saved", metrics=metrics)
-    check_error(capsys, code, r"metrics are of another model \(gradient_network, way differ\)")
-
-
-def test_metrics_that_are_not_there(capsys, home, tmp_path):
-    code = export(home / "per_class", output_dir=tmp_path / "saved", metrics="none.json")
-    check_error(capsys, code, r"metrics none\.json cannot be read")
-
-
-def test_a_file_in_the_place_of_the_folder(capsys, home, tmp_path):
+def test_a_file_in_the_place_of_the_folder(capsys, written_before, tmp_path):
     (tmp_path / "saved").write_text("")
-    check_error(capsys, export(home / "per_class", output_dir=tmp_path / "saved"), "Cannot write to the folder .*saved")
+    check_error(capsys, export(output_dir=tmp_path / "saved"), "Cannot write to the folder .*saved")

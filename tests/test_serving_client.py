@@ -23,7 +23,8 @@ from PIL import Image
 from test_cli import check_error
 
 from export import serving_client
-from export.serving_rest import LONGEST_ERROR, RestServer, error_text
+from export.model_server import on_one_line
+from export.serving_rest import RestServer
 from sib_tf.commands import cli
 from sib_tf.pictures import picture_folders
 from sib_tf.prediction import predictions
@@ -37,10 +38,8 @@ CLASSES = ["grün, hell", "日本", "a b"]
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A SavedModel `sib/1`, labelled pictures `support` and unlabelled ones `query`, two of them broken."""
+    """Labelled pictures `support` and unlabelled ones `query`, two of them broken."""
     home = tmp_path_factory.mktemp("home")
-    run = exported.load_run(exported.write_run(home))
-    exported.write_saved_model(run, home / "saved" / "1")
     images = exported.pictures(3)
     for number, (image, name) in enumerate(zip(images, CLASSES, strict=True)):
         for shot in range(2):
@@ -54,8 +53,8 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def model(home):
-    return serving_double.ServedModel("sib", home / "saved" / "1")
+def model():
+    return serving_double.ServedModel("sib", exported.saved_model())
 
 
 @pytest.fixture(scope="module")
@@ -65,12 +64,12 @@ def rest(model):
 
 
 @pytest.fixture(scope="module", params=["double rest", "double grpc", "server rest", "server grpc"])
-def server(request, home, model):
+def server(request, model):
     """Flags that lead to a server."""
     kind, protocol = request.param.split()
     if protocol == "grpc":
         pytest.importorskip("tensorflow_serving", reason=NO_GRPC)
-    with double(model, protocol) if kind == "double" else real(home / "saved", protocol) as address:
+    with double(model, protocol) if kind == "double" else real(protocol) as address:
         yield {"server": address, "protocol": protocol}
 
 
@@ -84,13 +83,14 @@ def double(model, protocol: str):
 
 
 @contextlib.contextmanager
-def real(folder: Path, protocol: str):
+def real(protocol: str):
     """TF Serving's own server on free ports."""
     if shutil.which(SERVER) is None:
         pytest.skip(NO_SERVER)
     ports = {"rest": free_port(), "grpc": free_port()}
     command = [SERVER, f"--port={ports['grpc']}", f"--rest_api_port={ports['rest']}", "--model_name=sib"]
-    process = subprocess.Popen([*command, f"--model_base_path={folder}"], stderr=subprocess.DEVNULL)
+    command += [f"--model_base_path={exported.saved_model().parent}"]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         wait_for(f"http://127.0.0.1:{ports['rest']}/v1/models/sib")
         yield f"http://127.0.0.1:{ports['rest']}" if protocol == "rest" else f"127.0.0.1:{ports['grpc']}"
@@ -149,7 +149,7 @@ def canned(status: int, body: bytes, delay: float = 0.0, whole: bool = True):
 def test_predictions_are_those_of_the_keras_model(capsys, home, server):
     assert call(home, **server, output="out.csv") == 0
     streams = capsys.readouterr()
-    run = exported.load_run(home)
+    run = exported.load_run(exported.run_folder())
     support, query = picture_folders.read_support(home / "support", 32), picture_folders.read_query(home / "query", 32)
     expected = predictions.predict(KerasModel(run), support, query, home / "query")
     with Path("out.csv").open(encoding="utf-8", newline="") as file:
@@ -178,10 +178,9 @@ def test_what_the_server_says_is_passed_on(capsys, home, server):
     check_error(capsys, code, r"model 'cats' is not served by .*cats.*; name one that is, with --model\.")
 
 
-def test_an_episode_that_the_model_refuses(capsys, home, tmp_path):
+def test_an_episode_that_the_model_refuses(capsys, home):
     """A joint model of five classes gets three: the assertion's text comes from the graph."""
-    run = exported.load_run(exported.write_run(tmp_path, "joint"))
-    joint = serving_double.ServedModel("sib", exported.write_saved_model(run, tmp_path / "saved" / "1"))
+    joint = serving_double.ServedModel("sib", exported.saved_model("joint"))
     with serving_double.rest(joint) as address:
         assert call(home, server=address) == 2
     last = capsys.readouterr().err.splitlines()[-1]
@@ -301,7 +300,7 @@ def test_a_port_that_speaks_something_else(capsys, home):
 
 
 def test_long_errors_are_cut():
-    assert error_text(b'{"error": "' + b"x" * 5000 + b'"}') == "x" * LONGEST_ERROR + " ..."
+    assert on_one_line("x\n" * 5000) == "x " * 300 + " ..."
 
 
 @pytest.mark.parametrize(
@@ -335,7 +334,7 @@ def test_rest_needs_no_tensorflow(home, rest):
     """A process that cannot import it; standard output that can only show ASCII."""
     program = (
         "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
-        "from export import serving_client as c; from train import cli\n"
+        "from export import serving_client as c; from sib_tf.commands import cli\n"
         "sys.exit(cli.run(c.main, c.FLAGS, c.__doc__))"
     )
     arguments = [f"--server={rest}", f"--support={home / 'support'}", f"--query={home / 'query'}"]
@@ -360,8 +359,8 @@ def ask(address: str, body) -> tuple[int, dict]:
 
 
 @pytest.fixture(params=["double", "server"])
-def rest_address(request, home, model):
-    with double(model, "rest") if request.param == "double" else real(home / "saved", "rest") as address:
+def rest_address(request, model):
+    with double(model, "rest") if request.param == "double" else real("rest") as address:
         yield address
 
 
@@ -371,25 +370,6 @@ def columns(home) -> dict:
     labels = np.arange(5).astype(np.int64)
     inputs = serving_client.episode(images[:5], labels, images[5:])
     return {name: value.tolist() for name, value in inputs.items()}
-
-
-def test_columns_and_rows(rest_address, columns):
-    status, in_columns = ask(rest_address, {"signature_name": "serving_default", "inputs": columns})
-    assert status == 200 and set(in_columns["outputs"]) == {"probabilities", "predicted_class", "confidence"}
-    row = {name: value[0] for name, value in columns.items()}
-    status, in_rows = ask(rest_address, {"instances": [row, row]})
-    assert status == 200 and len(in_rows["predictions"]) == 2
-    for name, value in in_columns["outputs"].items():
-        np.testing.assert_allclose(in_rows["predictions"][1][name], value[0], rtol=0, atol=1e-5)
-
-
-def test_a_single_output_goes_without_its_name(rest_address, columns):
-    images = columns["query_images"][0]
-    status, answer = ask(rest_address, {"signature_name": "embed", "instances": images})
-    assert status == 200 and np.shape(answer["predictions"]) == (4, 16)
-    status, named = ask(rest_address, {"signature_name": "embed", "inputs": {"images": images}})
-    assert status == 200
-    np.testing.assert_allclose(named["outputs"], answer["predictions"], rtol=0, atol=1e-6)
 
 
 def test_bad_requests(rest_address, columns):
@@ -406,11 +386,8 @@ def test_bad_requests(rest_address, columns):
         assert status == 400 and message in answer["error"], answer
 
 
-def test_status_and_wrong_paths(rest_address):
-    with urllib.request.urlopen(f"{rest_address}/v1/models/sib") as answer:
-        (version,) = json.load(answer)["model_version_status"]
-    assert (version["version"], version["state"]) == ("1", "AVAILABLE")
-    for path, code in (("none", 404), ("none/metadata", 404), ("sib:guess", 400), ("sib:predict", 400)):
+def test_wrong_paths(rest_address):
+    for path, code in (("none/metadata", 404), ("sib:guess", 400), ("sib:predict", 400)):
         with pytest.raises(urllib.error.HTTPError) as error:
             urllib.request.urlopen(f"{rest_address}/v1/models/{path}")
         assert error.value.code == code and json.load(error.value)["error"]

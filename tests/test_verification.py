@@ -1,8 +1,5 @@
 """The comparison of files with the trained model: passes what is equal, names what is not."""
 
-import dataclasses
-import json
-
 import exported
 import numpy as np
 import pytest
@@ -10,15 +7,14 @@ import pytest
 from export import verification
 from sib_tf.config import EpisodeSpec
 from sib_tf.datasets import Split
-from sib_tf.errors import InputError
 from sib_tf.prediction.models import KerasModel
 
 SPEC = EpisodeSpec(way=5, shot=1, query=4)
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return KerasModel(exported.load_run(exported.write_run(tmp_path_factory.mktemp("run"))))
+def model():
+    return KerasModel(exported.load_run(exported.run_folder()))
 
 
 @pytest.fixture(scope="module")
@@ -114,17 +110,16 @@ def test_episodes_are_those_of_the_sampler(model, split):
     assert reference.itself.accuracy == pytest.approx(np.mean(hits), abs=1e-12)
 
 
-def test_verdicts_are_written_to_json_and_report(reference, model, file, tmp_path):
-    verdicts = [reference.itself, reference.judge(file, Changed(model))]
-    verification.save(verdicts, tmp_path / "v.json")
-    assert json.loads((tmp_path / "v.json").read_text())[1]["bytes"] == 1234
-    page = tmp_path / "report.md"
-    page.write_text("# A run\n\nText.\n\n## Latency\n\nSlow.\n")
-    for _ in range(2):
-        verification.add_to_report(page, verdicts, SPEC, "glyphs")
-    text = page.read_text()
-    assert text.startswith("# A run\n\nText.\n\n## Latency\n\nSlow.\n\n## Exported files\n\n")
-    assert text.count("model.tflite") == 1
-    with pytest.raises(InputError, match="There is no report none.md; train.evaluate --report"):
-        verification.add_to_report("none.md", verdicts, SPEC, "glyphs")
-    assert dataclasses.asdict(verdicts[0])["name"] == "trained model"
+@pytest.mark.parametrize(
+    ("descriptions", "way", "query"),
+    [
+        ([{}], 5, 15),
+        ([{}, {"way": 3, "max_support": 9, "max_query": 50}], 3, 15),
+        ([{}, {"way": 20, "max_support": 4, "max_query": 10}, {"max_query": None}], 4, 2),
+        ([{}, {"way": 20, "max_support": 20, "max_query": 3}], 5, 1),
+        ([{"gradient_network": "joint", "way": 7}, {"way": 7, "max_support": 35, "max_query": 105}], 7, 15),
+    ],
+)
+def test_episodes_fit_into_all_files(descriptions, way, query):
+    spec = verification.episode_spec(*descriptions)
+    assert spec == EpisodeSpec(way=way, shot=1, query=query)

@@ -11,7 +11,7 @@ import numpy as np
 import PIL
 import pytest
 from conftest import CHECKOUT
-from exported import load_run, write_run, write_tflite
+from exported import load_run, run_folder, write_tflite
 from PIL import Image
 from web_visitor import PAGE, Visitor, launcher, require_chromium, served
 
@@ -42,14 +42,14 @@ def browser(launch):
 
 @pytest.fixture(scope="session")
 def model(chromium, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("web_run")
-    return write_tflite(load_run(write_run(folder)), folder / "model.tflite", WAY, MAX_SUPPORT, MAX_QUERY)
+    path = tmp_path_factory.mktemp("web") / "model.tflite"
+    return write_tflite(load_run(run_folder()), path, WAY, MAX_SUPPORT, MAX_QUERY)
 
 
 @pytest.fixture(scope="session")
 def joint_model(chromium, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("web_joint")
-    return write_tflite(load_run(write_run(folder, "joint")), folder / "joint.tflite", None, 10, 12)
+    path = tmp_path_factory.mktemp("web") / "joint.tflite"
+    return write_tflite(load_run(run_folder("joint")), path, None, 10, 12)
 
 
 @pytest.fixture
@@ -349,9 +349,9 @@ def test_another_model_adapts_to_the_same_pictures(visitor, model, tmp_path):
     (tmp_path / "broken.tflite").write_bytes(b"nothing")
     visitor.page.set_input_files("#model-file", tmp_path / "broken.tflite")
     assert "goes on with the model that it had" in visitor.notice()
-    other = write_tflite(load_run(write_run(tmp_path / "run", num_steps=2)), tmp_path / "other.tflite", 4, 7, 9)
+    other = write_tflite(load_run(run_folder(num_steps=0)), tmp_path / "other.tflite", WAY, MAX_SUPPORT, MAX_QUERY)
     visitor.page.set_input_files("#model-file", other)
-    visitor.page.wait_for_selector("#model-status:has-text('K = 2')")
+    visitor.page.wait_for_selector("#model-status:has-text('K = 0')")
     # Another number of steps: the page starts anew and says so.
     assert "the page was cleared" in visitor.notice()
     result = teach(visitor, tmp_path)

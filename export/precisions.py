@@ -1,0 +1,91 @@
+"""The precisions of a .tflite file, each in one place: flags, conversion and verification read them here."""
+
+import dataclasses
+import math
+
+from sib_tf.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """How far a file may be from the trained model; the differences are the largest over all episodes.
+
+    Attributes:
+        features, weights: relative to the largest number of the trained model.
+        probabilities: absolute.
+        disagreement: share of queries with another predicted class.
+    """
+
+    features: float
+    weights: float
+    probabilities: float
+    disagreement: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Precision:
+    """What becomes of the backbone; the head stays in float.
+
+    Attributes:
+        text: a line of help.
+        limits: of the comparison with the trained model.
+        ops: of the backbone that are quantised; its normalisation of the pictures never is.
+        recipe: how, an entry of an ai_edge_quantizer recipe less its `regex` and `operation`.
+    """
+
+    text: str
+    limits: Limits
+    ops: tuple[str, ...] = ()
+    recipe: dict = dataclasses.field(default_factory=dict)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether activations are quantised, by ranges that are measured on pictures."""
+        return "activation_tensor_config" in self.recipe.get("op_config", {})
+
+
+PRECISIONS = {
+    # Of SavedModels, too: they have Keras's own kernels, but their graphs are optimised: steps and temperatures of a
+    # badly conditioned model enlarge the rounding.
+    "float32": Precision("as it was trained", Limits(1e-5, 1e-4, 1e-4, 0.001)),
+    "float16": Precision(
+        "weights of half the size; runtimes compute in float32 or, where they can, in float16",
+        Limits(5e-3, 2e-2, 5e-2, 0.02),
+        ("CONV_2D",),
+        {
+            "algorithm_key": "float_casting",
+            "op_config": {
+                "weight_tensor_config": {"num_bits": 16, "dtype": "FLOAT"},
+                "compute_precision": "FLOAT",
+                "explicit_dequantize": True,
+            },
+        },
+    ),
+    # Quantised values are away from the original ones by intention: it is judged by what it predicts.
+    "int8": Precision(
+        "weights and activations, whose ranges are measured on --calibration_pictures",
+        Limits(math.inf, math.inf, math.inf, 0.3),
+        ("CONV_2D", "MAX_POOL_2D", "RESHAPE", "ADD", "MUL", "MEAN", "PAD"),
+        {
+            "algorithm_key": "min_max_uniform_quantize",
+            "op_config": {
+                "activation_tensor_config": {"num_bits": 8, "symmetric": False},
+                "weight_tensor_config": {"num_bits": 8, "granularity": "CHANNELWISE"},
+                "compute_precision": "INTEGER",
+            },
+        },
+    ),
+}
+HELP = "; ".join(f"{name}: {precision.text}" for name, precision in PRECISIONS.items())
+
+
+def named(name: str) -> Precision:
+    """Returns the precision of a name, or raises an InputError."""
+    if name == "full_int8":
+        raise InputError(
+            "precision full_int8 is refused: a head quantised to int8 gives logits of zero. Use int8: the backbone in "
+            "int8 and the head, which is small, in float."
+        )
+    if name not in PRECISIONS:
+        raise InputError(f"precision must be one of {', '.join(PRECISIONS)}; got {name}.")
+    return PRECISIONS[name]
