@@ -346,54 +346,11 @@ def test_rest_needs_no_tensorflow(home, rest):
     assert b"\\xe4 0/b,0.png" in done.stdout
 
 
-# What the double answers is what TF Serving's documentation says; the client reads no more of it.
-
-
-def ask(address: str, body) -> tuple[int, dict]:
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    try:
-        with urllib.request.urlopen(f"{address}/v1/models/sib:predict", data) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
-
-
-@pytest.fixture(params=["double", "server"])
-def rest_address(request, model):
-    with double(model, "rest") if request.param == "double" else real("rest") as address:
-        yield address
-
-
-@pytest.fixture
-def columns(home) -> dict:
-    images = exported.pictures(9)
-    labels = np.arange(5).astype(np.int64)
-    inputs = serving_client.episode(images[:5], labels, images[5:])
-    return {name: value.tolist() for name, value in inputs.items()}
-
-
-def test_bad_requests(rest_address, columns):
-    labels = {"support_labels": [[0, 1, 2, 3, 10**9]]}
-    for body, message in (
-        (b"{", ""),
-        ({"inputs": columns, "instances": []}, ""),
-        ({"signature_name": "none", "inputs": columns}, "none"),
-        ({"inputs": {name: columns[name] for name in list(columns)[1:]}}, "does not match signature"),
-        ({"inputs": {**columns, **labels}}, "support_labels must be in"),
-        ({"inputs": {**columns, "query_mask": [[1, 1, 1, 1]]}}, "not of expected type"),
-    ):
-        status, answer = ask(rest_address, body)
-        assert status == 400 and message in answer["error"], answer
-
-
-def test_wrong_paths(rest_address):
-    for path, code in (("none/metadata", 404), ("sib:guess", 400), ("sib:predict", 400)):
-        with pytest.raises(urllib.error.HTTPError) as error:
-            urllib.request.urlopen(f"{rest_address}/v1/models/{path}")
-        assert error.value.code == code and json.load(error.value)["error"]
-
-
-def test_metadata(rest_address):
-    shapes = RestServer(rest_address, "sib", timeout=10).input_shapes()
+def test_what_a_model_takes(server):
+    if server["protocol"] == "grpc":
+        from export.serving_grpc import GrpcServer as Server
+    else:
+        Server = RestServer
+    shapes = Server(server["server"], "sib", timeout=10).input_shapes()
     assert shapes["support_images"] == (-1, -1, 32, 32, 3) and shapes["query_mask"] == (-1, -1)
     assert serving_client.picture_size(shapes, "sib") == 32
