@@ -52,8 +52,15 @@ def padded(rows, length, fill):
     return np.concatenate([rows, np.full(shape, fill, rows.dtype)], axis=1)
 
 
-def masks(rows, length):
-    return (np.arange(length) < rows)[None].astype(np.float32)
+def adapt_padded(model: bytes, support, labels, query, fill=0.0, label=0):
+    """Calls `adapt` of a file of SUPPORT and QUERIES rows."""
+    return runner(model, "adapt")(
+        support=padded(support, SUPPORT, fill),
+        support_labels=padded(labels, SUPPORT, label),
+        support_mask=padded(np.ones(labels.shape, np.float32), SUPPORT, 0),
+        query=padded(query, QUERIES, fill),
+        query_mask=padded(np.ones(query.shape[:2], np.float32), QUERIES, 0),
+    )
 
 
 def graphs(model: bytes):
@@ -106,13 +113,7 @@ def test_adapt_and_classify_are_the_model_whatever_is_in_the_padding(signatures,
     found = runner(dynamic, "classify")(query=query, weights=found["weights"])
     np.testing.assert_allclose(found["logits"], logits, atol=1e-4)
     for fill in (0.0, 77.0):
-        adapted = runner(static, "adapt")(
-            support=padded(support, SUPPORT, fill),
-            support_labels=padded(labels, SUPPORT, 3),
-            support_mask=masks(WAY, SUPPORT),
-            query=padded(query, QUERIES, fill),
-            query_mask=masks(queries, QUERIES),
-        )
+        adapted = adapt_padded(static, support, labels, query, fill, label=3)
         np.testing.assert_allclose(adapted["weights_by_step"], expected["weights_by_step"], atol=1e-5)
         found = runner(static, "classify")(query=padded(query, QUERIES, fill), weights=adapted["weights"])
         np.testing.assert_allclose(found["logits"][:, :queries], logits, atol=1e-4)
@@ -128,13 +129,7 @@ def test_steps_move_the_weights(signatures, static):
 
 def test_classes_without_support_get_no_probability(signatures, static, dynamic):
     support, labels, query = episode(signatures)
-    three = runner(static, "adapt")(
-        support=padded(support[:, :3], SUPPORT, 0.0),
-        support_labels=padded(labels[:, :3], SUPPORT, 0),
-        support_mask=masks(3, SUPPORT),
-        query=query,
-        query_mask=masks(QUERIES, QUERIES),
-    )
+    three = adapt_padded(static, support[:, :3], labels[:, :3], query)
     assert not three["weights"][:, 3:].any()
     found = runner(static, "classify")(query=query, weights=three["weights"])["probabilities"]
     assert not found[..., 3:].any()
@@ -217,13 +212,7 @@ def test_joint_models_and_zero_steps_convert(network, steps):
     signatures = exported.load_run(exported.run_folder(network, steps)).signatures()
     model = conversion.convert(signatures, WAY, SUPPORT, QUERIES)
     support, labels, query = episode(signatures)
-    found = runner(model, "adapt")(
-        support=padded(support, SUPPORT, 0.0),
-        support_labels=padded(labels, SUPPORT, 0),
-        support_mask=masks(WAY, SUPPORT),
-        query=query,
-        query_mask=masks(QUERIES, QUERIES),
-    )
+    found = adapt_padded(model, support, labels, query)
     expected = signatures.adapt(support, labels, query, way=WAY)["weights_by_step"]
     assert found["weights_by_step"].shape == (1, steps + 1, WAY, 16)
     np.testing.assert_allclose(found["weights_by_step"], expected, atol=1e-5)
