@@ -9,7 +9,7 @@ import re
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import keras
@@ -21,7 +21,7 @@ from ai_edge_quantizer import quantizer
 from export.precisions import PRECISIONS
 from sib_tf.errors import InputError
 from sib_tf.prediction import trained_run
-from sib_tf.prediction.litert import METADATA
+from sib_tf.prediction.litert import METADATA, SIGNATURES
 from sib_tf.prediction.signatures import Signatures
 
 # What a file may contain: ops without state that LiteRT has kernels for on every platform.
@@ -52,16 +52,18 @@ def convert(
     Raises:
         InputError: an op that is not on the list of allowed ones.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        _archive(signatures, way, max_support, max_query).write_out(folder, verbose=False)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["embed", "adapt", "classify"])
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # tf.lite announces its move to ai_edge_litert at every use.
-            model = converter.convert()
+    model = from_archive(_archive(signatures, way, max_support, max_query), SIGNATURES)
     if refused := ops(model) - ALLOWED_OPS:
         raise InputError(f"The conversion made ops that not every runtime has: {', '.join(sorted(refused))}.")
     return model
+
+
+def from_archive(archive: keras.export.ExportArchive, names: Sequence[str]) -> bytes:
+    """Converts endpoints of an archive to signatures of a flatbuffer."""
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        archive.write_out(folder, verbose=False)
+        warnings.simplefilter("ignore")  # tf.lite announces its move to ai_edge_litert at every use.
+        return tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=names).convert()
 
 
 def quantised(model: bytes, precision: str, pictures: np.ndarray | None = None) -> bytes:

@@ -1,10 +1,9 @@
 """The usual way to learn classes on a device, for comparison: SGD on the labelled pictures, a step a call."""
 
-import tempfile
-
 import keras
 import tensorflow as tf
 
+from export import conversion
 from sib_tf.layers import unit
 
 
@@ -26,6 +25,4 @@ def convert(way: int, feature_dim: int, logit_scale: float, learning_rate: float
     specs = [tf.TensorSpec(rows, tf.float32, "weights"), tf.TensorSpec(rows, tf.float32, "support")]
     archive = keras.export.ExportArchive()
     archive.add_endpoint("step", step, [*specs, tf.TensorSpec((way,), tf.int32, "support_labels")])
-    with tempfile.TemporaryDirectory() as folder:
-        archive.write_out(folder, verbose=False)
-        return tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["step"]).convert()
+    return conversion.from_archive(archive, ["step"])

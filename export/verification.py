@@ -120,14 +120,24 @@ class Reference:
             "probabilities": float(np.abs(found.probabilities - expected.probabilities).max()),
             "disagreement": float((found.predictions != expected.predictions).mean()),
         }
-        accuracy = mean_and_ci95(found.accuracy)
+        accuracy, ci95 = mean_and_ci95(found.accuracy)
         difference, half = mean_and_ci95(found.accuracy - expected.accuracy)
         # "not <=" and not ">": NaN fails too.
         failures = [f"{n} {value:.2g} > {limits[n]}" for n, value in measured.items() if not value <= limits[n]]
         if not difference + half >= -ALLOWED_LOSS:
             failures.append(f"accuracy {100 * difference:+.2f} +-{100 * half:.2f} points")
-        figures = (*measured.values(), *accuracy, difference, half, len(self._rows.support))
-        return Verdict(name, shown, size, *figures, tuple(failures))
+        return Verdict(
+            name,
+            shown,
+            size,
+            **measured,
+            accuracy=accuracy,
+            ci95=ci95,
+            difference=difference,
+            difference_ci95=half,
+            episodes=len(self._rows.support),
+            failures=tuple(failures),
+        )
 
 
 def table(verdicts: list[Verdict]) -> str:
