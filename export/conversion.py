@@ -21,7 +21,8 @@ from ai_edge_quantizer import quantizer
 from export.precisions import PRECISIONS
 from sib_tf.errors import InputError
 from sib_tf.prediction import trained_run
-from sib_tf.prediction.litert import METADATA, SIGNATURES
+from sib_tf.prediction.litert import METADATA
+from sib_tf.prediction.model import SIGNATURES
 from sib_tf.prediction.signatures import Signatures
 
 # What a file may contain: ops without state that LiteRT has kernels for on every platform.

@@ -14,7 +14,7 @@ from sib_tf.episodes import EpisodeRows, EpisodeSampler
 from sib_tf.errors import InputError
 from sib_tf.evaluation import mean_and_ci95
 from sib_tf.features import centre_crop
-from sib_tf.prediction.models import Model
+from sib_tf.prediction.model import Model
 
 # Accuracy that a file may lose; one that loses more, and by more than chance explains, fails.
 ALLOWED_LOSS = 0.005
