@@ -1,23 +1,18 @@
 """Runs as training leaves them and files as exports write them, without training: where no learned number matters."""
 
 import dataclasses
-import hashlib
-import json
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from export import conversion
-from export.serving import ServingSignatures
+from export import conversion, serving
 from sib_tf import backbones, checkpoints
 from sib_tf.config import BackboneConfig, SIBConfig
 from sib_tf.features import weights_fingerprint
 from sib_tf.prediction import trained_run
-from sib_tf.prediction.litert import METADATA
-from sib_tf.prediction.models import CONFIG
 from sib_tf.sib import SIB
-from sib_tf.storage import atomic, digests
+from sib_tf.storage import atomic
 
 TINY = BackboneConfig(width=4, mean=(120.0, 110.0, 100.0), std=(60.0, 61.0, 62.0))
 
@@ -55,24 +50,14 @@ def write_tflite(
     run: trained_run.Run, path: Path, way=None, max_support=None, max_query=None, precision: str = "float32"
 ) -> Path:
     """Writes a .tflite file, with fixed sizes if they are given, without the comparison of `export.tflite`."""
-    limits = {"way": way or run.description()["way"], "max_support": max_support, "max_query": max_query}
-    model = conversion.convert(run.signatures(), **limits)
-    if precision == "float16":
-        model = conversion.to_float16(model)
-    elif precision == "int8":
-        size = run.backbone_config.image_size
-        pictures = np.random.RandomState(5).randint(0, 256, (32, size, size, 3)).astype(np.uint8)
-        model = conversion.to_int8(model, pictures)
-    path.write_bytes(model)
-    digest = hashlib.sha256(model).hexdigest()
-    description = {**run.description(), **limits, "precision": precision, "model_sha256": digest}
-    conversion.append_text(path, METADATA, json.dumps(description))
+    limits = {"way": way or run.sib.config.fixed_way, "max_support": max_support, "max_query": max_query}
+    size = run.backbone_config.image_size
+    pictures = np.random.RandomState(5).randint(0, 256, (32, size, size, 3)).astype(np.uint8)
+    conversion.write(path, run, limits, precision, pictures)
     return path
 
 
 def write_saved_model(run: trained_run.Run, folder: Path) -> Path:
     """Writes a SavedModel and its description, without the comparison of `export.saved_model`."""
-    ServingSignatures(run.signatures()).archive().write_out(folder, verbose=False)
-    description = {**run.description(), "max_support": None, "max_query": None, "precision": "float32"}
-    atomic.write_json(folder / CONFIG, {**description, "files": digests.of_folder(folder)})
+    serving.write(folder, run)
     return folder
