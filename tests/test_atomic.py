@@ -1,5 +1,6 @@
 """Outputs are whole or not there, and refusals of the system are said in one line."""
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -33,16 +34,6 @@ def test_a_file_appears_whole_with_missing_folders_made(tmp_path):
     assert names(path.parent) == ["text.txt"]
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
-    path = tmp_path / "text.txt"
-    path.write_text("old")
-    with pytest.raises(RuntimeError, match="stop"), atomic.new_file(path) as partial:
-        partial.write_text("new")
-        raise RuntimeError("stop")
-    assert path.read_text() == "old"
-    assert names(tmp_path) == ["text.txt"]
-
-
 def test_files_and_folders_get_the_permissions_of_the_umask(tmp_path):
     old = os.umask(0o027)
     try:
@@ -66,14 +57,14 @@ def test_a_folder_replaces_the_old_one_whole(tmp_path):
     assert names(tmp_path) == ["out"]
 
 
-def test_a_failed_folder_leaves_the_old_one(tmp_path):
-    path = tmp_path / "out"
-    path.mkdir()
-    (path / "old").write_text("")
-    with pytest.raises(RuntimeError, match="stop"), atomic.new_folder(path) as partial:
-        (partial / "new").write_text("")
-        raise RuntimeError("stop")
-    assert names(path) == ["old"]
+@pytest.mark.parametrize(("new", "inside"), [(atomic.new_file, ""), (atomic.new_folder, "text")])
+def test_a_failed_write_leaves_what_was_there_and_nothing_else(tmp_path, new, inside):
+    for text, error in (("old", contextlib.nullcontext()), ("new", pytest.raises(RuntimeError, match="stop"))):
+        with error, new(tmp_path / "out") as partial:
+            (partial / inside).write_text(text)
+            if text == "new":
+                raise RuntimeError("stop")
+    assert (tmp_path / "out" / inside).read_text() == "old"
     assert names(tmp_path) == ["out"]
 
 
