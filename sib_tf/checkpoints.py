@@ -35,9 +35,7 @@ def claim_folder(folder: str | os.PathLike, record: dict, defaults: dict | None 
     if not path.exists():
         atomic.write_json(path, record)
         return
-    # Through JSON and back, as what was read came: tuples become lists.
-    found, wanted = _flat(atomic.read_json(path, "Configuration")), _flat(json.loads(json.dumps(record)))
-    found = {**_flat(json.loads(json.dumps(defaults or {}))), **found}
+    found, wanted = _flat(defaults or {}) | _flat(atomic.read_json(path, "Configuration")), _flat(record)
     differing = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
     if differing:
         changes = ", ".join(f"{n}: {found.get(n)} there, {wanted.get(n)} asked" for n in differing[:4])
@@ -60,10 +58,7 @@ def load_model(path: str | os.PathLike, kind: type[keras.Model] = keras.Model) -
     if not path.is_file():
         raise InputError(f"There is no model file {path}; name the folder of a finished run.")
     try:
-        with zip_files.open_zip(path) as archive:
-            # Keras packs nothing.
-            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
-                raise ValueError("it unpacks to more than it has bytes")
+        zip_files.open_zip(path, most_bytes=path.stat().st_size).close()  # Keras packs nothing.
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds for a damaged file.
         reason = str(error).strip().splitlines() or [type(error).__name__]
@@ -104,29 +99,20 @@ class TrainingState:
         Raises:
             InputError: all checkpoints are damaged or of another model.
         """
-        first = None
+        failure = None
         for prefix in self._newest_first():
             try:
                 self._restore(prefix)
             except Exception as error:  # TensorFlow raises many kinds for a damaged checkpoint.
-                first = first or (prefix, error)
+                failure = failure or f"Checkpoint {prefix} cannot be restored ({type(error).__name__})"
                 continue
-            if first:
-                why = type(first[1]).__name__
-                warnings.warn(
-                    f"Checkpoint {first[0]} cannot be restored ({why}); going on from {prefix}.", stacklevel=2
-                )
-            else:
-                self._remove_leftovers()
+            if failure:
+                warnings.warn(f"{failure}; going on from {prefix}.", stacklevel=2)
+            self._remove_leftovers()
             return True
-        if first:
-            raise InputError(
-                f"Checkpoint {first[0]} cannot be restored ({type(first[1]).__name__}); remove {self.folder} to start "
-                "anew."
-            ) from first[1]
-        if self._list.exists():
-            raise InputError(f"{self._list} is damaged; remove {self.folder} to start anew.")
-        return False
+        if failure is None and not self._list.exists():
+            return False
+        raise InputError(f"{failure or f'{self._list} is damaged'}; remove {self.folder} to start anew.")
 
     def save(self) -> None:
         """Saves all as the new last checkpoint.
@@ -148,10 +134,9 @@ class TrainingState:
         """Prefixes of the checkpoints; where the file that lists them is damaged, of those that are there."""
         if listed := self._manager.checkpoints:
             return listed[::-1]
-        if not self._list.exists():
-            return []  # None was finished.
-        numbers = [re.fullmatch(r"ckpt-(\d+)", path.stem) for path in self.folder.glob("*.index")]
-        return [str(self.folder / m[0]) for m in sorted(filter(None, numbers), key=lambda m: -int(m[1]))]
+        found = self.folder.glob("ckpt-*.index") if self._list.exists() else ()  # Without a list none was finished.
+        numbers = [int(path.stem[5:]) for path in found if path.stem[5:].isdecimal()]
+        return [str(self.folder / f"ckpt-{number}") for number in sorted(numbers, reverse=True)]
 
     def _remove_leftovers(self) -> None:
         """Removes what saves left that were cut off: parts of checkpoints, and older ones that were to go."""
@@ -171,6 +156,7 @@ def _to_disk(prefix: str) -> None:
 
 
 def _flat(value, prefix: str = "") -> dict:
+    """Settings by their dotted names; as JSON gives them back, where tuples become lists."""
     if isinstance(value, dict):
         return {k: v for name, inner in value.items() for k, v in _flat(inner, f"{prefix}{name}.").items()}
-    return {prefix.rstrip("."): value}
+    return {prefix.rstrip("."): json.loads(json.dumps(value))}

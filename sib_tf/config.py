@@ -55,10 +55,6 @@ def alpha_text(pair: tuple[float, float]) -> str:
     return f"{low:g}" if low == high else f"{low:g}-{high:g}"
 
 
-def _as_tuple(value):
-    return tuple(value) if isinstance(value, list) else value
-
-
 @dataclasses.dataclass(frozen=True)
 class Record:
     """Base of the configuration records: JSON in and out, with errors that name the file and the field.
@@ -98,7 +94,7 @@ class Record:
                 given = str(values[name])[:60]
                 raise InputError(f"{source} must have {field_types.describe(hint)} as {name}; got {given}.")
         try:
-            return cls(**{name: _as_tuple(value) for name, value in values.items()})
+            return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
         except TypeError as error:
             raise InputError(f"{source} is not a whole {cls.__name__}: {error}.") from error
 

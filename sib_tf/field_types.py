@@ -1,4 +1,8 @@
-"""Whether values out of a file are of the types that a record's fields name."""
+"""Whether values out of a file are of the types that a record's fields name.
+
+By hand, because dacite takes booleans for numbers and raises what it likes where an object stands for a list, and
+cattrs converts instead of refusing and knows no union of a number and a pair.
+"""
 
 import dataclasses
 import types
@@ -14,18 +18,18 @@ def matches(value, hint) -> bool:
     """
     if dataclasses.is_dataclass(hint):
         return isinstance(value, dict | hint)
-    if hint in (int, float):
-        return isinstance(value, Integral if hint is int else Real) and not isinstance(value, bool)
-    if hint in (bool, str, dict, types.NoneType):
-        return isinstance(value, hint)
+    if isinstance(hint, type) and not typing.get_args(hint):
+        kind = {int: Integral, float: Real}.get(hint, hint)
+        return isinstance(value, kind) and (hint is bool or not isinstance(value, bool))
     arguments = typing.get_args(hint)
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+    if isinstance(hint, types.UnionType):
         return any(matches(value, each) for each in arguments)
-    if arguments == (int, int) and not isinstance(value, list | tuple):
-        return matches(value, int)
-    if arguments[-1] is Ellipsis:
-        return isinstance(value, list | tuple) and all(matches(each, arguments[0]) for each in value)
-    return isinstance(value, list | tuple) and len(value) == len(arguments) and all(map(matches, value, arguments))
+    if arguments == (int, int) and matches(value, int):
+        return True
+    if not isinstance(value, list | tuple):
+        return False
+    kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+    return len(value) == len(kinds) and all(map(matches, value, kinds))
 
 
 def describe(hint) -> str:

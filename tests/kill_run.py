@@ -146,7 +146,7 @@ class Bench:
 def leftovers(folder: Path) -> list[str]:
     """Temporary names below `folder`: nobody writes there any more."""
     # A lock file that is left locks nothing.
-    pattern = re.compile(r"\.partial-|\.old-|incomplete\.|.*_temp$|.*\.tmp|.*tempstate")
+    pattern = re.compile(r"\.partial-|incomplete\.|.*_temp$|.*\.tmp|.*tempstate")
     return [str(path.relative_to(folder)) for path in folder.rglob("*") if pattern.match(path.name)]
 
 
@@ -180,11 +180,9 @@ def _content(path: Path):
         with zipfile.ZipFile(path) as archive:
             files = {name: archive.read(name) for name in archive.namelist() if name != "metadata.json"}
         return {**files, "config.json": re.sub(rb'"shared_object_id": \d+', b"", files["config.json"])}
-    if path.suffix in (".pb", ".tflite", ".png", ".gif") or path.name in ("checkpoint", "dataset_info.json"):
-        return path.stat().st_size > 0
-    if path.name.startswith("ckpt-") and "trials" in path.parts:  # Names of optimisers count those of the process.
-        return path.stat().st_size > 0
-    if path.parent.name == "variables":  # Of a SavedModel: TensorFlow puts addresses in.
+    # Of trials, names of optimisers count those of the process; in a SavedModel TensorFlow puts addresses.
+    drawn = path.suffix in (".pb", ".tflite", ".png", ".gif") or path.name in ("checkpoint", "dataset_info.json")
+    if drawn or (path.name.startswith("ckpt-") and "trials" in path.parts) or path.parent.name == "variables":
         return path.stat().st_size > 0
     if path.name in ("trial.json", "oracle.json", "result.json", "trials.csv", "report.md"):
         return _SEAL.sub("", _TIMES.sub("", _without_seconds(path)))

@@ -55,14 +55,10 @@ class Outcome:
 
 
 class Stable:
-    """Starts processes that have TensorFlow already."""
+    """Starts processes that have TensorFlow already; see `stable`."""
 
-    def __init__(self):
-        command = [sys.executable, "-m", "tests.killing"]
-        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        self._process = subprocess.Popen(
-            command, cwd=CHECKOUT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+    def __init__(self, process: subprocess.Popen):
+        self._process = process
 
     def run(
         self,
@@ -86,35 +82,23 @@ class Stable:
         self._process.stdin.flush()
         return Outcome(**json.loads(self._process.stdout.readline()))
 
-    def close(self) -> None:
-        """Ends the process that forks."""
-        self._process.stdin.close()
-        self._process.wait()
-        self._process.stdout.close()
-
 
 @contextlib.contextmanager
 def stable() -> Iterator[Stable]:
-    """Yields a `Stable`, and closes it."""
-    made = Stable()
-    try:
-        yield made
-    finally:
-        made.close()
+    """Yields a `Stable`; its process ends with the block."""
+    command = [sys.executable, "-m", "tests.killing"]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=CHECKOUT, env=environment, **pipes) as process:
+        yield Stable(process)
 
 
 def _serve() -> None:
     from sib_tf.commands import cli
 
     cli.load_tensorflow()
-    for name in (
-        "features",
-        "meta_training",
-        "pretraining",
-        "reports.meta_test",
-        "calibration",
-        "zero_shot.spinning_lines",
-    ):
+    names = ("features", "meta_training", "pretraining", "reports.meta_test", "calibration", "zero_shot.spinning_lines")
+    for name in names:
         importlib.import_module(f"sib_tf.{name}")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -1,7 +1,6 @@
 """Configuration records: JSON there and back, and a refusal that names field and value for everything impossible."""
 
 import dataclasses
-import json
 import math
 
 import pytest
@@ -14,7 +13,6 @@ from sib_tf.config import (
     Record,
     SIBConfig,
     as_range,
-    range_text,
 )
 from sib_tf.errors import InputError
 from sib_tf.zero_shot.config import DomainAdaptationConfig, SpinningLinesConfig
@@ -70,10 +68,6 @@ def test_impossible_ranges_are_refused(value, given):
     message = rf"way must be a whole number of at least 1, or a range low-high of such; got {given}\."
     with pytest.raises(InputError, match=message):
         as_range("way", value)
-
-
-def test_ranges_are_written_as_they_are_given():
-    assert [range_text(pair) for pair in ((5, 5), (5, 20))] == ["5", "5-20"]
 
 
 @pytest.mark.parametrize(
@@ -137,11 +131,6 @@ def test_a_damaged_file_is_named(tmp_path, content, message):
     (tmp_path / "config.json").write_text(content)
     with pytest.raises(InputError, match=message):
         BackboneConfig.load(tmp_path / "config.json")
-
-
-def test_saved_json_is_plain():
-    text = json.dumps(dataclasses.asdict(MetaTrainConfig()))
-    assert json.loads(text)["episodes"]["way"] == [5, 5]
 
 
 def test_specification_in_words():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from damage import check_damage, damaged, refused
-from test_checkpoints import small_model, state_of
+from test_checkpoints import small_model, start, state_of
 
 from export import conversion
 from export.serving_rest import MOST_ANSWER, RestServer
@@ -60,44 +60,36 @@ def test_a_keras_file_that_is_a_bomb_is_not_unpacked(tmp_path):
     with zipfile.ZipFile(path) as whole, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in whole.namelist():
             archive.writestr(name, whole.read(name) + bytes(8 << 20) * (name == "config.json"))
-    refused(
-        lambda: checkpoints.load_model(packed), "packed.keras cannot be loaded (it unpacks to more than it has bytes)"
+    assert "at most " in refused(
+        lambda: checkpoints.load_model(packed), "packed.keras cannot be loaded (it unpacks to "
     )
 
 
 def test_states_of_training_are_refused_or_restored_as_they_were(tmp_path):
     """TensorFlow compares checksums of every tensor and of every block of the index."""
 
-    def start(seed):
-        model, optimizer = small_model(seed=seed), keras.optimizers.Adam(0.1)
-        optimizer.build(model.trainable_variables)
-        return model, optimizer, tf.Variable(0)
+    run, found = start(), start(5)
+    run["step"].assign(3)
+    state_of(tmp_path, **run).save()
 
-    model, optimizer, step = start(0)
-    step.assign(3)
-    state_of(tmp_path, model, optimizer, step=step).save()
-    found, found_optimizer, found_step = start(5)
-
-    def restore(_):
-        for weight in found.weights:
+    def restored():
+        for weight in found["model"].weights:
             weight.assign(tf.zeros_like(weight))
-        found_step.assign(0)
-        return state_of(tmp_path, found, found_optimizer, step=found_step).restore()
-
-    def same(restored):
-        return restored and found_step.numpy() == 3 and weights_of(found) == weights_of(model)
+        found["step"].assign(0)
+        there = state_of(tmp_path, **found).restore()
+        return there and found["step"].numpy() == 3 and weights_of(found["model"]) == weights_of(run["model"])
 
     for name, flips, cuts in (("checkpoint", 60, 8), ("ckpt-1.index", 30, 6), ("ckpt-1.data-00000-of-00001", 20, 4)):
         whole = (tmp_path / name).read_bytes()
         for what, content in damaged(whole, flips, cuts):
             (tmp_path / name).write_bytes(content)
             try:
-                assert same(restore(None)), (name, what)
+                assert restored(), (name, what)
             except InputError as error:
                 assert str(tmp_path) in str(error), (name, what)
                 assert "to start anew" in str(error), (name, what)
         (tmp_path / name).write_bytes(whole)
-    assert same(restore(None))
+    assert restored()
 
 
 def test_feature_caches_are_refused_or_open_as_they_were(tiny_features, tmp_path):

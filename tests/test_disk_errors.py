@@ -37,10 +37,12 @@ def raised_from(cause: Exception) -> RuntimeError:
 )
 def test_the_reason_is_the_systems(error, reason):
     assert disk_errors.reason(error) == reason
-    refusal = disk_errors.unwritable("run/training", error)
-    assert (refusal is None) == (reason is None)
+    with pytest.raises(type(error) if reason is None else InputError) as raised, disk_errors.named("run/training"):
+        raise error
     if reason:
-        assert str(refusal).startswith(f"run/training cannot be written ({reason}); ")
+        assert str(raised.value).startswith(f"run/training cannot be written ({reason}); ")
+    else:
+        assert raised.value is error
 
 
 def test_all_numbers_have_texts():

@@ -2,30 +2,24 @@
 
 import contextlib
 import errno
+import fcntl
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import filelock
 import pytest
 from conftest import CHECKOUT
 
 from sib_tf.errors import InputError
-from sib_tf.storage import file_locks, run_lock
+from sib_tf.storage import atomic, run_lock
 
 HOLD = """
 import sys
-from sib_tf import run_lock
+from sib_tf.storage import run_lock
 with run_lock.held(sys.argv[1], sys.argv[2], beside=sys.argv[3] == "beside"):
     print("held", flush=True)
-    sys.stdin.read(1)
-"""
-
-WRITE = """
-import sys
-from sib_tf import atomic
-with atomic.new_file(sys.argv[1]):
-    print("writing", flush=True)
     sys.stdin.read(1)
 """
 
@@ -82,43 +76,25 @@ def test_parts_of_a_folder_are_held_apart(tmp_path):
 
 
 def test_who_waits_says_so_and_comes_next(tmp_path, capsys, monkeypatch):
-    real = file_locks.lock
-    with holder(tmp_path) as first:
-
-        def lock(handle, wait=False):
-            if wait:
+    class WithEnd(filelock.FileLock):
+        def acquire(self, *args, blocking=None, **kwargs):
+            if blocking is None:
                 first.stdin.close()  # It ends, and removes its lock file, while we wait.
-            return real(handle, wait)
+            return super().acquire(*args, blocking=blocking, **kwargs)
 
-        monkeypatch.setattr(file_locks, "lock", lock)
-        with run_lock.held(tmp_path, wait=True), pytest.raises(InputError, match="is in use"), run_lock.held(tmp_path):
-            pass
+    monkeypatch.setattr(filelock, "FileLock", WithEnd)
+    second = pytest.raises(InputError, match="is in use")
+    with holder(tmp_path) as first, run_lock.held(tmp_path, wait=True), second, run_lock.held(tmp_path):
+        pass
     assert capsys.readouterr().err.startswith(f"Waiting for {tmp_path}, which is in use by process {first.pid} on ")
     assert files(tmp_path) == []
 
 
-def test_a_lock_that_vanished_before_it_was_taken_is_made_again(tmp_path, monkeypatch):
-    real, calls = file_locks.lock, []
-
-    def lock(handle, wait=False):
-        if not calls:
-            (tmp_path / ".lock").unlink()  # As its last holder does before letting go.
-        calls.append(handle)
-        return real(handle, wait)
-
-    monkeypatch.setattr(file_locks, "lock", lock)
-    with run_lock.held(tmp_path):
-        assert len(calls) == 2
-        monkeypatch.undo()
-        with pytest.raises(InputError, match="is in use"), run_lock.held(tmp_path):
-            pass
-
-
 def test_without_locks_the_run_goes_on_with_a_warning(tmp_path, monkeypatch):
-    def refuse(handle, wait=False):
-        raise file_locks.NoLocksError(errno.ENOLCK, "No locks available")
+    def refuse(handle, flags):
+        raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(file_locks, "lock", refuse)
+    monkeypatch.setattr(fcntl, "flock", refuse)
     message = r"run cannot be locked \(No locks available\): take care that no other process writes there\."
     with pytest.warns(UserWarning, match=message), run_lock.held(tmp_path / "run"):
         pass
@@ -132,20 +108,11 @@ def test_a_place_that_is_no_folder_is_named(tmp_path):
         pass
 
 
-def test_temporary_files_of_killed_processes_go_and_those_of_living_ones_stay(tmp_path):
-    (tmp_path / ".partial-0a1b2c3d-best.keras").write_bytes(b"half")
-    (tmp_path / ".partial-0a1b2c3d").write_bytes(b"not ours")
-    writing = (
-        "import sys; from sib_tf import atomic\nwith atomic.new_file(sys.argv[1]):\n print(1, flush=True)\n input()"
-    )
-    command = [sys.executable, "-c", writing, str(tmp_path / "last.keras")]
-    with subprocess.Popen(command, cwd=CHECKOUT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
-        writer.stdout.readline()
-        with run_lock.held(tmp_path):
-            left = files(tmp_path)
-        writer.kill()
-    assert left[:2] == [".lock", ".partial-0a1b2c3d"]
-    assert len(left) == 3 and left[2].endswith("-last.keras")
-    with run_lock.held(tmp_path):
-        pass
-    assert files(tmp_path) == [".partial-0a1b2c3d"]
+def test_temporary_folders_of_killed_processes_go_and_those_of_living_ones_stay(tmp_path):
+    for name in (".partial-0a1b2c3d-best.keras", ".partial-0a1b2c3d"):  # The second one is not ours.
+        (tmp_path / name).mkdir()
+    with atomic.new_file(tmp_path / "last.keras") as partial, run_lock.held(tmp_path):
+        assert files(tmp_path)[:2] == [".lock", ".partial-0a1b2c3d"]
+        assert partial.parent.is_dir()
+        partial.write_text("")
+    assert files(tmp_path) == [".partial-0a1b2c3d", "last.keras"]

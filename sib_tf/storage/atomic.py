@@ -1,7 +1,7 @@
-"""Outputs that are either whole or not there: written under a temporary name, then moved into place.
+"""Outputs that are either whole or not there: written in a temporary folder beside their place, then moved there.
 
-What is in place has reached the disk, so that it is whole after a loss of power too. A temporary name that a killed
-process left is removed by the next writer of the same output: its writer held a lock on it as long as it lived.
+What is in place has reached the disk, so that it is whole after a loss of power too. A temporary folder that a killed
+process left is removed by the next writer of the same output: its writer held a lock in it as long as it lived.
 """
 
 import contextlib
@@ -13,19 +13,19 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from sib_tf.errors import InputError
-from sib_tf.storage import disk_errors, file_locks, sealed_json
+import filelock
 
-_PARTIAL, _OLD = ".partial-", ".old-"
-_TEMPORARY = re.compile(r"(\.partial-|\.old-)[a-z0-9_]{8}-(.+)")  # The letters of `tempfile`.
+from sib_tf.errors import InputError
+from sib_tf.storage import disk_errors, sealed_json
+
+_TEMPORARY = re.compile(r"\.partial-[a-z0-9_]{8}-(.+)")  # The letters of `tempfile`.
+_LOCK, _OLD = ".lock", ".old"  # In the temporary folder, beside what is written.
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 @contextlib.contextmanager
 def new_file(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; moves it to `path` if the block ends well, removes it otherwise.
-
-    The temporary name keeps the suffixes of `path`, because Keras picks the file format by them.
+    """Yields where to write a file of the same name; moves it to `path` if the block ends well, removes it otherwise.
 
     Raises:
         InputError: the disk refuses; names `path`.
@@ -33,24 +33,15 @@ def new_file(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file.")
-    with writing_to(path.parent):
-        sweep(path.parent, path.name)
-        partial, handle = _own(path, tempfile.mkstemp)
-    try:
-        with _refusals(path, partial):
-            yield partial
-            partial.chmod(0o666 & ~_umask())
-            to_disk(partial)
-            partial.replace(path)
-            to_disk(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
-        os.close(handle)
+    with _temporary(path) as partial:
+        yield partial
+        to_disk(partial)
+        partial.replace(path)
 
 
 @contextlib.contextmanager
 def new_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields an empty temporary folder beside `path`; moves it to `path` (replacing it) if the block ends well.
+    """Yields an empty folder to write to; moves it to `path` (replacing it) if the block ends well.
 
     Raises:
         InputError: the disk refuses; names `path`.
@@ -58,21 +49,13 @@ def new_folder(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     if path.is_file():
         raise InputError(f"{path} is a file; name a folder.")
-    with writing_to(path.parent):
-        sweep(path.parent, path.name)
-        partial, handle = _own(path, tempfile.mkdtemp)
-    try:
-        with _refusals(path, partial):
-            yield partial
-            partial.chmod(0o777 & ~_umask())
-            for folder, _, files in os.walk(partial, topdown=False):
-                for name in (*files, "."):
-                    to_disk(Path(folder, name))
-            _put_in_place(partial, path)
-            to_disk(path.parent)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        os.close(handle)
+    with _temporary(path) as partial:
+        partial.mkdir()
+        yield partial
+        for folder, _, files in os.walk(partial, topdown=False):
+            for name in (*files, "."):
+                to_disk(Path(folder, name))
+        _put_in_place(partial, path)
 
 
 def is_temporary(name: str) -> bool:
@@ -81,7 +64,7 @@ def is_temporary(name: str) -> bool:
 
 
 def sweep(folder: str | os.PathLike, name: str | None = None) -> None:
-    """Removes the temporary files and folders in `folder` whose writers were killed; what was moved aside comes back.
+    """Removes the temporary folders in `folder` whose writers were killed; what was moved aside comes back.
 
     Where the file system has no locks, nobody knows whose they are, and they stay.
 
@@ -89,57 +72,64 @@ def sweep(folder: str | os.PathLike, name: str | None = None) -> None:
         folder: where they lie.
         name: of the output that they were written for; None: any.
     """
-    for child in list(Path(folder).glob(".*")):
+    for child in list(Path(folder).glob(".partial-*")):
         match = _TEMPORARY.fullmatch(child.name)
-        if match and name in (None, match[2]):
-            with contextlib.suppress(OSError):  # Another process was first, or may and we may not.
-                _remove_if_dead(child, child.with_name(match[2]))
+        if match and name in (None, match[1]):
+            # Its writer lives, or another process was first, or may and we may not.
+            with contextlib.suppress(OSError), new_lock(child / _LOCK).acquire(blocking=False):
+                _clear(child, child.with_name(match[1]))
 
 
-def _remove_if_dead(temporary: Path, output: Path) -> None:
-    is_folder = temporary.is_dir()
-    handle = os.open(temporary, os.O_RDONLY if is_folder else os.O_RDWR)
+def new_lock(path: Path) -> filelock.FileLock:
+    """Returns a lock on the file `path`, not yet taken, that the kernel releases when its process ends, however."""
+    return filelock.FileLock(path, fallback_to_soft=False)
+
+
+@contextlib.contextmanager
+def _temporary(output: Path) -> Iterator[Path]:
+    """Yields where to write what the block then moves to `output`: in a temporary folder, which goes with the block."""
+    with writing_to(output.parent):
+        sweep(output.parent, output.name)
+        home, lock = _own_folder(output)
     try:
-        if not file_locks.lock(handle):
-            return
-        if temporary.name.startswith(_OLD) and not output.exists():
-            temporary.replace(output)
-        elif is_folder:
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink()
+        with disk_errors.named(output, home):
+            yield home / output.name
+            to_disk(output.parent)
     finally:
-        os.close(handle)
+        _clear(home, output)
+        lock.release()
 
 
-def _own(path: Path, make) -> tuple[Path, int]:
-    """Makes a temporary file or folder for `path` and locks it; returns it with the handle that holds the lock."""
+def _own_folder(output: Path) -> tuple[Path, filelock.FileLock]:
+    """Makes a temporary folder for `output` and locks it; without a lock where there are none."""
     while True:
-        made = make(prefix=_PARTIAL, suffix="-" + path.name, dir=path.parent)
-        handle, name = made if isinstance(made, tuple) else (os.open(made, os.O_RDONLY), made)
-        with contextlib.suppress(file_locks.NoLocksError):
-            file_locks.lock(handle, wait=True)
-        if file_locks.names(handle, name):
-            return Path(name), handle
-        os.close(handle)  # Swept between being made and being locked.
+        home = Path(tempfile.mkdtemp(prefix=".partial-", suffix=f"-{output.name}", dir=output.parent))
+        lock = new_lock(home / _LOCK)
+        try:
+            lock.acquire(blocking=False)
+        except filelock.Timeout:
+            continue  # It is being swept, before it was locked.
+        except OSError as error:
+            if not disk_errors.has_no_locks(error):
+                shutil.rmtree(home, ignore_errors=True)
+                raise
+        return home, lock
+
+
+def _clear(home: Path, output: Path) -> None:
+    """Removes a temporary folder; what was moved aside comes back where its successor did not take its place."""
+    if (home / _OLD).exists() and not output.exists():
+        (home / _OLD).replace(output)
+    shutil.rmtree(home, ignore_errors=True)
 
 
 def _put_in_place(partial: Path, path: Path) -> None:
-    """Moves the folder `partial` to `path`; what was there is at `partial` then, or gone."""
-    if not path.exists():
-        partial.replace(path)
-    elif not _exchange(partial, path):
+    if path.exists():
+        if _exchange(partial, path):
+            return
         # There is a moment without `path`, then: killed in it, `sweep` brings the old one back.
-        aside = Path(tempfile.mkdtemp(prefix=_OLD, suffix="-" + path.name, dir=path.parent))
-        old = os.open(path, os.O_RDONLY)
-        try:
-            with contextlib.suppress(file_locks.NoLocksError):
-                file_locks.lock(old)
-            path.replace(aside)
-            partial.replace(path)
-            shutil.rmtree(aside)
-        finally:
-            os.close(old)
+        path.replace(partial.with_name(_OLD))
+    partial.replace(path)
 
 
 def _exchange(one: Path, other: Path) -> bool:
@@ -162,19 +152,6 @@ def to_disk(path: Path) -> None:
             raise
     finally:
         os.close(handle)
-
-
-@contextlib.contextmanager
-def _refusals(path: Path, partial: Path) -> Iterator[None]:
-    """Says in one line, with `path`, that the disk refused while `partial` was written."""
-    try:
-        yield
-    except Exception as error:
-        named = getattr(error, "filename", None)
-        refusal = disk_errors.unwritable(path, error)
-        if refusal is None or not (named is None or str(named).startswith(str(partial))):
-            raise
-        raise refusal from error
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -209,15 +186,8 @@ def read_json(path: str | os.PathLike, what: str):
 def writing_to(folder: Path) -> Iterator[None]:
     """Makes `folder` where there is none; a refusal by the system, then or in the block, names it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
+        with disk_errors.named(folder, only_room=True):
+            folder.mkdir(parents=True, exist_ok=True)
+            yield
     except OSError as error:
-        refusal = disk_errors.unwritable(folder, error) if disk_errors.is_full(error) else None
-        text = f"Cannot write to the folder {folder} ({error.strerror}); name one that can be."
-        raise refusal or InputError(text) from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        raise InputError(f"Cannot write to the folder {folder} ({error.strerror}); name one that can be.") from error

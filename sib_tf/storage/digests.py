@@ -23,8 +23,8 @@ def of_folder(folder: str | os.PathLike) -> dict[str, str]:
     What a killed process left half-written does not count: it will be removed.
     """
     folder = Path(folder)
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not atomic.is_temporary(path.name))
-    return {path.relative_to(folder).as_posix(): of_file(path) for path in files}
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {name.as_posix(): of_file(folder / name) for name in names if not any(map(atomic.is_temporary, name.parts))}
 
 
 def check(folder: str | os.PathLike, files: dict[str, str], way_out: str) -> None:

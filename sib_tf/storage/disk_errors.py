@@ -9,6 +9,7 @@ from sib_tf.errors import InputError
 
 _ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PLACE = (errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 def reason(error: BaseException) -> str | None:
@@ -26,26 +27,14 @@ def reason(error: BaseException) -> str | None:
     return reason(error.__cause__) if isinstance(error, RuntimeError) and error.__cause__ else None
 
 
-def is_full(error: BaseException) -> bool:
-    """Returns whether there was no room."""
-    return reason(error) in map(os.strerror, _ROOM)
-
-
-def unwritable(path: str | os.PathLike, error: BaseException) -> InputError | None:
-    """Returns what to raise in place of `error` where it means that `path` cannot be written; otherwise None."""
-    text = reason(error)
-    if text is None:
-        return None
-    if is_full(error):
-        way_out = "make room there, and the same command goes on"
-    else:
-        way_out = "name another place, or mend this one"
-    return InputError(f"{path} cannot be written ({text}); {way_out}.")
-
-
 @contextlib.contextmanager
-def named(path: str | os.PathLike) -> Iterator[None]:
+def named(path: str | os.PathLike, within: str | os.PathLike = "", only_room: bool = False) -> Iterator[None]:
     """Says in one line, with `path`, that the disk refused what the block wrote there.
+
+    Args:
+        path: what is written.
+        within: where it is written; errors that name another file stay as they are.
+        only_room: whether only a want of room is meant.
 
     Raises:
         InputError: in place of the disk's refusal.
@@ -53,7 +42,14 @@ def named(path: str | os.PathLike) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        refusal = unwritable(path, error)
-        if refusal is None:
+        text, file = reason(error), getattr(error, "filename", None)
+        full = text in map(os.strerror, _ROOM)
+        if text is None or (only_room and not full) or not (file is None or str(file).startswith(str(within))):
             raise
-        raise refusal from error
+        way_out = "make room there, and the same command goes on" if full else "name another place, or mend this one"
+        raise InputError(f"{path} cannot be written ({text}); {way_out}.") from error
+
+
+def has_no_locks(error: OSError) -> bool:
+    """Returns whether a lock was refused because the file system, or the operating system, has none."""
+    return error.errno in _NO_LOCKS

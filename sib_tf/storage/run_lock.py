@@ -10,8 +10,10 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import filelock
+
 from sib_tf.errors import InputError
-from sib_tf.storage import atomic, file_locks
+from sib_tf.storage import atomic, disk_errors
 
 LOCK = ".lock"
 
@@ -35,47 +37,40 @@ def held(folder: str | os.PathLike, part: str = "", beside: bool = False, wait: 
     """
     folder = Path(folder)
     home, name = (folder.parent, f"{LOCK}-{folder.name}") if beside else (folder, f"{LOCK}-{part}" if part else LOCK)
+    path, lock = home / name, atomic.new_lock(home / name)
     with atomic.writing_to(home):
-        handle = _open(home / name, folder, wait)
+        _acquire(lock, folder, wait)
     try:
         with atomic.writing_to(home):
-            os.truncate(handle, 0)
-            os.write(handle, _own_name().encode())
+            path.write_text(_own_name(), encoding="utf-8")
         if not beside:
             atomic.sweep(folder)
         yield
     finally:
         # Still locked: whoever opened it meanwhile sees that it is gone, and makes another.
-        (home / name).unlink(missing_ok=True)
-        os.close(handle)
+        path.unlink(missing_ok=True)
+        lock.release()
 
 
-def _open(path: Path, folder: Path, wait: bool) -> int:
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            locked = file_locks.lock(handle)
-            if not locked:
-                holder = os.read(handle, 1000).decode(errors="replace") or "another process"
-                if not wait:
-                    raise InputError(
-                        f"{folder} is in use by {holder}; wait for it, stop it, or name another folder. Its lock, "
-                        f"{path}, ends with it."
-                    )
-                print(f"Waiting for {folder}, which is in use by {holder}.", file=sys.stderr)
-                locked = file_locks.lock(handle, wait=True)
-        except file_locks.NoLocksError as error:
-            warnings.warn(
-                f"{folder} cannot be locked ({error.strerror}): take care that no other process writes there.",
-                stacklevel=4,
-            )
-            return handle
-        except BaseException:
-            os.close(handle)
+def _acquire(lock: filelock.FileLock, folder: Path, wait: bool) -> None:
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout as taken:
+        holder = "another process"
+        with contextlib.suppress(OSError):  # It may end just now.
+            holder = Path(lock.lock_file).read_text(encoding="utf-8", errors="replace") or holder
+        if not wait:
+            raise InputError(
+                f"{folder} is in use by {holder}; wait for it, stop it, or name another folder. Its lock, "
+                f"{lock.lock_file}, ends with it."
+            ) from taken
+        print(f"Waiting for {folder}, which is in use by {holder}.", file=sys.stderr)
+        lock.acquire()
+    except OSError as error:
+        if not disk_errors.has_no_locks(error):
             raise
-        if file_locks.names(handle, path):
-            return handle
-        os.close(handle)  # Its holder removed it before letting go.
+        text = f"{folder} cannot be locked ({error.strerror}): take care that no other process writes there."
+        warnings.warn(text, stacklevel=4)
 
 
 def _own_name() -> str:

@@ -4,6 +4,7 @@ A flipped bit turns one number into another, which no parser notices. Files with
 and other programs, are read as they are.
 """
 
+import collections
 import hashlib
 import json
 import math
@@ -44,21 +45,18 @@ def loads(data: bytes):
     if len(data) > MOST_BYTES:
         raise ValueError(f"it has more than the {MOST_BYTES:,} bytes allowed")
     try:
-        value = json.loads(
-            data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite
-        )
+        text = data.decode("utf-8")
+        value = json.loads(text, object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_finite)
+        return _opened(value) if isinstance(value, dict) else value
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    return _opened(value) if isinstance(value, dict) else value
 
 
 def _opened(value: dict) -> dict:
+    *rest, (_, last) = value.items() if value else [("", None)]
+    whole = last != _digest(dict(rest))  # The name of the seal may be what is damaged.
     if SEAL in value:
         whole = value.pop(SEAL) == _digest(value)
-    else:
-        # The name of the seal may be what is damaged.
-        *rest, (_, last) = value.items() if value else [(None, None)]
-        whole = not isinstance(last, str) or len(last) != 64 or last != _digest(dict(rest))
     if not whole:
         raise AlteredError(f"its checksum differs; if you changed it by hand, remove the entry {SEAL!r}")
     return value
@@ -70,12 +68,11 @@ def _digest(value: dict) -> str:
 
 
 def _object(pairs: list[tuple]) -> dict:
-    found = {}
-    for name, value in pairs:
-        if name in found:
-            raise ValueError(f"it has {name[:60]!r} more than once")
-        found[name] = value
-    return found
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        [(name, _)] = collections.Counter(name for name, _ in pairs).most_common(1)
+        raise ValueError(f"it has {name[:60]!r} more than once")
+    return value
 
 
 def _finite(text: str) -> float:

@@ -8,23 +8,31 @@ _END_LENGTH = 22
 _COUNT_IS_ELSEWHERE = 0xFFFF
 
 
-def open_zip(path: str | os.PathLike) -> zipfile.ZipFile:
+def open_zip(path: str | os.PathLike, most_bytes: int | None = None) -> zipfile.ZipFile:
     """Opens an archive for reading.
 
     zipfile reads a directory by its length in bytes: a broken length inside makes it pass over members. Their number,
     which the archive records, is compared therefore, and so is every member's name with that in its own header: one
     that is called otherwise might not be looked for.
 
+    Args:
+        path: the file.
+        most_bytes: that it may unpack to; None: any number.
+
     Raises:
-        zipfile.BadZipFile: no archive, or members are missing; and whatever else broken bytes lead zipfile to.
+        zipfile.BadZipFile: no archive, members are missing, or it is too large; and whatever else broken bytes
+            lead zipfile to.
     """
     archive = zipfile.ZipFile(path)
+    entries = archive.infolist()
+    size = sum(entry.file_size for entry in entries)
     with Path(path).open("rb") as file:
         file.seek(-_END_LENGTH - len(archive.comment), os.SEEK_END)
         recorded = int.from_bytes(file.read(_END_LENGTH)[10:12], "little")
-    if recorded not in (len(archive.infolist()), _COUNT_IS_ELSEWHERE):
-        archive.close()
-        raise zipfile.BadZipFile(f"it has {len(archive.infolist())} of {recorded} members")
-    for entry in archive.infolist():
+    if recorded not in (len(entries), _COUNT_IS_ELSEWHERE):
+        raise zipfile.BadZipFile(f"it has {len(entries)} of {recorded} members")
+    if most_bytes is not None and size > most_bytes:
+        raise zipfile.BadZipFile(f"it unpacks to {size:,} bytes; at most {most_bytes:,} are read")
+    for entry in entries:
         archive.open(entry).close()
     return archive
