@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -53,11 +53,6 @@ class Devices:
         return self.strategy.num_replicas_in_sync
 
     @property
-    def local_replicas(self) -> int:
-        """How many of them this worker has."""
-        return self.replicas // self.workers
-
-    @property
     def distributed(self) -> bool:
         """Whether `tf.distribute` is at work, be it with one replica."""
         return self.name != "none"
@@ -83,7 +78,7 @@ class Devices:
         return count // self.replicas
 
     def split(self, batch, axis: int = 0):
-        """Returns the batch's parts, for `strategy.run`: replica i of n takes the i-th n-th along `axis`.
+        """Returns the batch's parts, for `run`: replica i of n takes the i-th n-th along `axis`.
 
         Args:
             batch: a nest of arrays or tensors, the same on every worker; their `axis` is a multiple of the replicas.
@@ -94,7 +89,12 @@ class Devices:
             number = context.replica_id_in_sync_group
             return tf.nest.map_structure(lambda a: tf.split(a, self.replicas, axis)[number], batch)
 
-        return self.strategy.experimental_distribute_values_from_function(part)
+        return batch if self.replicas == 1 else self.strategy.experimental_distribute_values_from_function(part)
+
+    def run(self, function: Callable, *parts) -> tf.Tensor:
+        """Returns the mean of what `function` of `parts` (see `split`) gives on this worker's replicas."""
+        found = self.strategy.experimental_local_results(self.strategy.run(function, parts))
+        return tf.add_n(found) / len(found)
 
     def mean(self, value):
         """Returns the mean over workers of this worker's `value`, a float32 array; every worker must ask."""
@@ -165,17 +165,13 @@ def connect(name: str) -> Devices:
         InputError: there is no such device, or TF_CONFIG does not say who the workers are.
     """
     if name == "mirrored":
-        return Devices(name, tf.distribute.MirroredStrategy(_local_devices()))
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        return Devices(name, tf.distribute.MirroredStrategy([device.name for device in devices]))
     if name == "multi_worker":
         return _connect_workers()
     if name == "tpu":
         return Devices(name, _tpu_strategy())
     return Devices()
-
-
-def _local_devices() -> list[str]:
-    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    return [device.name for device in tf.config.list_logical_devices(kind)]
 
 
 def _connect_workers() -> Devices:

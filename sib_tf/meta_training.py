@@ -16,7 +16,7 @@ from sib_tf.episodes import EpisodeRows, EpisodeSampler, fingerprint, stream
 from sib_tf.errors import InputError
 from sib_tf.evaluation import Evaluator
 from sib_tf.features import FeatureCache
-from sib_tf.outer_steps import ReplicatedTrainer, Trainer
+from sib_tf.outer_steps import Trainer
 from sib_tf.sib import SIB
 from sib_tf.snapshots import Snapshots
 from sib_tf.storage import disk_errors, preemption, run_lock
@@ -80,11 +80,7 @@ def meta_train(
         with devices.strategy.scope():
             model = SIB(model_config, name="sib")  # By default the name counts the models of the process.
             model.build()
-            trainer = (
-                ReplicatedTrainer(model, train, config, devices)
-                if devices.distributed
-                else Trainer(model, train, config)
-            )
+            trainer = Trainer(model, train, config, devices=devices)
         # The training goes on meanwhile, and has a core at least.
         lists = [Evaluator(rows, max(os.cpu_count() - 1, 1)) for rows in lists]
         with disk_errors.named(output_dir), Snapshots(trainer, lists, validation, own_folder, devices) as snapshots:
@@ -166,22 +162,14 @@ class _Run:
 
 
 class _Batches:
-    """Hands out `[steps, batch_episodes, ...]` rows; the usual number of steps comes drawn ahead."""
+    """Hands out `[steps, batch_episodes, ...]` rows, drawn ahead as long as calls have as many steps."""
 
     def __init__(self, sampler: EpisodeSampler, config: MetaTrainConfig, first_step: int):
-        self.sampler, self.config, self.step = sampler, config, first_step
-        self._usual = min(config.steps_per_call, config.validate_every)
-        self._ahead, self._ahead_step = None, -1
+        self.sampler, self.size, self.step = sampler, config.batch_episodes, first_step
+        self._ahead, self._ahead_count = None, 0
 
     def take(self, count: int) -> EpisodeRows:
-        size = self.config.batch_episodes
-        if count != self._usual:
-            flat = self.sampler.sample(count * size, self.step * size)
-            rows = EpisodeRows(*(field.reshape(count, size, *field.shape[1:]) for field in flat))
-        else:
-            if self._ahead_step != self.step:
-                self._ahead = iter(stream(self.sampler, count, size, self.step))
-            rows = next(self._ahead)
-            self._ahead_step = self.step + count
+        if count != self._ahead_count:
+            self._ahead, self._ahead_count = iter(stream(self.sampler, count, self.size, self.step)), count
         self.step += count
-        return rows
+        return next(self._ahead)

@@ -10,7 +10,8 @@ import tensorflow as tf
 from sib_tf import checkpoints
 from sib_tf.devices import Devices
 from sib_tf.evaluation import Evaluator, mean_and_ci95
-from sib_tf.outer_steps import Trainer, outer_optimizer
+from sib_tf.optimizers import outer_optimizer
+from sib_tf.outer_steps import Trainer
 from sib_tf.reports import history
 from sib_tf.sib import SIB
 
