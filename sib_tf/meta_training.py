@@ -86,7 +86,7 @@ def meta_train(
         with disk_errors.named(output_dir), Snapshots(trainer, lists, validation, own_folder, devices) as snapshots:
             snapshots.restore(output_dir / "training")
             batches = [_Batches(sampler, config, snapshots.step) for sampler in samplers]
-            _Run(trainer, snapshots, batches, devices).train()
+            _train(trainer, snapshots, batches, devices)
     return snapshots.best
 
 
@@ -112,53 +112,43 @@ def run_record(cache: FeatureCache, model_config: SIBConfig, config: MetaTrainCo
     }
 
 
-class _Run:
-    """One run: trains between validations, and shows where it is."""
+def _train(trainer: Trainer, snapshots: Snapshots, batches: list["_Batches"], devices: Devices) -> None:
+    """Trains between validations, and shows where it is."""
+    config, step, losses = trainer.config, snapshots.step, snapshots.losses
+    bar = tqdm(total=config.steps, initial=step, unit="step", desc="meta-train", disable=not devices.chief)
+    with bar as progress, preemption.notice() as notice:
 
-    def __init__(self, trainer: Trainer, snapshots: Snapshots, batches: list["_Batches"], devices: Devices):
-        self.trainer, self.snapshots, self.batches, self.devices = trainer, snapshots, batches, devices
+        def show(loss: float, accuracy: float) -> None:
+            best = f"{100 * snapshots.best:.2f}%"
+            progress.set_postfix(loss=f"{loss:.3f}", val=f"{100 * accuracy:.2f}%", best=best)
 
-    def train(self) -> None:
-        config, step = self.trainer.config, self.snapshots.step
-        losses = self.snapshots.losses
-        bar = tqdm(total=config.steps, initial=step, unit="step", desc="meta-train", disable=not self.devices.chief)
-        with bar as progress, preemption.notice() as notice:
+        while step < config.steps:
+            if devices.any(notice.given):
+                snapshots.save(step, losses)
+                raise preemption.Preempted(f"The state of step {step} is saved; the same command goes on from there.")
+            target = min(step - step % config.validate_every + config.validate_every, config.steps)
+            count = min(config.steps_per_call, target - step)
+            found = trainer.steps([each.take(count) for each in batches]).numpy()
+            if not np.isfinite(found).all():
+                snapshots.finish()
+                raise _divergence(found, step, snapshots)
+            losses = np.append(losses, found)
+            step += count
+            progress.update(count)
+            if step == target:
+                loss, losses = losses.mean(), losses[:0]
+                snapshots.validate(step, loss, functools.partial(show, loss))
+        snapshots.finish()
 
-            def show(loss: float, accuracy: float) -> None:
-                best = self.snapshots.best
-                progress.set_postfix(loss=f"{loss:.3f}", val=f"{100 * accuracy:.2f}%", best=f"{100 * best:.2f}%")
 
-            while step < config.steps:
-                if self.devices.any(notice.given):
-                    self._leave(step, losses)
-                target = min(step - step % config.validate_every + config.validate_every, config.steps)
-                count = min(config.steps_per_call, target - step)
-                losses = np.append(losses, self._take_steps(step, count))
-                step += count
-                progress.update(count)
-                if step == target:
-                    loss, losses = losses.mean(), losses[:0]
-                    self.snapshots.validate(step, loss, functools.partial(show, loss))
-            self.snapshots.finish()
-
-    def _take_steps(self, step: int, count: int) -> np.ndarray:
-        """The losses of the `count` steps after `step`."""
-        losses = self.trainer.steps([each.take(count) for each in self.batches]).numpy()
-        if not np.isfinite(losses).all():
-            self.snapshots.finish()
-            wrong = int(np.argmin(np.isfinite(losses)))
-            raise DivergenceError(
-                f"The loss became {losses[wrong]} at step {step + wrong + 1}; lower learning_rate or "
-                f"inner_learning_rate. The state of step {self.snapshots.step} and the best model are kept in "
-                f"{self.snapshots.output_dir}.",
-                step + wrong + 1,
-            )
-        return losses
-
-    def _leave(self, step: int, losses: np.ndarray) -> None:
-        """Saves the state between two validations and raises `Preempted`."""
-        self.snapshots.save(step, losses)
-        raise preemption.Preempted(f"The state of step {step} is saved; the same command goes on from there.")
+def _divergence(losses: np.ndarray, step: int, snapshots: Snapshots) -> DivergenceError:
+    """Of the losses of the steps after `step`."""
+    wrong = int(np.argmin(np.isfinite(losses)))
+    return DivergenceError(
+        f"The loss became {losses[wrong]} at step {step + wrong + 1}; lower learning_rate or inner_learning_rate. The "
+        f"state of step {snapshots.step} and the best model are kept in {snapshots.output_dir}.",
+        step + wrong + 1,
+    )
 
 
 class _Batches:
