@@ -62,20 +62,19 @@ class Devices:
         """Whether this is the worker that writes."""
         return self.worker == 0
 
-    def share(self, name: str, count: int) -> int:
-        """Returns the part of `count` that one replica takes.
+    def check_shared(self, name: str, count: int) -> None:
+        """Checks that replicas can share `count`, the argument `name`, evenly.
 
         Raises:
-            InputError: it cannot be divided evenly; names the argument `name` and the nearest counts that can be.
+            InputError: they cannot; names the nearest counts that can be.
         """
-        if count % self.replicas:
-            below, above = count // self.replicas * self.replicas, -(-count // self.replicas) * self.replicas
-            near = f"{below} or {above}" if below else f"{above}"
+        if rest := count % self.replicas:
+            above = count - rest + self.replicas
+            near = f"{above - self.replicas} or {above}" if count > rest else f"{above}"
             raise InputError(
                 f"{name} must be a multiple of the {self.replicas} replicas, which share it evenly; got {count}. "
                 f"Take {near}, or fewer devices."
             )
-        return count // self.replicas
 
     def split(self, batch, axis: int = 0):
         """Returns the batch's parts, for `run`: replica i of n takes the i-th n-th along `axis`.

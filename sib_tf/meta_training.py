@@ -67,7 +67,7 @@ def meta_train(
         Preempted: SIGTERM came; the state is saved.
     """
     output_dir, devices = Path(output_dir), devices or Devices()
-    devices.share("batch_episodes", config.batch_episodes)  # Before the folder is claimed.
+    devices.check_shared("batch_episodes", config.batch_episodes)  # Before the folder is claimed.
     train, validation = cache.table("train"), cache.table("validation")
     lists = validation_lists(cache, config)
     samplers = training_samplers(cache, config)

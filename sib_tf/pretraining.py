@@ -56,7 +56,7 @@ def pretrain(
         Preempted: SIGTERM came; the state is saved.
     """
     output_dir, devices = Path(output_dir), devices or Devices()
-    devices.share("batch_size", config.batch_size)
+    devices.check_shared("batch_size", config.batch_size)
     if devices.distributed and backbone_config.precision == "float16":
         raise InputError(
             "precision=float16 must have distribution=none (Keras's loss scaling looks at one replica alone); take "
@@ -240,8 +240,9 @@ class _Run:
                     progress.update()
                     if self.devices.any(notice.given):
                         self._leave(step + 1)
-                self._end_epoch(epoch)
-                progress.set_postfix(best=f"{100 * self.best:.2f}%")
+                loss, accuracy = self._end_epoch(epoch)
+                best = f"{100 * self.best:.2f}%"
+                progress.set_postfix(loss=f"{loss:.3f}", val=f"{100 * accuracy:.2f}%", best=best)
 
     def _place(self) -> tuple[int, int]:
         """Where training goes on: whole epochs done, and steps of the next one."""
@@ -274,25 +275,26 @@ class _Run:
             "from there."
         )
 
-    def _end_epoch(self, epoch: int) -> None:
-        loss, count, hits, _ = (float(value) for value in self.devices.mean(self.sums.numpy()))
-        loss, accuracy = loss / count, hits / count
+    def _end_epoch(self, epoch: int) -> tuple[float, float]:
+        """Returns the epoch's training loss and validation accuracy."""
+        loss, count, hits, _ = self.devices.mean(self.sums.numpy())
+        figures = {"accuracy": float(hits / count), "loss": float(loss / count)}
         # Pooling and ReLU can hide a NaN from the loss, so the weights are looked at too.
         if not all(np.isfinite(value).all() for value in (loss, *self.model.get_weights())):
             raise InputError(
-                f"The loss ({loss}) or a weight became NaN or infinite in epoch {epoch + 1}; lower learning_rate. The "
-                f"state before that epoch and the best backbone are kept in {self.output_dir}."
+                f"The loss ({figures['loss']}) or a weight became NaN or infinite in epoch {epoch + 1}; lower "
+                f"learning_rate. The state before that epoch and the best backbone are kept in {self.output_dir}."
             )
         table = features.embed(self.backbone, self.data.validation.images)
-        validation = float(self.evaluator(self.prototypes, table).accuracy[-1].mean())
-        if validation > self.best:
+        accuracy = figures["val_prototype_accuracy"] = float(self.evaluator(self.prototypes, table).accuracy[-1].mean())
+        if accuracy > self.best:
             checkpoints.save_model(self.backbone, self.output_dir / backbones.FILE)
-            self.best_so_far.assign(validation)
+            self.best_so_far.assign(accuracy)
         self.epoch.assign(epoch + 1)
         self.steps_taken.assign(0)
         self.sums.assign(tf.zeros(4))
-        figures = {"accuracy": accuracy, "loss": loss, "val_prototype_accuracy": validation}
         history.add(self.output_dir / "history.csv", {"epoch": epoch, **figures})
         for name, value in figures.items():
             tf.summary.scalar(name, value, step=epoch)
         self.state.save()  # Last: a run broken off before takes this epoch again, and writes all of it again.
+        return figures["loss"], accuracy

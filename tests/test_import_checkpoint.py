@@ -28,7 +28,7 @@ WIDTH, DIM, WAY, STEPS, RATE = 4, 16, 3, 2, 1e-2
 
 
 def torch_backbone() -> torch.nn.Module:
-    """A conv4 of width 4 with random numbers, its state under the released code's names."""
+    """A conv4 of width 4 its state under the released code's names."""
 
     def block(inputs: int):
         layers = {"Conv": nn.Conv2d(inputs, WIDTH, 3, padding=1, bias=False), "BatchNorm": nn.BatchNorm2d(WIDTH)}
@@ -36,33 +36,31 @@ def torch_backbone() -> torch.nn.Module:
         return nn.Sequential(OrderedDict(layers=nn.Sequential(OrderedDict(layers))))
 
     blocks = nn.Sequential(*(block(inputs) for inputs in (3, WIDTH, WIDTH, WIDTH)))
-    return shaken(nn.Sequential(OrderedDict(conv_blocks=blocks, Flatten=nn.Flatten())))
-
-
-def torch_head() -> torch.nn.Module:
-    return shaken(ReleasedHead(WAY, DIM, STEPS, RATE))
+    return nn.Sequential(OrderedDict(conv_blocks=blocks, Flatten=nn.Flatten()))
 
 
 def shaken(module: torch.nn.Module) -> torch.nn.Module:
-    """The same numbers in every call, all far from where a layer starts."""
-    generator = torch.Generator().manual_seed(0)
+    """The module with all numbers far from where a layer starts."""
     for value in module.state_dict().values():
         if value.is_floating_point():
-            value.add_(0.5 * torch.rand(value.shape, generator=generator))
+            value.add_(0.5 * torch.rand_like(value))
     return module.eval()
 
 
+torch.manual_seed(0)
+BACKBONE, HEAD = shaken(torch_backbone()), shaken(ReleasedHead(WAY, DIM, STEPS, RATE))
+
+
 def fake_backbone() -> dict:
-    return dict(torch_backbone().state_dict())
+    return dict(BACKBONE.state_dict())
 
 
 def fake_head() -> dict:
-    """Its state under the released code's names."""
+    """The head's state under the released code's names."""
     names = {"feature_scale": "wnLayerFavg.weight", "logit_scale": "scale_cls", "logit_bias": "bias"}
     for ours, theirs in (("dense1", "1.0"), ("norm1", "1.2"), ("dense2", "2.0"), ("norm2", "2.2"), ("dense3", "3")):
         names |= {f"{ours}.{part}": f"dni.layer{theirs}.{part}" for part in ("weight", "bias")}
-    state = torch_head().state_dict()
-    return {theirs: state[ours] for ours, theirs in names.items()}
+    return {theirs: HEAD.state_dict()[ours] for ours, theirs in names.items()}
 
 
 def run(capsys, *arguments) -> tuple[int, str, str]:
@@ -96,14 +94,14 @@ def test_an_imported_model_gives_what_pytorch_gives(capsys):
     assert (config.name, config.width, config.mean) == ("conv4", WIDTH, Builder.NORMALIZATION[0])
     ours = features.embed(backbone, pictures)
     mean, std = (np.array(values, np.float32) for values in Builder.NORMALIZATION)
-    theirs = torch_backbone()(torch.from_numpy((pictures - mean) / std).permute(0, 3, 1, 2)).detach()
+    theirs = BACKBONE(torch.from_numpy((pictures - mean) / std).permute(0, 3, 1, 2)).detach()
     np.testing.assert_allclose(ours, released.channels_last(theirs.numpy(), WIDTH), rtol=1e-4, atol=1e-5)
 
     model, record = runs.load_model("run/sib")
     assert (model.config.num_steps, model.config.way, model.config.inner_learning_rate) == (STEPS, WAY, RATE)
     assert record["imported_from"] == "file.pth"
     found = model(ours[None, :6], labels[None], ours[None, 6:])[0]
-    _, expected = torch_head()(theirs[None, :6], torch.from_numpy(labels)[None], theirs[None, 6:])
+    _, expected = HEAD(theirs[None, :6], torch.from_numpy(labels)[None], theirs[None, 6:])
     np.testing.assert_allclose(found, expected[0].detach(), rtol=1e-4, atol=1e-4)
 
 
