@@ -195,17 +195,16 @@ def _read_tf_config() -> tuple[list[str], int]:
         )
     try:
         config = json.loads(text)
-        cluster = config["cluster"]
-        chiefs, workers = cluster.get("chief", []), cluster.get("worker", [])
-        kind, index = config["task"]["type"], int(config["task"]["index"])
-        addresses = [*chiefs, *workers]
-        known = kind in ("chief", "worker") and 0 <= index < len(cluster.get(kind, []))
-        known = known and all(isinstance(a, str) and ":" in a for a in addresses)
+        cluster, task = config["cluster"], config["task"]
+        places = [(kind, i) for kind in ("chief", "worker") for i in range(len(cluster.get(kind, [])))]
+        addresses = [cluster[kind][i] for kind, i in places]
+        worker = places.index((task["type"], int(task["index"])))
+        whole = all(":" in address for address in addresses)
     except (ValueError, KeyError, TypeError, AttributeError):
-        known = False
-    if not known:
+        whole = False
+    if not whole:
         raise InputError(f"TF_CONFIG must look like {_EXAMPLE}, with index the place of this worker; got {text!r}.")
-    return addresses, index + (len(chiefs) if kind == "worker" else 0)
+    return addresses, worker
 
 
 def _tpu_strategy() -> tf.distribute.Strategy:

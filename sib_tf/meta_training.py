@@ -1,8 +1,8 @@
 """Stage 2: meta-training of the SIB model on cached features, through its K unrolled steps."""
 
 import dataclasses
-import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -85,8 +85,7 @@ def meta_train(
         lists = [Evaluator(rows, max(os.cpu_count() - 1, 1)) for rows in lists]
         with disk_errors.named(output_dir), Snapshots(trainer, lists, validation, own_folder, devices) as snapshots:
             snapshots.restore(output_dir / "training")
-            batches = [_Batches(sampler, config, snapshots.step) for sampler in samplers]
-            _train(trainer, snapshots, batches, devices)
+            _train(trainer, snapshots, [_calls(each, config, snapshots.step) for each in samplers], devices)
     return snapshots.best
 
 
@@ -112,32 +111,25 @@ def run_record(cache: FeatureCache, model_config: SIBConfig, config: MetaTrainCo
     }
 
 
-def _train(trainer: Trainer, snapshots: Snapshots, batches: list["_Batches"], devices: Devices) -> None:
+def _train(trainer: Trainer, snapshots: Snapshots, calls: list[Iterator[EpisodeRows]], devices: Devices) -> None:
     """Trains between validations, and shows where it is."""
     config, step, losses = trainer.config, snapshots.step, snapshots.losses
     bar = tqdm(total=config.steps, initial=step, unit="step", desc="meta-train", disable=not devices.chief)
     with bar as progress, preemption.notice() as notice:
-
-        def show(loss: float, accuracy: float) -> None:
-            best = f"{100 * snapshots.best:.2f}%"
-            progress.set_postfix(loss=f"{loss:.3f}", val=f"{100 * accuracy:.2f}%", best=best)
-
-        while step < config.steps:
+        for rows in zip(*calls, strict=True):
             if devices.any(notice.given):
                 snapshots.save(step, losses)
                 raise preemption.Preempted(f"The state of step {step} is saved; the same command goes on from there.")
-            target = min(step - step % config.validate_every + config.validate_every, config.steps)
-            count = min(config.steps_per_call, target - step)
-            found = trainer.steps([each.take(count) for each in batches]).numpy()
+            found = trainer.steps(rows).numpy()
             if not np.isfinite(found).all():
                 snapshots.finish()
                 raise _divergence(found, step, snapshots)
             losses = np.append(losses, found)
-            step += count
-            progress.update(count)
-            if step == target:
+            step += len(found)
+            progress.update(len(found))
+            if step % config.validate_every == 0 or step == config.steps:
                 loss, losses = losses.mean(), losses[:0]
-                snapshots.validate(step, loss, functools.partial(show, loss))
+                snapshots.validate(step, loss, progress)
         snapshots.finish()
 
 
@@ -151,15 +143,16 @@ def _divergence(losses: np.ndarray, step: int, snapshots: Snapshots) -> Divergen
     )
 
 
-class _Batches:
-    """Hands out `[steps, batch_episodes, ...]` rows, drawn ahead as long as calls have as many steps."""
+def _calls(sampler: EpisodeSampler, config: MetaTrainConfig, step: int) -> Iterator[EpisodeRows]:
+    """Yields `[steps, batch_episodes, ...]` rows, call after call, from `step` on; no call goes beyond a validation.
 
-    def __init__(self, sampler: EpisodeSampler, config: MetaTrainConfig, first_step: int):
-        self.sampler, self.size, self.step = sampler, config.batch_episodes, first_step
-        self._ahead, self._ahead_count = None, 0
-
-    def take(self, count: int) -> EpisodeRows:
-        if count != self._ahead_count:
-            self._ahead, self._ahead_count = iter(stream(self.sampler, count, self.size, self.step)), count
-        self.step += count
-        return next(self._ahead)
+    They are drawn ahead as long as calls have as many steps.
+    """
+    length = 0
+    while step < config.steps:
+        to_validation = config.validate_every - step % config.validate_every
+        count = min(config.steps_per_call, to_validation, config.steps - step)
+        if count != length:
+            ahead, length = iter(stream(sampler, count, config.batch_episodes, step)), count
+        yield next(ahead)
+        step += count

@@ -79,31 +79,29 @@ def pretrain(
         checkpoints.claim_folder(own_folder, record, defaults)
         keras.utils.set_random_seed(config.seed)
         with devices.strategy.scope():
-            backbone, model = _compiled_model(backbone_config, config, classes, steps)
-        run = _Run(data, episodes, backbone, model, own_folder, devices)
+            model = _compiled_model(backbone_config, config, classes, steps)
+        run = _Run(data, episodes, model, own_folder, devices)
         run.restore(output_dir / "training")
         with disk_errors.named(output_dir):
             run.train(config, steps)
     return run.best
 
 
-def _compiled_model(backbone_config: BackboneConfig, config: PretrainConfig, classes: int, steps: int):
-    backbone = backbones.build(backbone_config)
-    model = keras.Sequential([backbone, CosineClassifier(classes, config.logit_scale, name="classifier")])
+def _compiled_model(backbone: BackboneConfig, config: PretrainConfig, classes: int, steps: int) -> keras.Model:
+    model = keras.Sequential([backbones.build(backbone)])
+    model.add(CosineClassifier(classes, config.logit_scale, name="classifier"))
     optimizer = CoupledDecaySGD(learning_rate(config, steps), coupled_weight_decay=config.weight_decay)
-    if backbone_config.precision == "float16":
+    if backbone.precision == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(optimizer)  # The state of training then has both.
     optimizer.build(model.trainable_variables)  # In scope: Keras 3 fails to build one while a step is being traced.
-    return backbone, model
+    return model
 
 
 def training_batches(
     data: MetaDataset, size: int, config: PretrainConfig, first_epoch: int = 0, first_step: int = 0
 ) -> tf.data.Dataset:
-    """Yields (`[batch, size, size, 3]` float32 pictures, `[batch]` labels), to the last epoch.
-
-    The first batch is number `first_step` of epoch `first_epoch`.
+    """Yields (`[batch, size, size, 3]` float32 pictures, `[batch]` labels) from one step on to the last epoch.
 
     The order of an epoch depends on (seed, epoch) alone and a batch's augmentation on (seed, step) alone, so that a
     run that is taken up again sees what an unbroken one would have seen.
@@ -129,9 +127,7 @@ def training_batches(
         return batch, tf.gather(labels, rows)
 
     batches = tf.data.Dataset.range(first_epoch, config.epochs).flat_map(indices)
-    batches = (
-        batches.enumerate(start=first_epoch * steps).skip(first_step).map(load, num_parallel_calls=tf.data.AUTOTUNE)
-    )
+    batches = batches.enumerate(start=first_epoch * steps).skip(first_step).map(load, tf.data.AUTOTUNE)
     # One private thread: the pictures of the next batch are ready before the model asks, and take no core from it.
     options = tf.data.Options()
     options.threading.private_threadpool_size = 1
@@ -190,18 +186,12 @@ class _Run:
     """One run. After every epoch: validates by nearest prototypes, keeps the best backbone, saves the state."""
 
     def __init__(
-        self,
-        data: MetaDataset,
-        episodes: EpisodeRows,
-        backbone: keras.Model,
-        model: keras.Model,
-        output_dir: Path,
-        devices: Devices,
+        self, data: MetaDataset, episodes: EpisodeRows, model: keras.Model, output_dir: Path, devices: Devices
     ):
-        self.data, self.backbone, self.model, self.devices = data, backbone, model, devices
+        self.data, self.model, self.folder, self.devices = data, model, output_dir, devices
+        self.backbone = model.layers[0]
         self.evaluator = evaluation.Evaluator(episodes)
-        self.prototypes = evaluation.prototypes(backbone.output_shape[-1], self.evaluator.way)
-        self.output_dir = output_dir
+        self.prototypes = evaluation.prototypes(self.backbone.output_shape[-1], self.evaluator.way)
         self.epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.best_so_far = tf.Variable(0.0, trainable=False)
         # Of the epoch that is under way: steps taken, and sums over pictures of loss, 1, hits, 1.
@@ -231,7 +221,7 @@ class _Run:
         bar = {"unit": "step", "desc": "pretrain", "disable": not self.devices.chief}
         with (
             tqdm(total=config.epochs * steps, initial=first * steps + taken, **bar) as progress,
-            tf.summary.create_file_writer(str(self.output_dir / "tensorboard")).as_default(),
+            tf.summary.create_file_writer(str(self.folder / "tensorboard")).as_default(),
             preemption.notice() as notice,
         ):
             for epoch in range(first, config.epochs):
@@ -283,17 +273,17 @@ class _Run:
         if not all(np.isfinite(value).all() for value in (loss, *self.model.get_weights())):
             raise InputError(
                 f"The loss ({figures['loss']}) or a weight became NaN or infinite in epoch {epoch + 1}; lower "
-                f"learning_rate. The state before that epoch and the best backbone are kept in {self.output_dir}."
+                f"learning_rate. The state before that epoch and the best backbone are kept in {self.folder}."
             )
         table = features.embed(self.backbone, self.data.validation.images)
         accuracy = figures["val_prototype_accuracy"] = float(self.evaluator(self.prototypes, table).accuracy[-1].mean())
         if accuracy > self.best:
-            checkpoints.save_model(self.backbone, self.output_dir / backbones.FILE)
+            checkpoints.save_model(self.backbone, self.folder / backbones.FILE)
             self.best_so_far.assign(accuracy)
         self.epoch.assign(epoch + 1)
         self.steps_taken.assign(0)
         self.sums.assign(tf.zeros(4))
-        history.add(self.output_dir / "history.csv", {"epoch": epoch, **figures})
+        history.add(self.folder / "history.csv", {"epoch": epoch, **figures})
         for name, value in figures.items():
             tf.summary.scalar(name, value, step=epoch)
         self.state.save()  # Last: a run broken off before takes this epoch again, and writes all of it again.
