@@ -123,7 +123,7 @@ def test_a_step_on_a_mixture_is_on_the_mean_of_the_losses():
 def test_a_mixture_is_validated_on_a_list_for_each(tmp_path):
     further = EpisodeSpec(way=4, shot=2, query=3)
     config = train_config(mixture=(further,), steps=20)
-    best = meta_training.meta_train(MemoryCache(), model_config(), config, tmp_path / "run")
+    best = meta_training.meta_train(MemoryCache(), model_config(num_steps=0), config, tmp_path / "run")
     record = json.loads((tmp_path / "run/config.json").read_text())
     assert MetaTrainConfig.from_dict(record["meta_training"]) == config
     assert len(set(record["validation_episode_hashes"])) == 2
