@@ -11,8 +11,6 @@ import signal
 import sys
 from pathlib import Path
 
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
-
 from absl import flags
 
 from sib_tf.commands import cli
