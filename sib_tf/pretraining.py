@@ -230,9 +230,7 @@ class _Run:
                     progress.update()
                     if self.devices.any(notice.given):
                         self._leave(step + 1)
-                loss, accuracy = self._end_epoch(epoch)
-                best = f"{100 * self.best:.2f}%"
-                progress.set_postfix(loss=f"{loss:.3f}", val=f"{100 * accuracy:.2f}%", best=best)
+                self._end_epoch(epoch, progress)
 
     def _place(self) -> tuple[int, int]:
         """Where training goes on: whole epochs done, and steps of the next one."""
@@ -265,8 +263,7 @@ class _Run:
             "from there."
         )
 
-    def _end_epoch(self, epoch: int) -> tuple[float, float]:
-        """Returns the epoch's training loss and validation accuracy."""
+    def _end_epoch(self, epoch: int, progress: tqdm) -> None:
         loss, count, hits, _ = self.devices.mean(self.sums.numpy())
         figures = {"accuracy": float(hits / count), "loss": float(loss / count)}
         # Pooling and ReLU can hide a NaN from the loss, so the weights are looked at too.
@@ -287,4 +284,5 @@ class _Run:
         for name, value in figures.items():
             tf.summary.scalar(name, value, step=epoch)
         self.state.save()  # Last: a run broken off before takes this epoch again, and writes all of it again.
-        return figures["loss"], accuracy
+        best = f"{100 * self.best:.2f}%"
+        progress.set_postfix(loss=f"{loss / count:.3f}", val=f"{100 * accuracy:.2f}%", best=best)

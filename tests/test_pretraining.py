@@ -91,8 +91,8 @@ def test_a_resumed_run_ends_as_an_unbroken_one(tiny_dataset, tmp_path, monkeypat
     unbroken = pretraining.pretrain(tiny_dataset, BACKBONE, TINY, tmp_path / "unbroken")
     end_of_epoch = pretraining._Run._end_epoch
 
-    def interrupted(self, epoch):
-        end_of_epoch(self, epoch)
+    def interrupted(self, *epoch):
+        end_of_epoch(self, *epoch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
