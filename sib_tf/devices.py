@@ -53,6 +53,11 @@ class Devices:
         return self.strategy.num_replicas_in_sync
 
     @property
+    def local_replicas(self) -> int:
+        """How many of them this worker has."""
+        return self.replicas // self.workers
+
+    @property
     def distributed(self) -> bool:
         """Whether `tf.distribute` is at work, be it with one replica."""
         return self.name != "none"
