@@ -84,9 +84,7 @@ class Devices:
     def split(self, batch, axis: int = 0):
         """Returns the batch's parts, for `run`: replica i of n takes the i-th n-th along `axis`.
 
-        Args:
-            batch: a nest of arrays or tensors, the same on every worker; their `axis` is a multiple of the replicas.
-            axis: which axis is divided.
+        `batch` is a nest of arrays or tensors, the same on every worker.
         """
 
         def part(context):
@@ -152,11 +150,7 @@ class Devices:
 
 
 class _ReadOnlyState(TrainingState):
-    """The state as workers other than the chief see it.
-
-    All variables are mirrored, so saving needs nothing from them; were there any that are summed up when read, they
-    would have to save too, to a folder of their own.
-    """
+    """The state as workers other than the chief see it: all variables are mirrored, so saving needs nothing of them."""
 
     def save(self) -> None:
         pass

@@ -51,9 +51,6 @@ def meta_train(
     on from), `tensorboard/`.
 
     Args:
-        cache: the features.
-        model_config: the model.
-        config: its training.
         output_dir: the run's folder; the same one for all workers.
         devices: what to compute on; None: one device. The parameters are the same up to rounding.
 

@@ -40,9 +40,6 @@ def pretrain(
     `training/` (the state after the last epoch: the same call goes on from there), `history.csv`, `tensorboard/`.
 
     Args:
-        data: the data set.
-        backbone_config: the backbone.
-        config: its training.
         output_dir: the run's folder; the same one for all workers.
         devices: what to compute on; None: one device. Batches are the same ones, and so are the statistics of batch
             normalisation: the parameters are the same up to rounding.

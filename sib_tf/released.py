@@ -27,7 +27,6 @@ def read_checkpoint(path: str | os.PathLike, sha256: str | None = None) -> tuple
     Files of PyTorch 1.6 and later are ZIP archives with checksums, which are compared; older ones have none.
 
     Args:
-        path: the file.
         sha256: of the file, where it is known.
 
     Returns:
@@ -85,8 +84,7 @@ def backbone(state: State, image_size: int, mean, std) -> tuple[keras.Model, Bac
 
     Args:
         state: arrays in PyTorch's layout, by PyTorch's names.
-        image_size: side of its pictures in pixels (the file does not say).
-        mean, std: normalisation per channel on the 0-255 scale (the file does not say).
+        image_size, mean, std: what the file does not say, as in `BackboneConfig`.
 
     Raises:
         InputError: names or shapes are of no backbone that the released code has.

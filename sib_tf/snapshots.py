@@ -24,10 +24,8 @@ class Snapshots:
     after it again. Use as a context: leaving it waits for the last validation.
 
     Args:
-        trainer: has the model in training.
         evaluators: of the validation lists, whose mean accuracy counts.
         table: `[pictures, D]` float32 features of their split.
-        output_dir: where everything is written.
         devices: what the trainer computes on; the copy is a plain one, on one device.
     """
 
@@ -85,12 +83,9 @@ class Snapshots:
             self._running = self._thread.submit(lambda: [e.prepare(self.model, self.table) for e in self.evaluators])
 
     def validate(self, step: int, loss: float, progress: tqdm) -> None:
-        """Takes a snapshot after `step`, and starts to validate it and to save it.
+        """Takes a snapshot after outer step `step`, and starts to validate it and to save it.
 
-        Args:
-            step: the outer step.
-            loss: mean since the last validation, for the history.
-            progress: the bar that shows what was found.
+        `loss` is the mean since the last validation; `progress` shows what was found.
         """
         self._take(step)
         self._running = self._thread.submit(self._keep, step, loss, progress)

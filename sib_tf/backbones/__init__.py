@@ -56,12 +56,7 @@ def load(folder: str | os.PathLike) -> tuple[keras.Model, BackboneConfig]:
 
 
 def in_float32(backbone: keras.Model, config: BackboneConfig) -> keras.Model:
-    """Returns the backbone with all arithmetic in float32: itself, or for half precision another of the same weights.
-
-    Args:
-        backbone: built from `config`, or loaded.
-        config: its description.
-    """
+    """Returns the backbone with all arithmetic in float32: itself, or of half precision one of the same weights."""
     if config.precision == "float32":
         return backbone
     whole = build(dataclasses.replace(config, precision="float32"))
