@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import tensorflow as tf
@@ -67,34 +67,36 @@ class Devices:
         """Whether this is the worker that writes."""
         return self.worker == 0
 
-    def share(self, name: str, count: int) -> int:
-        """Returns the part of `count` that one replica takes.
+    def check_shared(self, name: str, count: int) -> None:
+        """Checks that replicas can share `count`, the argument `name`, evenly.
 
         Raises:
-            InputError: it cannot be divided evenly; names the argument `name` and the nearest counts that can be.
+            InputError: they cannot; names the nearest counts that can be.
         """
-        if count % self.replicas:
-            below, above = count // self.replicas * self.replicas, -(-count // self.replicas) * self.replicas
-            near = f"{below} or {above}" if below else f"{above}"
+        if rest := count % self.replicas:
+            above = count - rest + self.replicas
+            near = f"{above - self.replicas} or {above}" if count > rest else f"{above}"
             raise InputError(
                 f"{name} must be a multiple of the {self.replicas} replicas, which share it evenly; got {count}. "
                 f"Take {near}, or fewer devices."
             )
-        return count // self.replicas
 
     def split(self, batch, axis: int = 0):
-        """Returns the batch's parts, for `strategy.run`: replica i of n takes the i-th n-th along `axis`.
+        """Returns the batch's parts, for `run`: replica i of n takes the i-th n-th along `axis`.
 
-        Args:
-            batch: a nest of arrays or tensors, the same on every worker; their `axis` is a multiple of the replicas.
-            axis: which axis is divided.
+        `batch` is a nest of arrays or tensors, the same on every worker.
         """
 
         def part(context):
             number = context.replica_id_in_sync_group
             return tf.nest.map_structure(lambda a: tf.split(a, self.replicas, axis)[number], batch)
 
-        return self.strategy.experimental_distribute_values_from_function(part)
+        return batch if self.replicas == 1 else self.strategy.experimental_distribute_values_from_function(part)
+
+    def run(self, function: Callable, *parts) -> tf.Tensor:
+        """Returns the mean of what `function` of `parts` (see `split`) gives on this worker's replicas."""
+        found = self.strategy.experimental_local_results(self.strategy.run(function, parts))
+        return tf.add_n(found) / len(found)
 
     def mean(self, value):
         """Returns the mean over workers of this worker's `value`, a float32 array; every worker must ask."""
@@ -148,11 +150,7 @@ class Devices:
 
 
 class _ReadOnlyState(TrainingState):
-    """The state as workers other than the chief see it.
-
-    All variables are mirrored, so saving needs nothing from them; were there any that are summed up when read, they
-    would have to save too, to a folder of their own.
-    """
+    """The state as workers other than the chief see it: all variables are mirrored, so saving needs nothing of them."""
 
     def save(self) -> None:
         pass
@@ -165,17 +163,13 @@ def connect(name: str) -> Devices:
         InputError: there is no such device, or TF_CONFIG does not say who the workers are.
     """
     if name == "mirrored":
-        return Devices(name, tf.distribute.MirroredStrategy(_local_devices()))
+        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+        return Devices(name, tf.distribute.MirroredStrategy([device.name for device in devices]))
     if name == "multi_worker":
         return _connect_workers()
     if name == "tpu":
         return Devices(name, _tpu_strategy())
     return Devices()
-
-
-def _local_devices() -> list[str]:
-    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    return [device.name for device in tf.config.list_logical_devices(kind)]
 
 
 def _connect_workers() -> Devices:
@@ -200,17 +194,16 @@ def _read_tf_config() -> tuple[list[str], int]:
         )
     try:
         config = json.loads(text)
-        cluster = config["cluster"]
-        chiefs, workers = cluster.get("chief", []), cluster.get("worker", [])
-        kind, index = config["task"]["type"], int(config["task"]["index"])
-        addresses = [*chiefs, *workers]
-        known = kind in ("chief", "worker") and 0 <= index < len(cluster.get(kind, []))
-        known = known and all(isinstance(a, str) and ":" in a for a in addresses)
+        cluster, task = config["cluster"], config["task"]
+        places = [(kind, i) for kind in ("chief", "worker") for i in range(len(cluster.get(kind, [])))]
+        addresses = [cluster[kind][i] for kind, i in places]
+        worker = places.index((task["type"], int(task["index"])))
+        whole = all(":" in address for address in addresses)
     except (ValueError, KeyError, TypeError, AttributeError):
-        known = False
-    if not known:
+        whole = False
+    if not whole:
         raise InputError(f"TF_CONFIG must look like {_EXAMPLE}, with index the place of this worker; got {text!r}.")
-    return addresses, index + (len(chiefs) if kind == "worker" else 0)
+    return addresses, worker
 
 
 def _tpu_strategy() -> tf.distribute.Strategy:

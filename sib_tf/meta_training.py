@@ -1,8 +1,8 @@
 """Stage 2: meta-training of the SIB model on cached features, through its K unrolled steps."""
 
 import dataclasses
-import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -16,7 +16,7 @@ from sib_tf.episodes import EpisodeRows, EpisodeSampler, fingerprint, stream
 from sib_tf.errors import InputError
 from sib_tf.evaluation import Evaluator
 from sib_tf.features import FeatureCache
-from sib_tf.outer_steps import ReplicatedTrainer, Trainer
+from sib_tf.outer_steps import Trainer
 from sib_tf.sib import SIB
 from sib_tf.snapshots import Snapshots
 from sib_tf.storage import disk_errors, preemption, run_lock
@@ -51,9 +51,6 @@ def meta_train(
     on from), `tensorboard/`.
 
     Args:
-        cache: the features.
-        model_config: the model.
-        config: its training.
         output_dir: the run's folder; the same one for all workers.
         devices: what to compute on; None: one device. The parameters are the same up to rounding.
 
@@ -67,7 +64,7 @@ def meta_train(
         Preempted: SIGTERM came; the state is saved.
     """
     output_dir, devices = Path(output_dir), devices or Devices()
-    devices.share("batch_episodes", config.batch_episodes)  # Before the folder is claimed.
+    devices.check_shared("batch_episodes", config.batch_episodes)  # Before the folder is claimed.
     train, validation = cache.table("train"), cache.table("validation")
     lists = validation_lists(cache, config)
     samplers = training_samplers(cache, config)
@@ -80,17 +77,12 @@ def meta_train(
         with devices.strategy.scope():
             model = SIB(model_config, name="sib")  # By default the name counts the models of the process.
             model.build()
-            trainer = (
-                ReplicatedTrainer(model, train, config, devices)
-                if devices.distributed
-                else Trainer(model, train, config)
-            )
+            trainer = Trainer(model, train, config, devices=devices)
         # The training goes on meanwhile, and has a core at least.
         lists = [Evaluator(rows, max(os.cpu_count() - 1, 1)) for rows in lists]
         with disk_errors.named(output_dir), Snapshots(trainer, lists, validation, own_folder, devices) as snapshots:
             snapshots.restore(output_dir / "training")
-            batches = [_Batches(sampler, config, snapshots.step) for sampler in samplers]
-            _Run(trainer, snapshots, batches, devices).train()
+            _train(trainer, snapshots, [_calls(each, config, snapshots.step) for each in samplers], devices)
     return snapshots.best
 
 
@@ -116,72 +108,48 @@ def run_record(cache: FeatureCache, model_config: SIBConfig, config: MetaTrainCo
     }
 
 
-class _Run:
-    """One run: trains between validations, and shows where it is."""
-
-    def __init__(self, trainer: Trainer, snapshots: Snapshots, batches: list["_Batches"], devices: Devices):
-        self.trainer, self.snapshots, self.batches, self.devices = trainer, snapshots, batches, devices
-
-    def train(self) -> None:
-        config, step = self.trainer.config, self.snapshots.step
-        losses = self.snapshots.losses
-        bar = tqdm(total=config.steps, initial=step, unit="step", desc="meta-train", disable=not self.devices.chief)
-        with bar as progress, preemption.notice() as notice:
-
-            def show(loss: float, accuracy: float) -> None:
-                best = self.snapshots.best
-                progress.set_postfix(loss=f"{loss:.3f}", val=f"{100 * accuracy:.2f}%", best=f"{100 * best:.2f}%")
-
-            while step < config.steps:
-                if self.devices.any(notice.given):
-                    self._leave(step, losses)
-                target = min(step - step % config.validate_every + config.validate_every, config.steps)
-                count = min(config.steps_per_call, target - step)
-                losses = np.append(losses, self._take_steps(step, count))
-                step += count
-                progress.update(count)
-                if step == target:
-                    loss, losses = losses.mean(), losses[:0]
-                    self.snapshots.validate(step, loss, functools.partial(show, loss))
-            self.snapshots.finish()
-
-    def _take_steps(self, step: int, count: int) -> np.ndarray:
-        """The losses of the `count` steps after `step`."""
-        losses = self.trainer.steps([each.take(count) for each in self.batches]).numpy()
-        if not np.isfinite(losses).all():
-            self.snapshots.finish()
-            wrong = int(np.argmin(np.isfinite(losses)))
-            raise DivergenceError(
-                f"The loss became {losses[wrong]} at step {step + wrong + 1}; lower learning_rate or "
-                f"inner_learning_rate. The state of step {self.snapshots.step} and the best model are kept in "
-                f"{self.snapshots.output_dir}.",
-                step + wrong + 1,
-            )
-        return losses
-
-    def _leave(self, step: int, losses: np.ndarray) -> None:
-        """Saves the state between two validations and raises `Preempted`."""
-        self.snapshots.save(step, losses)
-        raise preemption.Preempted(f"The state of step {step} is saved; the same command goes on from there.")
+def _train(trainer: Trainer, snapshots: Snapshots, calls: list[Iterator[EpisodeRows]], devices: Devices) -> None:
+    """Trains between validations, and shows where it is."""
+    config, step, losses = trainer.config, snapshots.step, snapshots.losses
+    bar = tqdm(total=config.steps, initial=step, unit="step", desc="meta-train", disable=not devices.chief)
+    with bar as progress, preemption.notice() as notice:
+        for rows in zip(*calls, strict=True):
+            if devices.any(notice.given):
+                snapshots.save(step, losses)
+                raise preemption.Preempted(f"The state of step {step} is saved; the same command goes on from there.")
+            found = trainer.steps(rows).numpy()
+            if not np.isfinite(found).all():
+                snapshots.finish()
+                raise _divergence(found, step, snapshots)
+            losses = np.append(losses, found)
+            step += len(found)
+            progress.update(len(found))
+            if step % config.validate_every == 0 or step == config.steps:
+                loss, losses = losses.mean(), losses[:0]
+                snapshots.validate(step, loss, progress)
+        snapshots.finish()
 
 
-class _Batches:
-    """Hands out `[steps, batch_episodes, ...]` rows; the usual number of steps comes drawn ahead."""
+def _divergence(losses: np.ndarray, step: int, snapshots: Snapshots) -> DivergenceError:
+    """Of the losses of the steps after `step`."""
+    wrong = int(np.argmin(np.isfinite(losses)))
+    return DivergenceError(
+        f"The loss became {losses[wrong]} at step {step + wrong + 1}; lower learning_rate or inner_learning_rate. The "
+        f"state of step {snapshots.step} and the best model are kept in {snapshots.output_dir}.",
+        step + wrong + 1,
+    )
 
-    def __init__(self, sampler: EpisodeSampler, config: MetaTrainConfig, first_step: int):
-        self.sampler, self.config, self.step = sampler, config, first_step
-        self._usual = min(config.steps_per_call, config.validate_every)
-        self._ahead, self._ahead_step = None, -1
 
-    def take(self, count: int) -> EpisodeRows:
-        size = self.config.batch_episodes
-        if count != self._usual:
-            flat = self.sampler.sample(count * size, self.step * size)
-            rows = EpisodeRows(*(field.reshape(count, size, *field.shape[1:]) for field in flat))
-        else:
-            if self._ahead_step != self.step:
-                self._ahead = iter(stream(self.sampler, count, size, self.step))
-            rows = next(self._ahead)
-            self._ahead_step = self.step + count
-        self.step += count
-        return rows
+def _calls(sampler: EpisodeSampler, config: MetaTrainConfig, step: int) -> Iterator[EpisodeRows]:
+    """Yields `[steps, batch_episodes, ...]` rows, call after call, from `step` on; no call goes beyond a validation.
+
+    They are drawn ahead as long as calls have as many steps.
+    """
+    length = 0
+    while step < config.steps:
+        to_validation = config.validate_every - step % config.validate_every
+        count = min(config.steps_per_call, to_validation, config.steps - step)
+        if count != length:
+            ahead, length = iter(stream(sampler, count, config.batch_episodes, step)), count
+        yield next(ahead)
+        step += count

@@ -2,6 +2,20 @@
 
 import keras
 
+from sib_tf.config import MetaTrainConfig
+
+
+def outer_optimizer(config: MetaTrainConfig) -> keras.optimizers.Optimizer:
+    """Returns the optimiser that `config` names. Only "sgd" couples its weight decay (released code)."""
+    rate = config.learning_rate
+    if config.cosine_decay:
+        rate = keras.optimizers.schedules.CosineDecay(rate, config.steps)
+    if config.optimizer == "sgd":
+        return CoupledDecaySGD(rate, config.momentum, coupled_weight_decay=config.weight_decay)
+    if config.optimizer == "adam":
+        return keras.optimizers.Adam(rate)
+    return keras.optimizers.AdamW(rate, weight_decay=config.weight_decay)
+
 
 @keras.saving.register_keras_serializable("sib_tf")
 class CoupledDecaySGD(keras.optimizers.SGD):

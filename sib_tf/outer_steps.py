@@ -1,39 +1,55 @@
 """The outer steps: many in one compiled call, each through the K unrolled inner steps, on one device or several."""
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 
-import keras
 import tensorflow as tf
 
 from sib_tf import distributions
 from sib_tf.config import MetaTrainConfig
 from sib_tf.devices import Devices
 from sib_tf.episodes import EpisodeRows
-from sib_tf.optimizers import CoupledDecaySGD
+from sib_tf.optimizers import outer_optimizer
 from sib_tf.sib import SIB
 
 
 class Trainer:
-    """The compiled training step: many outer steps in one call, each through the K unrolled inner steps.
+    """The training step: many outer steps in one call, each through the K unrolled inner steps.
+
+    A batch has equal parts, one for each replica; on a CPU alone one for each core, as XLA uses a single one. XLA
+    compiles the whole call where there is one part. It cannot compile what parts exchange: of several it compiles each
+    one's loss and gradient, and a plain graph takes their mean.
 
     Args:
-        model: the SIB model, built.
+        model: the SIB model, built in the scope of `devices.strategy`, which this has to be called in too.
         table: `[pictures, D]` float32 features of the meta-training split.
         config: the outer loop's settings.
         cores: that share a batch; None: all of this machine. Only speed depends on it, and rounding.
+        devices: what to compute on; None: one device.
     """
 
-    def __init__(self, model: SIB, table, config: MetaTrainConfig, cores: int | None = None):
-        self.model, self.config = model, config
-        self.table = tf.convert_to_tensor(table)
+    def __init__(
+        self, model: SIB, table, config: MetaTrainConfig, cores: int | None = None, devices: Devices | None = None
+    ):
+        self.model, self.config, self.devices = model, config, devices or Devices()
         self.ways = [spec.way[1] for spec in (config.episodes, *config.mixture)]
         self.optimizer = outer_optimizer(config)
+        # Here, in scope: Keras 3 fails to build an optimiser while a step is being traced.
         self.optimizer.build(model.trainable_variables)
         self.together = bool(tf.config.list_physical_devices("GPU"))
-        self.parts = 1 if self.together else config.parts(cores or os.cpu_count())
-        self._compiled_gradients = tf.function(self._gradients, jit_compile=True, autograph=False)
-        self._compiled_apply = tf.function(self._apply, jit_compile=True, autograph=False)
+        compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
+        self._part_gradients = compiled(self._gradients)
+        if self.devices.distributed:
+            self.parts = self.devices.replicas
+            self.table = tf.Variable(table, trainable=False)  # A copy on every device.
+            self._update = self._apply
+        else:
+            self.parts = 1 if self.together else config.parts(cores or os.cpu_count())
+            self.table = tf.convert_to_tensor(table)
+            self._update = compiled(self._apply)
+        whole = self.parts == 1 and not self.devices.distributed
+        self._call = tf.function(self._take_steps, jit_compile=whole, autograph=False)
 
     @property
     def variables(self) -> list:
@@ -41,31 +57,38 @@ class Trainer:
         return [*self.model.variables, *self.optimizer.variables]
 
     def steps(self, rows: Sequence[EpisodeRows]) -> tf.Tensor:
-        """Takes outer steps: `[steps, episodes, ...]` rows of every specification -> the losses `[steps]`."""
-        return self._whole_steps(rows) if self.parts == 1 else self._steps_in_parts(rows)
+        """Takes outer steps: `[steps, episodes, ...]` rows of every specification -> the losses `[steps]`.
 
-    @tf.function(jit_compile=True, autograph=False)
-    def _whole_steps(self, rows: Sequence[EpisodeRows]) -> tf.Tensor:
-        def step(number):
-            loss, gradients = self._gradients(_at(rows, number), 0)
-            self._apply(gradients)
-            return loss
+        Every worker is given the whole rows, and gets the losses over the whole batches.
+        """
+        losses = self._call(self.devices.split(list(rows), axis=1), len(rows[0].support))
+        return tf.convert_to_tensor(self.devices.mean(losses))
 
-        return _losses(step, rows[0].support.shape[0])
+    def _take_steps(self, rows, count: int) -> tf.Tensor:
+        """The losses of `count` outer steps, one after the other."""
 
-    @tf.function(autograph=False)
-    def _steps_in_parts(self, rows: Sequence[EpisodeRows]) -> tf.Tensor:
-        """The same for large batches: XLA uses one core, a plain graph has every core take a part."""
+        def take(number, losses):
+            return number + 1, losses.write(number, self.devices.run(self._step, rows, number))
 
-        def step(number):
-            batch = _at(rows, number)
-            found = [self._compiled_gradients(_part(batch, i, self.parts), tf.constant(i)) for i in range(self.parts)]
-            self._compiled_apply([tf.add_n(each) / self.parts for each in zip(*(g for _, g in found), strict=True)])
-            return tf.add_n([loss for loss, _ in found]) / self.parts
+        # Not `tf.map_fn`, which costs a plain graph some per cent more.
+        start = tf.constant(0), tf.TensorArray(tf.float32, count)
+        return tf.while_loop(lambda number, _: number < count, take, start, parallel_iterations=1)[1].stack()
 
-        return _losses(step, rows[0].support.shape[0])
+    def _step(self, rows: list[EpisodeRows], number: tf.Tensor) -> tf.Tensor:
+        """One replica's part of outer step `number`: its loss."""
+        batch, here = _map(lambda field: field[number], rows), self.parts // self.devices.replicas
+        first = tf.distribute.get_replica_context().replica_id_in_sync_group * here
 
-    def _gradients(self, rows: Sequence[EpisodeRows], part) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        def part(i: int):
+            own = _map(lambda field: tf.split(field, here)[i], batch)
+            return self._part_gradients(own, tf.convert_to_tensor(first + i))
+
+        losses, gradients = zip(*map(part, range(here)), strict=True)
+        # The optimiser adds up what replicas give it.
+        self._update([tf.add_n(each) / self.parts for each in zip(*gradients, strict=True)])
+        return tf.add_n(losses) / here
+
+    def _gradients(self, rows: list[EpisodeRows], part: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Loss and gradients of the episodes `rows`, which are the batch's part number `part`."""
         noise = [self._noise(i, way, part) for i, way in enumerate(self.ways)]
         count = rows[0].support.shape[0]
@@ -75,11 +98,13 @@ class Trainer:
         # those of many side by side.
         types = (tf.float32, [tf.float32] * len(self.model.trainable_variables))
         found = tf.map_fn(
-            lambda i: self._gradients_together(*_only(rows, noise, i)), tf.range(count), fn_output_signature=types
+            lambda i: self._gradients_together(*_map(lambda field: field[i, None], (rows, noise))),
+            tf.range(count),
+            fn_output_signature=types,
         )
-        return tf.nest.map_structure(lambda each: tf.reduce_mean(each, axis=0), found)
+        return _map(lambda each: tf.reduce_mean(each, axis=0), found)
 
-    def _gradients_together(self, rows: Sequence[EpisodeRows], noise: Sequence) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    def _gradients_together(self, rows: list[EpisodeRows], noise: list) -> tuple[tf.Tensor, list[tf.Tensor]]:
         episodes = [each.gather(self.table) for each in rows]
         with tf.GradientTape() as tape:
             losses = [self.model.outer_loss(*each) for each in zip(episodes, self.ways, noise, strict=True)]
@@ -92,7 +117,7 @@ class Trainer:
     def _apply(self, gradients: list[tf.Tensor]) -> None:
         self.optimizer.apply(gradients, self.model.trainable_variables)
 
-    def _noise(self, index: int, way: int, part):
+    def _noise(self, index: int, way: int, part: tf.Tensor):
         """What the posterior's samples are drawn with: new numbers for every outer step and specification."""
         samples = self.model.samples
         if not samples:
@@ -104,85 +129,6 @@ class Trainer:
         return tf.reshape(whole, (self.parts, -1, *whole.shape[1:]))[part]
 
 
-def _losses(step: Callable, count: int) -> tf.Tensor:
-    """The losses `[count]` of the outer steps `step(0)`, `step(1)`, ..., one after the other.
-
-    Not `tf.map_fn`, which costs a plain graph some per cent more.
-    """
-
-    def take(number, losses):
-        return number + 1, losses.write(number, step(number))
-
-    start = tf.constant(0), tf.TensorArray(tf.float32, count)
-    return tf.while_loop(lambda number, _: number < count, take, start, parallel_iterations=1)[1].stack()
-
-
-def _at(rows: Sequence[EpisodeRows], step) -> list[EpisodeRows]:
-    """The batch of one step."""
-    return [EpisodeRows(*(field[step] for field in each)) for each in rows]
-
-
-def _part(batch: list[EpisodeRows], number: int, parts: int) -> list[EpisodeRows]:
-    return [EpisodeRows(*(tf.split(field, parts)[number] for field in each)) for each in batch]
-
-
-def _only(rows: Sequence[EpisodeRows], noise: Sequence, i) -> tuple[list[EpisodeRows], list]:
-    """Episode number `i` of a batch as a batch of one, and its noise."""
-    alone = [EpisodeRows(*(field[i, None] for field in each)) for each in rows]
-    return alone, [None if each is None else each[i, None] for each in noise]
-
-
-class ReplicatedTrainer(Trainer):
-    """The same steps on several devices: each takes its part of every batch of episodes, all take the mean gradient.
-
-    XLA cannot compile what devices exchange. So it compiles the loss and gradient of each, and a plain graph exchanges
-    and applies them; a call is many outer steps here too.
-
-    Args:
-        model: the SIB model, built in the scope of `devices.strategy`, which this has to be called in too.
-        table: `[pictures, D]` float32 features of the meta-training split.
-        config: the outer loop's settings.
-        devices: what to compute on.
-    """
-
-    def __init__(self, model: SIB, table, config: MetaTrainConfig, devices: Devices):
-        # The optimiser is built here, in scope: Keras 3 fails to build one while a step is being traced.
-        super().__init__(model, table, config)
-        self.table = tf.Variable(table, trainable=False)  # A copy on every device.
-        self.devices, self.parts = devices, devices.replicas
-
-    def steps(self, rows: Sequence[EpisodeRows]) -> tf.Tensor:
-        """Takes outer steps: `[steps, episodes, ...]` rows of every specification -> the losses `[steps]`.
-
-        Every worker is given the whole rows, and gets the losses over the whole batches.
-        """
-        return tf.constant(self.devices.mean(self._replicated_steps(self.devices.split(list(rows), axis=1))))
-
-    @tf.function(autograph=False)
-    def _replicated_steps(self, rows) -> tf.Tensor:
-        strategy = self.devices.strategy
-
-        def step(number):
-            found = strategy.experimental_local_results(strategy.run(self._replica_step, (rows, number)))
-            return tf.add_n(found) / len(found)
-
-        return _losses(step, strategy.experimental_local_results(rows)[0][0].support.shape[0])
-
-    def _replica_step(self, rows: Sequence[EpisodeRows], step: tf.Tensor) -> tf.Tensor:
-        number = tf.distribute.get_replica_context().replica_id_in_sync_group
-        loss, gradients = self._compiled_gradients(_at(rows, step), number)
-        # The optimiser adds up what replicas give it.
-        self._apply([gradient / self.devices.replicas for gradient in gradients])
-        return loss
-
-
-def outer_optimizer(config: MetaTrainConfig) -> keras.optimizers.Optimizer:
-    """Returns the optimiser that `config` names. Only "sgd" couples its weight decay (released code)."""
-    rate = config.learning_rate
-    if config.cosine_decay:
-        rate = keras.optimizers.schedules.CosineDecay(rate, config.steps)
-    if config.optimizer == "sgd":
-        return CoupledDecaySGD(rate, config.momentum, coupled_weight_decay=config.weight_decay)
-    if config.optimizer == "adam":
-        return keras.optimizers.Adam(rate)
-    return keras.optimizers.AdamW(rate, weight_decay=config.weight_decay)
+def _map(function: Callable, nest):
+    """`function` of every tensor of a nest; there are none where there is no noise."""
+    return tf.nest.map_structure(lambda leaf: None if leaf is None else function(leaf), nest)

@@ -1,13 +1,13 @@
 """Stage 1: the backbone learns to classify the meta-training classes; then only its features are used."""
 
 import dataclasses
-import functools
 import os
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from sib_tf import augmentation, backbones, checkpoints, evaluation, features
 from sib_tf.config import BackboneConfig, EpisodeSpec, PretrainConfig
@@ -40,9 +40,6 @@ def pretrain(
     `training/` (the state after the last epoch: the same call goes on from there), `history.csv`, `tensorboard/`.
 
     Args:
-        data: the data set.
-        backbone_config: the backbone.
-        config: its training.
         output_dir: the run's folder; the same one for all workers.
         devices: what to compute on; None: one device. Batches are the same ones, and so are the statistics of batch
             normalisation: the parameters are the same up to rounding.
@@ -56,7 +53,7 @@ def pretrain(
         Preempted: SIGTERM came; the state is saved.
     """
     output_dir, devices = Path(output_dir), devices or Devices()
-    devices.share("batch_size", config.batch_size)
+    devices.check_shared("batch_size", config.batch_size)
     if devices.distributed and backbone_config.precision == "float16":
         raise InputError(
             "precision=float16 must have distribution=none (Keras's loss scaling looks at one replica alone); take "
@@ -79,93 +76,29 @@ def pretrain(
         checkpoints.claim_folder(own_folder, record, defaults)
         keras.utils.set_random_seed(config.seed)
         with devices.strategy.scope():
-            backbone, model = _compiled_model(backbone_config, config, classes, steps)
-        keeper = _KeepBest(data, episodes, backbone, model, own_folder, devices)
-        keeper.restore(output_dir / "training")
-        first = keeper.epoch_and_step()
-        callbacks = [keeper, keras.callbacks.TensorBoard(own_folder / "tensorboard", write_graph=False)]
-        batches = functools.partial(training_batches, data, backbone_config.image_size, config)
-        with preemption.notice() as keeper.notice, disk_errors.named(output_dir):
-            if devices.distributed:
-                _fit_replicated(model, batches, config.epochs, first, steps, callbacks, devices)
-            else:
-                _fit(model, batches, config.epochs, first, steps, callbacks)
-    return keeper.best
+            model = _compiled_model(backbone_config, config, classes, steps)
+        run = _Run(data, episodes, model, own_folder, devices)
+        run.restore(output_dir / "training")
+        with disk_errors.named(output_dir):
+            run.train(config, steps)
+    return run.best
 
 
-def _compiled_model(backbone_config: BackboneConfig, config: PretrainConfig, classes: int, steps: int):
-    backbone = backbones.build(backbone_config)
-    model = keras.Sequential([backbone, CosineClassifier(classes, config.logit_scale, name="classifier")])
+def _compiled_model(backbone: BackboneConfig, config: PretrainConfig, classes: int, steps: int) -> keras.Model:
+    model = keras.Sequential([backbones.build(backbone)])
+    model.add(CosineClassifier(classes, config.logit_scale, name="classifier"))
     optimizer = CoupledDecaySGD(learning_rate(config, steps), coupled_weight_decay=config.weight_decay)
-    if backbone_config.precision == "float16":
+    if backbone.precision == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    model.compile(
-        optimizer,
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-        jit_compile=False,  # Set apart from "auto", which would differ between machines.
-    )
-    return backbone, model
-
-
-def _fit(model: keras.Model, batches, epochs: int, first: tuple[int, int], steps: int, callbacks: list) -> None:
-    """Trains from (epoch, step) `first` to the last epoch; an epoch that was broken off is ended by itself."""
-    epoch, step = first
-    parts = [(epoch, epoch + 1, step), (epoch + 1, epochs, 0)] if step else [(epoch, epochs, 0)]
-    for start, stop, taken in parts:
-        if start < stop:
-            model.fit(
-                batches(start, taken),
-                epochs=stop,
-                initial_epoch=start,
-                steps_per_epoch=steps - taken,
-                shuffle=False,  # The batches are.
-                callbacks=callbacks,
-            )
-
-
-def _fit_replicated(
-    model: keras.Model, batches, epochs: int, first: tuple[int, int], steps: int, callbacks: list, devices: Devices
-) -> None:
-    """What `_fit` does, on replicas: `Model.fit` of Keras 3 cannot do it with several workers."""
-    optimizer, variables = model.optimizer, model.trainable_variables
-
-    def replica_step(images, labels):
-        with tf.GradientTape() as tape:
-            logits = model(images, training=True)
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-        # The optimiser adds up what replicas give it.
-        optimizer.apply([g / devices.replicas for g in tape.gradient(loss, variables)], variables)
-        right = tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
-        return tf.stack([loss, tf.reduce_mean(tf.cast(right, tf.float32))])
-
-    @tf.function(autograph=False)
-    def train_step(images, labels):
-        found = devices.strategy.run(replica_step, (images, labels))
-        return tf.add_n(devices.strategy.experimental_local_results(found)) / devices.local_replicas
-
-    with devices.strategy.scope():  # Keras 3 fails to build an optimiser while a step is being traced.
-        optimizer.build(variables)
-    calls = keras.callbacks.CallbackList(callbacks, model=model, epochs=epochs, steps=steps)
-    calls.on_train_begin()
-    (epoch, step), batches = first, iter(batches(*first))
-    for number in range(epoch, epochs):
-        calls.on_epoch_begin(number)
-        figures = []
-        for batch in range(step if number == epoch else 0, steps):
-            figures.append(train_step(*devices.split(next(batches))).numpy())
-            calls.on_train_batch_end(batch)
-        loss, accuracy = devices.mean(np.mean(figures, axis=0))
-        calls.on_epoch_end(number, {"accuracy": float(accuracy), "loss": float(loss)})
-    calls.on_train_end()
+    model.compile(optimizer)  # The state of training then has both.
+    optimizer.build(model.trainable_variables)  # In scope: Keras 3 fails to build one while a step is being traced.
+    return model
 
 
 def training_batches(
     data: MetaDataset, size: int, config: PretrainConfig, first_epoch: int = 0, first_step: int = 0
 ) -> tf.data.Dataset:
-    """Yields (`[batch, size, size, 3]` float32 pictures, `[batch]` labels), to the last epoch.
-
-    The first batch is number `first_step` of epoch `first_epoch`.
+    """Yields (`[batch, size, size, 3]` float32 pictures, `[batch]` labels) from one step on to the last epoch.
 
     The order of an epoch depends on (seed, epoch) alone and a batch's augmentation on (seed, step) alone, so that a
     run that is taken up again sees what an unbroken one would have seen.
@@ -191,9 +124,7 @@ def training_batches(
         return batch, tf.gather(labels, rows)
 
     batches = tf.data.Dataset.range(first_epoch, config.epochs).flat_map(indices)
-    batches = (
-        batches.enumerate(start=first_epoch * steps).skip(first_step).map(load, num_parallel_calls=tf.data.AUTOTUNE)
-    )
+    batches = batches.enumerate(start=first_epoch * steps).skip(first_step).map(load, tf.data.AUTOTUNE)
     # One private thread: the pictures of the next batch are ready before the model asks, and take no core from it.
     options = tf.data.Options()
     options.threading.private_threadpool_size = 1
@@ -211,7 +142,6 @@ def learning_rate(config: PretrainConfig, steps_per_epoch: int) -> keras.optimiz
     )
 
 
-@keras.saving.register_keras_serializable("sib_tf")
 class PaperSchedule(keras.optimizers.schedules.LearningRateSchedule):
     """The released code's: linear from 1e-7 to `peak` over `warmup_steps`, then `peak`, a tenth from `drop_step` on."""
 
@@ -222,9 +152,6 @@ class PaperSchedule(keras.optimizers.schedules.LearningRateSchedule):
         step = tf.cast(step, tf.float32)
         warm = _WARMUP_FROM + (self.peak - _WARMUP_FROM) * tf.minimum(step / self.warmup_steps, 1.0)
         return tf.where(step < self.drop_step, warm, 0.1 * warm)
-
-    def get_config(self):
-        return {"peak": self.peak, "warmup_steps": self.warmup_steps, "drop_step": self.drop_step}
 
 
 def _run_record(data: MetaDataset, backbone_config: BackboneConfig, config: PretrainConfig) -> dict:
@@ -252,29 +179,21 @@ def _validation_episodes(data: MetaDataset) -> EpisodeRows:
         raise InputError(f"The validation split is too small to choose the best backbone with: {error}") from error
 
 
-class _KeepBest(keras.callbacks.Callback):
-    """After every epoch: validates by nearest prototypes, keeps the best backbone, saves the state to go on from."""
+class _Run:
+    """One run. After every epoch: validates by nearest prototypes, keeps the best backbone, saves the state."""
 
     def __init__(
-        self,
-        data: MetaDataset,
-        episodes: EpisodeRows,
-        backbone: keras.Model,
-        model: keras.Model,
-        output_dir: Path,
-        devices: Devices,
+        self, data: MetaDataset, episodes: EpisodeRows, model: keras.Model, output_dir: Path, devices: Devices
     ):
-        super().__init__()
-        self.data, self.backbone, self.trained, self.devices = data, backbone, model, devices
+        self.data, self.model, self.folder, self.devices = data, model, output_dir, devices
+        self.backbone = model.layers[0]
         self.evaluator = evaluation.Evaluator(episodes)
-        self.prototypes = evaluation.prototypes(backbone.output_shape[-1], self.evaluator.way)
-        self.path, self.history = output_dir / backbones.FILE, output_dir / "history.csv"
+        self.prototypes = evaluation.prototypes(self.backbone.output_shape[-1], self.evaluator.way)
         self.epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.best_so_far = tf.Variable(0.0, trainable=False)
-        # Of an epoch that SIGTERM broke off: steps taken, and what the metrics had added up.
+        # Of the epoch that is under way: steps taken, and sums over pictures of loss, 1, hits, 1.
         self.steps_taken = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self.metrics = tf.Variable(tf.zeros(4), trainable=False)
-        self.notice = preemption.Notice()
+        self.sums = tf.Variable(tf.zeros(4), trainable=False)
 
     @property
     def best(self) -> float:
@@ -284,52 +203,83 @@ class _KeepBest(keras.callbacks.Callback):
         """Restores the state in `folder`, where there is one, and saves it there from now on."""
         self.state = self.devices.training_state(
             folder,
-            added={"steps_taken": self.steps_taken, "metrics": self.metrics},
-            model=self.trained,
+            added={"steps_taken": self.steps_taken, "metrics": self.sums},
+            model=self.model,
             epoch=self.epoch,
             best=self.best_so_far,
         )
         self.state.restore()
-        self.devices.agree("checkpoints (does every worker see output_dir?): they", self.epoch_and_step())
+        self.devices.agree("checkpoints (does every worker see output_dir?): they", self._place())
 
-    def epoch_and_step(self) -> tuple[int, int]:
+    def train(self, config: PretrainConfig, steps: int) -> None:
+        """Trains from where the state is to the last epoch; each has so many `steps`."""
+        first, taken = self._place()
+        batches = iter(training_batches(self.data, self.backbone.input_shape[1], config, first, taken))
+        bar = {"unit": "step", "desc": "pretrain", "disable": not self.devices.chief}
+        with (
+            tqdm(total=config.epochs * steps, initial=first * steps + taken, **bar) as progress,
+            tf.summary.create_file_writer(str(self.folder / "tensorboard")).as_default(),
+            preemption.notice() as notice,
+        ):
+            for epoch in range(first, config.epochs):
+                for step in range(int(self.steps_taken.numpy()), steps):
+                    self.sums.assign_add(self._step(*self.devices.split(next(batches))))
+                    progress.update()
+                    if self.devices.any(notice.given):
+                        self._leave(step + 1)
+                self._end_epoch(epoch, progress)
+
+    def _place(self) -> tuple[int, int]:
         """Where training goes on: whole epochs done, and steps of the next one."""
         return int(self.epoch.numpy()), int(self.steps_taken.numpy())
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self._before = int(self.steps_taken.numpy())
+    @tf.function(autograph=False)
+    def _step(self, images, labels) -> tf.Tensor:
+        """Takes a step on all replicas; returns the mean over them of what it adds to `sums`."""
+        return self.devices.run(self._replica_step, images, labels)
 
-    def on_train_batch_end(self, batch, logs=None):
-        if batch == 0 and self._before and not self.devices.distributed:
-            # `Model.fit` has metrics from the first batch on: what they had added up before comes now.
-            for variable, value in zip(self.model.metrics_variables, self.metrics.numpy(), strict=True):
-                variable.assign_add(value)
-        if not self.devices.any(self.notice.given):
-            return
-        # `Model.fit` counts from where it was taken up.
-        self.steps_taken.assign(batch + 1 if self.devices.distributed else self._before + batch + 1)
-        if not self.devices.distributed:
-            self.metrics.assign([variable.numpy() for variable in self.model.metrics_variables])
+    def _replica_step(self, images, labels) -> tf.Tensor:
+        optimizer, variables = self.model.optimizer, self.model.trainable_variables
+        with tf.GradientTape() as tape:
+            logits = self.model(images, training=True)
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+            scaled = optimizer.scale_loss(loss)
+        # The optimiser adds up what replicas give it.
+        optimizer.apply([g / self.devices.replicas for g in tape.gradient(scaled, variables)], variables)
+        right = tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
+        count = float(labels.shape[0])
+        return tf.stack([count * loss, count, tf.reduce_sum(tf.cast(right, tf.float32)), count])
+
+    def _leave(self, steps_taken: int) -> None:
+        """Saves the state within an epoch and raises `Preempted`."""
+        self.steps_taken.assign(steps_taken)
+        self.sums.assign(self.devices.mean(self.sums.numpy()))
         self.state.save()
         raise preemption.Preempted(
-            f"The state of step {self.steps_taken.numpy()} of epoch {self.epoch.numpy() + 1} is saved; the same "
-            "command goes on from there."
+            f"The state of step {steps_taken} of epoch {self.epoch.numpy() + 1} is saved; the same command goes on "
+            "from there."
         )
 
-    def on_epoch_end(self, epoch, logs=None):
+    def _end_epoch(self, epoch: int, progress: tqdm) -> None:
+        loss, count, hits, _ = self.devices.mean(self.sums.numpy())
+        figures = {"accuracy": float(hits / count), "loss": float(loss / count)}
         # Pooling and ReLU can hide a NaN from the loss, so the weights are looked at too.
-        if not all(np.isfinite(value).all() for value in (logs["loss"], *self.model.get_weights())):
+        if not all(np.isfinite(value).all() for value in (loss, *self.model.get_weights())):
             raise InputError(
-                f"The loss ({logs['loss']}) or a weight became NaN or infinite in epoch {epoch + 1}; lower "
-                f"learning_rate. The state before that epoch and the best backbone are kept in {self.path.parent}."
+                f"The loss ({figures['loss']}) or a weight became NaN or infinite in epoch {epoch + 1}; lower "
+                f"learning_rate. The state before that epoch and the best backbone are kept in {self.folder}."
             )
         table = features.embed(self.backbone, self.data.validation.images)
-        accuracy = float(self.evaluator(self.prototypes, table).accuracy[-1].mean())
-        logs["val_prototype_accuracy"] = accuracy
+        accuracy = figures["val_prototype_accuracy"] = float(self.evaluator(self.prototypes, table).accuracy[-1].mean())
         if accuracy > self.best:
-            checkpoints.save_model(self.backbone, self.path)
+            checkpoints.save_model(self.backbone, self.folder / backbones.FILE)
             self.best_so_far.assign(accuracy)
         self.epoch.assign(epoch + 1)
         self.steps_taken.assign(0)
-        history.add(self.history, {"epoch": epoch, **{name: float(logs[name]) for name in sorted(logs)}})
+        self.sums.assign(tf.zeros(4))
+        history.add(self.folder / "history.csv", {"epoch": epoch, **figures})
+        for name, value in figures.items():
+            tf.summary.scalar(name, value, step=epoch)
         self.state.save()  # Last: a run broken off before takes this epoch again, and writes all of it again.
+        best = f"{100 * self.best:.2f}%"
+        progress.set_postfix(loss=f"{loss / count:.3f}", val=f"{100 * accuracy:.2f}%", best=best)

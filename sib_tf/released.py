@@ -27,7 +27,6 @@ def read_checkpoint(path: str | os.PathLike, sha256: str | None = None) -> tuple
     Files of PyTorch 1.6 and later are ZIP archives with checksums, which are compared; older ones have none.
 
     Args:
-        path: the file.
         sha256: of the file, where it is known.
 
     Returns:
@@ -52,13 +51,12 @@ def read_checkpoint(path: str | os.PathLike, sha256: str | None = None) -> tuple
         raise InputError(f"checkpoint {path} holds a {type(content).__name__}, not weights by name.")
     if "netFeat" not in content:
         return _arrays(content, path), {}
-    missing = {"SIB", "nbStep"} - set(content)
-    if missing:
+    if missing := {"SIB", "nbStep"} - set(content):
         raise InputError(f"checkpoint {path} lacks {sorted(missing)}.")
-    return _arrays(content["netFeat"], path), {
-        "state": _arrays(content["SIB"], path),
-        "num_steps": _whole_number(content["nbStep"], path),
-    }
+    head = {"state": _arrays(content["SIB"], path), "num_steps": content["nbStep"]}
+    if not isinstance(head["num_steps"], int):
+        raise InputError(f"checkpoint {path} must have a whole number as nbStep; got {content['nbStep']!r}.")
+    return _arrays(content["netFeat"], path), head
 
 
 def _check_bytes(path: Path, sha256: str | None) -> None:
@@ -86,38 +84,38 @@ def backbone(state: State, image_size: int, mean, std) -> tuple[keras.Model, Bac
 
     Args:
         state: arrays in PyTorch's layout, by PyTorch's names.
-        image_size: side of its pictures in pixels (the file does not say).
-        mean, std: normalisation per channel on the 0-255 scale (the file does not say).
+        image_size, mean, std: what the file does not say, as in `BackboneConfig`.
 
     Raises:
         InputError: names or shapes are of no backbone that the released code has.
     """
-    if "conv_blocks.0.layers.Conv.weight" in state:
-        width = _size("a width", len(_get(state, "conv_blocks.0.layers.Conv.weight", axes=4)))
-        config = BackboneConfig(name="conv4", width=width, image_size=image_size, mean=mean, std=std)
-        names = {f"block{i}_conv": f"conv_blocks.{i}.layers.Conv" for i in range(4)}
-        names |= {f"block{i}_norm": f"conv_blocks.{i}.layers.BatchNorm" for i in range(4)}
-    elif "block1.layer.0.conv1.weight" in state:
+    pictures = {"image_size": image_size, "mean": mean, "std": std}
+    if (first := "conv_blocks.0.layers.Conv.weight") in state:
+        width = _size("a width", len(_get(state, first, axes=4)))
+        config = BackboneConfig(name="conv4", width=width, **pictures)
+    elif (first := "block1.layer.0.conv1.weight") in state:
         found = [int(m[1]) for name in state if (m := re.match(r"block1\.layer\.(\d{1,9})\.", name))]
-        blocks = _size("blocks to a group,", 1 + max(found))
-        width = _size("a width", len(_get(state, "block1.layer.0.conv1.weight", axes=4)) // 16)
-        config = BackboneConfig(
-            name="wide_resnet", width=width, depth=6 * blocks + 4, image_size=image_size, mean=mean, std=std
-        )
-        names = {"stem": "conv1", "head_norm": "bn1"}
-        for group in range(3):
-            for block in range(blocks):
-                ours, theirs = f"group{group}_block{block}", f"block{group + 1}.layer.{block}"
-                names |= {f"{ours}_{i}_norm": f"{theirs}.bn{i}" for i in (1, 2)}
-                names |= {f"{ours}_conv{i}": f"{theirs}.conv{i}" for i in (1, 2)}
-                names[f"{ours}_shortcut"] = f"{theirs}.convShortcut"
+        depth = 6 * _size("blocks to a group,", 1 + max(found)) + 4
+        width = _size("a width", len(_get(state, first, axes=4)) // 16)
+        config = BackboneConfig(name="wide_resnet", width=width, depth=depth, **pictures)
     else:
         raise InputError(f"checkpoint has no backbone of the released code; its names begin with {sorted(state)[:3]}.")
     model = backbones.build(config)
     for layer in model.layers:
-        if layer.weights and layer.name in names:
-            layer.set_weights(_layer_weights(layer, state, names[layer.name]))
+        if layer.weights:
+            layer.set_weights(_layer_weights(layer, state, _released_name(layer.name)))
     return model, config
+
+
+def _released_name(layer: str) -> str:
+    """The released code's name of a backbone's layer."""
+    if layer in ("stem", "head_norm"):
+        return {"stem": "conv1", "head_norm": "bn1"}[layer]
+    if m := re.fullmatch(r"block(\d)_(conv|norm)", layer):
+        return f"conv_blocks.{m[1]}.layers.{'Conv' if m[2] == 'conv' else 'BatchNorm'}"
+    group, block, part = re.fullmatch(r"group(\d)_block(\d+)_(.*)", layer).groups()
+    part = {"1_norm": "bn1", "2_norm": "bn2", "shortcut": "convShortcut"}.get(part, part)
+    return f"block{int(group) + 1}.layer.{block}.{part}"
 
 
 def head(state: State, num_steps: int, inner_learning_rate: float, channels: int | None) -> SIB:
@@ -151,15 +149,10 @@ def head(state: State, num_steps: int, inner_learning_rate: float, channels: int
     for variable, name in ((model.logit_scale, "scale_cls"), (model.logit_bias, "bias")):
         variable.assign(_checked(_get(state, name), (1,), name)[0])
     network = model.gradient_networks[0]
-    for ours, theirs in (
-        (network.dense1, "dni.layer1.0"),
-        (network.norm1, "dni.layer1.2"),
-        (network.dense2, "dni.layer2.0"),
-        (network.norm2, "dni.layer2.2"),
-        (network.dense3, "dni.layer3"),
-    ):
-        values = [_get(state, f"{theirs}.weight").T, _get(state, f"{theirs}.bias")]
-        ours.set_weights([_checked(v, w.shape, theirs) for v, w in zip(values, ours.weights, strict=True)])
+    layers = (network.dense1, network.norm1, network.dense2, network.norm2, network.dense3)
+    names = ("dni.layer1.0", "dni.layer1.2", "dni.layer2.0", "dni.layer2.2", "dni.layer3")
+    for layer, name in zip(layers, names, strict=True):
+        layer.set_weights(_layer_weights(layer, state, name))
     return model
 
 
@@ -171,10 +164,10 @@ def channels_last(features: np.ndarray, channels: int) -> np.ndarray:
 
 
 def _layer_weights(layer: keras.layers.Layer, state: State, name: str) -> list[np.ndarray]:
-    if isinstance(layer, keras.layers.Conv2D):
-        values = [_get(state, f"{name}.weight", axes=4).transpose(2, 3, 1, 0)]
-    else:
-        values = [_get(state, f"{name}.{part}") for part in ("weight", "bias", "running_mean", "running_var")]
+    """A layer's weights from PyTorch's of that `name`, in Keras's layout."""
+    parts = ("weight", "bias", "running_mean", "running_var")[: len(layer.weights)]
+    values = [_get(state, f"{name}.{part}", 4 if isinstance(layer, keras.layers.Conv2D) else None) for part in parts]
+    values[0] = values[0].T if values[0].ndim < 4 else values[0].transpose(2, 3, 1, 0)
     return [_checked(v, w.shape, name) for v, w in zip(values, layer.weights, strict=True)]
 
 
@@ -196,12 +189,6 @@ def _size(what: str, value: int) -> int:
     """Checked before a model of that size is built: what a file claims need not be there."""
     if not 1 <= value <= _MOST:
         raise InputError(f"checkpoint has {what} {value}; backbones of the released code have 1 to {_MOST}.")
-    return value
-
-
-def _whole_number(value, path) -> int:
-    if not isinstance(value, int):
-        raise InputError(f"checkpoint {path} must have a whole number as nbStep; got {value!r}.")
     return value
 
 

@@ -26,10 +26,8 @@ def check_backbone(record: dict, weights: str, model_dir: str | os.PathLike, oth
     """Checks that the model of `record` (from `load_model`) was meta-trained on features of one backbone.
 
     Args:
-        record: of the model.
-        weights: fingerprint of the backbone's weights.
-        model_dir: the model's folder, for the error.
-        other: what has these weights, for the error.
+        record: of the model in `model_dir`.
+        weights: fingerprint of the weights that `other`, a phrase for the error, has.
 
     Raises:
         InputError: it was trained on another's, or its record does not say.

@@ -1,16 +1,17 @@
 """What meta-training keeps: snapshots of a model in training, validated and saved while the training goes on."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tqdm import tqdm
 
 from sib_tf import checkpoints
 from sib_tf.devices import Devices
 from sib_tf.evaluation import Evaluator, mean_and_ci95
-from sib_tf.outer_steps import Trainer, outer_optimizer
+from sib_tf.optimizers import outer_optimizer
+from sib_tf.outer_steps import Trainer
 from sib_tf.reports import history
 from sib_tf.sib import SIB
 
@@ -23,10 +24,8 @@ class Snapshots:
     after it again. Use as a context: leaving it waits for the last validation.
 
     Args:
-        trainer: has the model in training.
         evaluators: of the validation lists, whose mean accuracy counts.
         table: `[pictures, D]` float32 features of their split.
-        output_dir: where everything is written.
         devices: what the trainer computes on; the copy is a plain one, on one device.
     """
 
@@ -80,18 +79,16 @@ class Snapshots:
             _copy(self._variables(), self.trainer.variables)
         self.devices.agree("checkpoints (does every worker see output_dir?): they", self.step)
         if self.step < self.trainer.config.steps:
-            self._running = self._thread.submit(self._prepare)  # While the trainer compiles.
+            # While the trainer compiles.
+            self._running = self._thread.submit(lambda: [e.prepare(self.model, self.table) for e in self.evaluators])
 
-    def validate(self, step: int, loss: float, show: Callable[[float], None]) -> None:
-        """Takes a snapshot after `step`, and starts to validate it and to save it.
+    def validate(self, step: int, loss: float, progress: tqdm) -> None:
+        """Takes a snapshot after outer step `step`, and starts to validate it and to save it.
 
-        Args:
-            step: the outer step.
-            loss: mean since the last validation, for the history.
-            show: is called with the accuracy, from another thread.
+        `loss` is the mean since the last validation; `progress` shows what was found.
         """
         self._take(step)
-        self._running = self._thread.submit(self._keep, step, loss, show)
+        self._running = self._thread.submit(self._keep, step, loss, progress)
 
     def save(self, step: int, losses: np.ndarray) -> None:
         """Takes and saves a snapshot between two validations; `losses` `[steps]` are those since the last one."""
@@ -112,11 +109,7 @@ class Snapshots:
     def _variables(self) -> list:
         return [*self.model.variables, *self.optimizer.variables]
 
-    def _prepare(self) -> None:
-        for evaluator in self.evaluators:
-            evaluator.prepare(self.model, self.table)
-
-    def _keep(self, step: int, loss: float, show: Callable[[float], None]) -> None:
+    def _keep(self, step: int, loss: float, progress: tqdm) -> None:
         lists = [evaluator(self.model, self.table).accuracy[-1] for evaluator in self.evaluators]
         accuracy, half = mean_and_ci95(np.mean(lists, axis=0))
         if accuracy > self.best:
@@ -130,7 +123,8 @@ class Snapshots:
             tf.summary.scalar("validation_accuracy", accuracy)
         self._writer.flush()
         self._state.save()  # Last: a run broken off before takes these steps again, and logs them again.
-        show(accuracy)
+        best = f"{100 * self.best:.2f}%"
+        progress.set_postfix(loss=f"{loss:.3f}", val=f"{100 * accuracy:.2f}%", best=best)
 
 
 def _copy(source: list, target: list) -> None:

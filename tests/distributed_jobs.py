@@ -11,8 +11,6 @@ import signal
 import sys
 from pathlib import Path
 
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
-
 from absl import flags
 
 from sib_tf.commands import cli
@@ -74,19 +72,18 @@ def pretrain(folder: Path, devices) -> None:
 
 def long(folder: Path, devices) -> None:
     """Two validations, with five compiled calls before each."""
-    send_signal(devices)
+    send_signal()
     meta_train(folder, devices, {"validate_every": 25, "steps_per_call": 5}, num_steps=0)
 
 
-def send_signal(devices) -> None:
+def send_signal() -> None:
     """Does what SEND says, from within the call: an end at the very same step in every run."""
     from sib_tf import outer_steps
 
     if "SEND" not in os.environ:
         return
     name, call = os.environ["SEND"].split(":")
-    trainer = outer_steps.ReplicatedTrainer if devices.distributed else outer_steps.Trainer
-    steps, calls = trainer.steps, []
+    steps, calls = outer_steps.Trainer.steps, []
 
     def counted(self, rows):
         losses = steps(self, rows)
@@ -95,7 +92,7 @@ def send_signal(devices) -> None:
             os.kill(os.getpid(), signal.Signals[name])
         return losses
 
-    trainer.steps = counted
+    outer_steps.Trainer.steps = counted
 
 
 JOBS = {job.__name__: job for job in (joint, per_class, extract, pretrain, long)}

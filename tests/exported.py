@@ -34,7 +34,7 @@ def write_run(folder: Path, gradient_network: str = "per_class", num_steps: int 
         if weight.path.endswith(("moving_variance", "gamma")):
             weight.assign(random.uniform(0.5, 1.5, weight.shape))
     config = SIBConfig(
-        feature_dim=backbones.feature_dim(BACKBONE),
+        feature_dim=backbone.output_shape[-1],
         way=5 if gradient_network == "joint" else None,
         num_steps=num_steps,
         inner_learning_rate=4e-3,

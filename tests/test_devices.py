@@ -22,7 +22,7 @@ class Three:
 def test_one_device_is_the_default():
     one = devices.connect("none")
     assert (one.replicas, one.chief, one.distributed) == (1, True, False)
-    assert one.share("batch_size", 7) == 7
+    one.check_shared("batch_size", 7)
     assert one.any(True)
     assert not one.any(False)
 
@@ -31,8 +31,8 @@ def test_one_device_is_the_default():
 def test_a_batch_that_replicas_cannot_share_is_refused_with_the_nearest_that_they_can(count, near):
     message = rf"batch_episodes must be a multiple of the 3 replicas, .*; got {count}\. Take {near}, or fewer devices\."
     with pytest.raises(InputError, match=message):
-        Devices("mirrored", Three()).share("batch_episodes", count)
-    assert Devices("mirrored", Three()).share("batch_episodes", 6) == 2
+        Devices("mirrored", Three()).check_shared("batch_episodes", count)
+    Devices("mirrored", Three()).check_shared("batch_episodes", 6)
 
 
 @pytest.mark.parametrize(("task", "number"), [({"type": "chief", "index": 0}, 0), ({"type": "worker", "index": 1}, 2)])

@@ -93,15 +93,10 @@ def check_same_run(one: Path, other: Path) -> None:
         np.testing.assert_allclose(*(history.column(each, name) for each in rows), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("job", ["joint", "per_class"])
+@pytest.mark.parametrize("job", ["joint", "per_class", "pretrain"])
 @pytest.mark.parametrize("distribution", SEVERAL)
-def test_meta_training_ends_with_the_parameters_of_one_device(done, distribution, job):
+def test_training_ends_with_the_parameters_of_one_device(done, distribution, job):
     check_same_run(done / distribution / job, done / "none" / job)
-
-
-@pytest.mark.parametrize("distribution", SEVERAL)
-def test_pre_training_ends_with_the_parameters_of_one_device(done, distribution):
-    check_same_run(done / distribution / "pretrain", done / "none/pretrain")
 
 
 @pytest.mark.parametrize("distribution", SEVERAL)

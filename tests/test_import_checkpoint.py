@@ -4,6 +4,7 @@ import json
 import pathlib
 import re
 import zipfile
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -19,75 +20,47 @@ from sib_tf.storage import digests
 from train import import_checkpoint
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed; .pth files need it (pip install sib_tf[torch])")
+from torch import nn  # noqa: E402
+
+from benchmarks.speed.released_head import ReleasedHead  # noqa: E402
 
 WIDTH, DIM, WAY, STEPS, RATE = 4, 16, 3, 2, 1e-2
 
 
-def fake_backbone(seed: int = 0) -> dict:
-    """A conv4 of width 4 with random weights, under the released code's names."""
-    generator = torch.Generator().manual_seed(seed)
-    state = {}
-    for block in range(4):
-        name = f"conv_blocks.{block}.layers"
-        state[f"{name}.Conv.weight"] = 0.4 * torch.randn(WIDTH, WIDTH if block else 3, 3, 3, generator=generator)
-        for part in ("weight", "running_var"):
-            state[f"{name}.BatchNorm.{part}"] = 0.5 + torch.rand(WIDTH, generator=generator)
-        for part in ("bias", "running_mean"):
-            state[f"{name}.BatchNorm.{part}"] = 0.3 * torch.randn(WIDTH, generator=generator)
-        state[f"{name}.BatchNorm.num_batches_tracked"] = torch.tensor(7)
-    return state
+def torch_backbone() -> torch.nn.Module:
+    """A conv4 of width 4 its state under the released code's names."""
+
+    def block(inputs: int):
+        layers = {"Conv": nn.Conv2d(inputs, WIDTH, 3, padding=1, bias=False), "BatchNorm": nn.BatchNorm2d(WIDTH)}
+        layers |= {"ReLU": nn.ReLU(), "MaxPool": nn.MaxPool2d(2)}
+        return nn.Sequential(OrderedDict(layers=nn.Sequential(OrderedDict(layers))))
+
+    blocks = nn.Sequential(*(block(inputs) for inputs in (3, WIDTH, WIDTH, WIDTH)))
+    return nn.Sequential(OrderedDict(conv_blocks=blocks, Flatten=nn.Flatten()))
 
 
-def fake_head(seed: int = 1) -> dict:
-    generator = torch.Generator().manual_seed(seed)
-
-    def random(*shape):
-        return 0.5 * torch.randn(*shape, generator=generator)
-
-    hidden = 8 * WAY
-    state = {"bias": random(1), "scale_cls": 9 + random(1), "wnLayerFavg.weight": 1 + random(DIM)}
-    for layer, inputs in (("layer1", WAY), ("layer2", hidden)):
-        state |= {f"dni.{layer}.0.weight": random(hidden, inputs), f"dni.{layer}.0.bias": random(hidden)}
-        state |= {f"dni.{layer}.2.weight": 1 + random(hidden), f"dni.{layer}.2.bias": random(hidden)}
-    return state | {"dni.layer3.weight": random(WAY, hidden), "dni.layer3.bias": random(WAY)}
+def shaken(module: torch.nn.Module) -> torch.nn.Module:
+    """The module with all numbers far from where a layer starts."""
+    for value in module.state_dict().values():
+        if value.is_floating_point():
+            value.add_(0.5 * torch.rand_like(value))
+    return module.eval()
 
 
-def torch_features(state: dict, pictures: np.ndarray) -> "torch.Tensor":
-    """The released Conv-4 in inference mode, written with PyTorch's functions: `[pictures, D]` in [C, H, W] order."""
-    mean, std = (torch.tensor(values).reshape(1, 3, 1, 1) for values in Builder.NORMALIZATION)
-    x = (torch.from_numpy(pictures).permute(0, 3, 1, 2).float() - mean) / std
-    for block in range(4):
-        name = f"conv_blocks.{block}.layers"
-        x = torch.nn.functional.conv2d(x, state[f"{name}.Conv.weight"], padding=1)
-        averages = (state[f"{name}.BatchNorm.{part}"] for part in ("running_mean", "running_var", "weight", "bias"))
-        x = torch.nn.functional.batch_norm(x, *averages, eps=1e-5)
-        x = torch.nn.functional.max_pool2d(torch.relu(x), 2)
-    return x.flatten(1)
+torch.manual_seed(0)
+BACKBONE, HEAD = shaken(torch_backbone()), shaken(ReleasedHead(WAY, DIM, STEPS, RATE))
 
 
-def torch_logits(state: dict, support, labels, query) -> "torch.Tensor":
-    """The released SIB head: K steps through autograd, where ours has the closed form."""
+def fake_backbone() -> dict:
+    return dict(BACKBONE.state_dict())
 
-    def unit(x):
-        return torch.nn.functional.normalize(x, dim=-1)
 
-    def logits_of(theta):
-        return state["scale_cls"] * (unit(query) @ unit(theta).T + state["bias"])
-
-    def xi(x):
-        for layer in ("dni.layer1", "dni.layer2"):
-            x = torch.relu(x @ state[f"{layer}.0.weight"].T + state[f"{layer}.0.bias"])
-            scale, shift = state[f"{layer}.2.weight"], state[f"{layer}.2.bias"]
-            x = torch.nn.functional.batch_norm(x, None, None, scale, shift, training=True, eps=1e-5)
-        return x @ state["dni.layer3.weight"].T + state["dni.layer3.bias"]
-
-    means = torch.stack([unit(support)[labels == c].mean(0) for c in range(WAY)])
-    theta = (state["wnLayerFavg.weight"] * means).requires_grad_()
-    for _ in range(STEPS):
-        logits = logits_of(theta)
-        (gradient,) = torch.autograd.grad(logits, theta, grad_outputs=xi(logits).detach())
-        theta = (theta - RATE * gradient).detach().requires_grad_()
-    return logits_of(theta).detach()
+def fake_head() -> dict:
+    """The head's state under the released code's names."""
+    names = {"feature_scale": "wnLayerFavg.weight", "logit_scale": "scale_cls", "logit_bias": "bias"}
+    for ours, theirs in (("dense1", "1.0"), ("norm1", "1.2"), ("dense2", "2.0"), ("norm2", "2.2"), ("dense3", "3")):
+        names |= {f"{ours}.{part}": f"dni.layer{theirs}.{part}" for part in ("weight", "bias")}
+    return {theirs: HEAD.state_dict()[ours] for ours, theirs in names.items()}
 
 
 def run(capsys, *arguments) -> tuple[int, str, str]:
@@ -120,15 +93,16 @@ def test_an_imported_model_gives_what_pytorch_gives(capsys):
     backbone, config = backbones.load("run/backbone")
     assert (config.name, config.width, config.mean) == ("conv4", WIDTH, Builder.NORMALIZATION[0])
     ours = features.embed(backbone, pictures)
-    theirs = torch_features(fake_backbone(), pictures)
+    mean, std = (np.array(values, np.float32) for values in Builder.NORMALIZATION)
+    theirs = BACKBONE(torch.from_numpy((pictures - mean) / std).permute(0, 3, 1, 2)).detach()
     np.testing.assert_allclose(ours, released.channels_last(theirs.numpy(), WIDTH), rtol=1e-4, atol=1e-5)
 
     model, record = runs.load_model("run/sib")
     assert (model.config.num_steps, model.config.way, model.config.inner_learning_rate) == (STEPS, WAY, RATE)
     assert record["imported_from"] == "file.pth"
     found = model(ours[None, :6], labels[None], ours[None, 6:])[0]
-    expected = torch_logits(fake_head(), theirs[:6], torch.from_numpy(labels), theirs[6:])
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    _, expected = HEAD(theirs[None, :6], torch.from_numpy(labels)[None], theirs[None, 6:])
+    np.testing.assert_allclose(found, expected[0].detach(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -9,10 +9,11 @@ import pytest
 import tensorflow as tf
 from test_pretraining import last_state
 
-from sib_tf import meta_training, outer_steps, snapshots
+from sib_tf import checkpoints, meta_training, outer_steps, snapshots
 from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
 from sib_tf.episodes import EpisodeRows, EpisodeSampler, stream
 from sib_tf.errors import InputError
+from sib_tf.evaluation import Evaluator, mean_and_ci95, prototypes
 from sib_tf.runs import load_model
 from sib_tf.sib import SIB
 
@@ -35,17 +36,9 @@ class MemoryCache:
 
 
 def model_config(**settings) -> SIBConfig:
-    return SIBConfig(
-        # One inner step compiles fastest; the recorded runs cover several.
-        **{
-            "feature_dim": 12,
-            "way": None,
-            "num_steps": 1,
-            "gradient_network": "per_class",
-            "inner_learning_rate": 1e-2,
-            **settings,
-        }
-    )
+    # One inner step compiles fastest; the recorded runs cover several.
+    small = {"feature_dim": 12, "way": None, "num_steps": 1, "gradient_network": "per_class"}
+    return SIBConfig(**{**small, "inner_learning_rate": 1e-2, **settings})
 
 
 def train_config(**settings) -> MetaTrainConfig:
@@ -53,20 +46,24 @@ def train_config(**settings) -> MetaTrainConfig:
     return MetaTrainConfig(**{**small, "validate_every": 20, "steps_per_call": 10, **settings})
 
 
-def weights_of(folder):
-    return load_model(folder)[0].get_weights()
+def make_trainer(config: MetaTrainConfig, cores: int | None = None, **settings) -> outer_steps.Trainer:
+    tf.keras.utils.set_random_seed(0)
+    model = SIB(model_config(**settings))
+    model.build()
+    return outer_steps.Trainer(model, MemoryCache().table("train"), config, cores)
+
+
+def batches(steps: int, episodes: int):
+    """`[steps, episodes, ...]` rows, call after call."""
+    return iter(stream(EpisodeSampler(LABELS, SPEC, seed=0), steps, episodes))
 
 
 def test_one_call_of_many_steps_equals_many_calls_of_one():
     results = []
     for per_call in (6, 1):
-        tf.keras.utils.set_random_seed(0)
-        model = SIB(model_config())
-        model.build()
-        trainer = outer_steps.Trainer(model, MemoryCache().table("train"), train_config())
-        rows = iter(stream(EpisodeSampler(LABELS, SPEC, seed=0), per_call, 2))
+        trainer, rows = make_trainer(train_config()), batches(per_call, 2)
         losses = np.concatenate([trainer.steps([next(rows)]) for _ in range(6 // per_call)])
-        results.append((losses, *model.get_weights()))
+        results.append((losses, *trainer.model.get_weights()))
     for together, apart in zip(*results, strict=True):
         np.testing.assert_allclose(together, apart, atol=1e-6)
 
@@ -76,20 +73,14 @@ def test_parts_have_at_least_four_episodes_and_are_equal():
         assert [train_config(batch_episodes=b).parts(cores) for b in (1, 4, 8, 10, 13, 16, 64)] == expected
 
 
-@pytest.mark.parametrize(
-    "settings", [{}, {"prior": "gaussian", "posterior": "gaussian", "posterior_samples": 2}], ids=["dirac", "gaussian"]
-)
-def test_a_batch_in_parts_is_the_batch(settings):
+def test_a_batch_in_parts_is_the_batch():
     """The same losses and parameters, the posterior's samples included, whatever is computed at a time."""
-    results = []
+    results, sampled = [], {"prior": "gaussian", "posterior": "gaussian", "posterior_samples": 2}
     for cores, together in ((2, False), (1, False), (1, True)):
-        tf.keras.utils.set_random_seed(0)
-        model = SIB(model_config(**settings))
-        model.build()
-        trainer = outer_steps.Trainer(model, MemoryCache().table("train"), train_config(batch_episodes=8), cores)
+        trainer = make_trainer(train_config(batch_episodes=8), cores, **sampled)
         trainer.together = together
-        rows = next(iter(stream(EpisodeSampler(LABELS, SPEC, seed=0), 5, 8)))
-        results.append((trainer.parts, trainer.steps([rows]).numpy(), *model.get_weights()))
+        losses = trainer.steps([next(batches(5, 8))]).numpy()
+        results.append((trainer.parts, losses, *trainer.model.get_weights()))
     assert [result[0] for result in results] == [2, 1, 1]
     for other in results[:2]:
         for apart, whole in zip(other[1:], results[2][1:], strict=True):
@@ -115,33 +106,27 @@ def test_loss_is_the_mean_over_episodes_of_the_mean_over_queries():
 
 def test_a_step_on_a_mixture_is_on_the_mean_of_the_losses():
     """Also of episodes of other shapes: the gradient is that of the mean, so plain SGD's steps are the means too."""
-    specs = [SPEC, EpisodeSpec(way=4, shot=2, query=3)]
-    table, before, after, losses = MemoryCache().table("train"), [], [], []
+    specs, losses, changes = [SPEC, EpisodeSpec(way=4, shot=2, query=3)], [], []
     rows = [EpisodeSampler(LABELS, spec, seed=3).sample(2) for spec in specs]
     stacked = [EpisodeRows(*(field[None] for field in each)) for each in rows]
-    for first, more in ((0, ()), (1, ()), (0, specs[1:])):
-        tf.keras.utils.set_random_seed(0)
-        model = SIB(model_config())
-        model.build()
-        before = model.get_weights()
-        config = train_config(episodes=specs[first], mixture=tuple(more), momentum=0.0, learning_rate=0.1)
-        trainer = outer_steps.Trainer(model, table, config)
-        losses.append(float(trainer.steps(stacked if more else stacked[first : first + 1])[0]))
-        after.append([new - old for new, old in zip(model.get_weights(), before, strict=True)])
+    for chosen in (slice(0, 1), slice(1, 2), slice(0, 2)):
+        first, *more = specs[chosen]
+        trainer = make_trainer(train_config(episodes=first, mixture=tuple(more), momentum=0.0, learning_rate=0.1))
+        before = trainer.model.get_weights()
+        losses.append(float(trainer.steps(stacked[chosen])[0]))
+        changes.append([new - old for new, old in zip(trainer.model.get_weights(), before, strict=True)])
     assert losses[2] == pytest.approx((losses[0] + losses[1]) / 2, abs=1e-6)
-    for one, other, both in zip(*after, strict=True):
+    for one, other, both in zip(*changes, strict=True):
         np.testing.assert_allclose(both, (one + other) / 2, atol=1e-6)
 
 
 def test_a_mixture_is_validated_on_a_list_for_each(tmp_path):
     further = EpisodeSpec(way=4, shot=2, query=3)
     config = train_config(mixture=(further,), steps=20)
-    best = meta_training.meta_train(MemoryCache(), model_config(), config, tmp_path / "run")
+    best = meta_training.meta_train(MemoryCache(), model_config(num_steps=0), config, tmp_path / "run")
     record = json.loads((tmp_path / "run/config.json").read_text())
     assert MetaTrainConfig.from_dict(record["meta_training"]) == config
     assert len(set(record["validation_episode_hashes"])) == 2
-    from sib_tf.evaluation import Evaluator
-
     model, table = load_model(tmp_path / "run")[0], MemoryCache().table("validation")
     lists = meta_training.validation_lists(MemoryCache(), config)
     assert best == pytest.approx(np.mean([Evaluator(rows)(model, table).accuracy[-1].mean() for rows in lists]))
@@ -160,8 +145,6 @@ def test_it_learns_to_beat_its_own_start(tmp_path):
     )
     model_settings = model_config(inner_learning_rate=3e-2)
     best = meta_training.meta_train(MemoryCache(), model_settings, config, tmp_path / "run")
-    from sib_tf.evaluation import Evaluator, mean_and_ci95, prototypes
-
     rows = EpisodeSampler(LABELS, SPEC, seed=99).sample(400)
     evaluator, table = Evaluator(rows), MemoryCache().table("validation")
     trained = evaluator(load_model(tmp_path / "run")[0], table).accuracy[-1]
@@ -202,36 +185,36 @@ def test_a_broken_off_run_goes_on_to_the_same_parameters(finished, tmp_path, mon
         meta_training.meta_train(MemoryCache(), model_config(), train_config(), tmp_path / "broken")
     monkeypatch.undo()
     meta_training.meta_train(MemoryCache(), model_config(), train_config(), tmp_path / "broken")
+    check_same_run(tmp_path / "broken", finished[0])
+
+
+def check_same_run(folder, expected) -> None:
+    assert (folder / "history.csv").read_text() == (expected / "history.csv").read_text()
+    states = [last_state(run) for run in (folder, expected)]
+    assert states[0].keys() == states[1].keys()
+    for name, value in states[1].items():
+        np.testing.assert_array_equal(states[0][name], value, err_msg=name)
     for name in ("best.keras", "last.keras"):
-        from sib_tf.checkpoints import load_model as load
-
-        whole, broken = (load(run / name).get_weights() for run in (finished[0], tmp_path / "broken"))
-        for a, b in zip(whole, broken, strict=True):
-            np.testing.assert_array_equal(a, b)
-    assert (finished[0] / "history.csv").read_text() == (tmp_path / "broken/history.csv").read_text()
+        models = [checkpoints.load_model(run / name).get_weights() for run in (folder, expected)]
+        for found, weights in zip(*models, strict=True):
+            np.testing.assert_array_equal(found, weights)
 
 
-def test_training_goes_on_while_a_snapshot_is_validated(tmp_path, monkeypatch):
+def test_training_goes_on_while_a_snapshot_is_validated(finished, tmp_path, monkeypatch):
     """However long that takes, what is validated and written is the model of its step."""
-    model, config = model_config(num_steps=0), train_config(steps=60)
-    meta_training.meta_train(MemoryCache(), model, config, tmp_path / "quick")
     real, ahead = snapshots.Snapshots._keep, []
 
     def late(self, step, *arguments):
         end = time.monotonic() + 30
-        while step < 60 and int(self.trainer.optimizer.iterations) < step + 20 and time.monotonic() < end:
+        while step < 40 and int(self.trainer.optimizer.iterations) < step + 20 and time.monotonic() < end:
             time.sleep(0.01)
         ahead.append(int(self.trainer.optimizer.iterations) - step)
         real(self, step, *arguments)
 
     monkeypatch.setattr(snapshots.Snapshots, "_keep", late)
-    meta_training.meta_train(MemoryCache(), model, config, tmp_path / "slow")
-    assert ahead == [20, 20, 0]
-    assert (tmp_path / "slow/history.csv").read_text() == (tmp_path / "quick/history.csv").read_text()
-    expected, found = last_state(tmp_path / "quick"), last_state(tmp_path / "slow")
-    assert expected.keys() == found.keys()
-    for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    meta_training.meta_train(MemoryCache(), model_config(), train_config(), tmp_path)
+    assert ahead == [20, 0]
+    check_same_run(tmp_path, finished[0])
 
 
 def test_a_finished_run_is_left_as_it_is(finished):
@@ -262,14 +245,4 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_state(tmp_p
     with pytest.raises(meta_training.DivergenceError, match=message) as caught:
         meta_training.meta_train(MemoryCache(), model_config(num_steps=0), train_config(), tmp_path / "run")
     assert caught.value.step == 31
-    assert all(np.isfinite(w).all() for w in weights_of(tmp_path / "run"))
-
-
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-def test_optimizers_train_with_a_rate_that_falls(optimizer):
-    config = train_config(optimizer=optimizer, cosine_decay=True, steps=10)
-    chosen = outer_steps.outer_optimizer(config)
-    chosen.build([tf.Variable(1.0)])
-    assert float(chosen.learning_rate) == pytest.approx(1e-3)
-    chosen.iterations.assign(10)
-    assert float(chosen.learning_rate) == pytest.approx(0, abs=1e-8)
+    assert all(np.isfinite(w).all() for w in load_model(tmp_path / "run")[0].get_weights())

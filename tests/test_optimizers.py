@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sib_tf.optimizers import CoupledDecaySGD
+from sib_tf.config import MetaTrainConfig
+from sib_tf.optimizers import CoupledDecaySGD, outer_optimizer
 
 
 def run(optimizer, start: float, gradients: list[float]) -> list[float]:
@@ -55,3 +56,12 @@ def test_configuration_there_and_back():
     assert run(again, 1.0, [1.0, 1.0]) == run(
         CoupledDecaySGD(0.2, momentum=0.7, coupled_weight_decay=0.3), 1.0, [1.0, 1.0]
     )
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_optimizers_train_with_a_rate_that_falls(optimizer):
+    chosen = outer_optimizer(MetaTrainConfig(optimizer=optimizer, cosine_decay=True, steps=10))
+    chosen.build([tf.Variable(1.0)])
+    assert float(chosen.learning_rate) == pytest.approx(1e-3)
+    chosen.iterations.assign(10)
+    assert float(chosen.learning_rate) == pytest.approx(0, abs=1e-8)

@@ -1,8 +1,6 @@
 """Pre-training: schedules by hand, the same batches and weights after an interruption, refusals, and NaN."""
 
-import csv
 import dataclasses
-import itertools
 
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ from sib_tf import backbones, checkpoints, pretraining
 from sib_tf.config import BackboneConfig, PretrainConfig
 from sib_tf.devices import Devices
 from sib_tf.errors import InputError
+from sib_tf.reports import history
 
 TINY = PretrainConfig(schedule="cosine", epochs=2, batch_size=48)
 BACKBONE = BackboneConfig(width=4, mean=(128.0,) * 3, std=(64.0,) * 3)
@@ -83,23 +82,21 @@ def test_another_seed_gives_other_batches(tiny_dataset):
 def last_state(folder) -> dict[str, np.ndarray]:
     """Every number of the last training state: weights, optimiser, counters."""
     reader = tf.train.load_checkpoint(str(folder / "training"))
-    names = (
-        name for name in reader.get_variable_to_shape_map() if not name.startswith(("_CHECKPOINT", "save_counter"))
-    )
-    return {name: reader.get_tensor(name) for name in names}
+    names = reader.get_variable_to_shape_map()
+    return {name: reader.get_tensor(name) for name in names if not name.startswith(("_CHECKPOINT", "save_counter"))}
 
 
 @pytest.mark.slow
 def test_a_resumed_run_ends_as_an_unbroken_one(tiny_dataset, tmp_path, monkeypatch):
     unbroken = pretraining.pretrain(tiny_dataset, BACKBONE, TINY, tmp_path / "unbroken")
-    end_of_epoch = pretraining._KeepBest.on_epoch_end
+    end_of_epoch = pretraining._Run._end_epoch
 
-    def interrupted(self, epoch, logs=None):
-        end_of_epoch(self, epoch, logs)
+    def interrupted(self, *epoch):
+        end_of_epoch(self, *epoch)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pretraining._KeepBest, "on_epoch_end", interrupted)
+        patch.setattr(pretraining._Run, "_end_epoch", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pretraining.pretrain(tiny_dataset, BACKBONE, TINY, tmp_path / "broken")
     resumed = pretraining.pretrain(tiny_dataset, BACKBONE, TINY, tmp_path / "broken")
@@ -113,10 +110,11 @@ def test_a_resumed_run_ends_as_an_unbroken_one(tiny_dataset, tmp_path, monkeypat
     kept = (tmp_path / "broken" / "backbone.keras").read_bytes()
     assert pretraining.pretrain(tiny_dataset, BACKBONE, TINY, tmp_path / "broken") == unbroken
     assert (tmp_path / "broken" / "backbone.keras").read_bytes() == kept
-    with (tmp_path / "unbroken" / "history.csv").open() as file:
-        history = list(csv.DictReader(file))
-    assert [row["epoch"] for row in history] == ["0", "1"]
-    assert max(float(row["val_prototype_accuracy"]) for row in history) == pytest.approx(unbroken, abs=1e-6)
+    rows = history.read(tmp_path / "broken" / "history.csv")
+    assert rows == history.read(tmp_path / "unbroken" / "history.csv")
+    assert list(rows[0]) == ["epoch", "accuracy", "loss", "val_prototype_accuracy"]
+    assert history.column(rows, "epoch") == [0, 1]
+    assert max(history.column(rows, "val_prototype_accuracy")) == pytest.approx(unbroken, abs=1e-6)
 
 
 def test_a_nan_loss_names_the_epoch_and_keeps_the_best_backbone(tiny_dataset, tmp_path, monkeypatch):
@@ -142,41 +140,41 @@ def test_a_nan_loss_names_the_epoch_and_keeps_the_best_backbone(tiny_dataset, tm
 
 
 @pytest.mark.parametrize(
-    ("backbone", "config", "message"),
+    ("backbone", "training", "message"),
     [
-        (BACKBONE, dataclasses.replace(TINY, epochs=3), r"other settings \(pretraining\.epochs: 2 there, 3 asked\)"),
-        (dataclasses.replace(BACKBONE, width=8), TINY, r"other settings \(backbone\.width: 4 there, 8 asked\)"),
+        ({}, {"epochs": 3}, r"other settings \(pretraining\.epochs: 2 there, 3 asked\)"),
+        ({"width": 8}, {}, r"other settings \(backbone\.width: 4 there, 8 asked\)"),
     ],
 )
-def test_the_folder_of_another_run_is_refused(tiny_dataset, tmp_path, backbone, config, message):
+def test_the_folder_of_another_run_is_refused(tiny_dataset, tmp_path, backbone, training, message):
     checkpoints.claim_folder(tmp_path, pretraining._run_record(tiny_dataset, BACKBONE, TINY))
+    backbone, config = dataclasses.replace(BACKBONE, **backbone), dataclasses.replace(TINY, **training)
     with pytest.raises(InputError, match=message):
         pretraining.pretrain(tiny_dataset, backbone, config, tmp_path)
 
 
-def test_a_run_that_cannot_start_leaves_no_folder(tiny_dataset, tmp_path):
-    cases = itertools.chain(
-        [
-            (tiny_dataset, dataclasses.replace(BACKBONE, image_size=80), TINY, "image_size 80 is more than the stored"),
-            (
-                tiny_dataset,
-                BACKBONE,
-                dataclasses.replace(TINY, batch_size=193),
-                "batch_size 193 is more than the 192 tr",
-            ),
-        ],
+@pytest.mark.parametrize(
+    ("split", "backbone", "training", "message"),
+    [
+        (None, {"image_size": 80}, {}, "image_size 80 is more than the stored"),
+        (None, {}, {"batch_size": 193}, "batch_size 193 is more than the 192 tr"),
+        ("train", {}, {}, r"The train split must have at least 2 classes to tell apart; got 1\."),
+        ("validation", {}, {}, r"The validation split must have at least 2 classes to tell apart; got 1\."),
         (
-            (dataclasses.replace(tiny_dataset, **{name: make_split(name, classes)}), BACKBONE, TINY, message)
-            for name, classes, message in (
-                ("train", 1, r"The train split must have at least 2 classes to tell apart; got 1\."),
-                ("validation", 1, r"The validation split must have at least 2 classes to tell apart; got 1\."),
-            )
+            None,
+            {"precision": "float16"},
+            {},
+            "float16 must have distribution=none .* take precision=bfloat16",
         ),
-    )
-    for data, backbone, config, message in cases:
-        with pytest.raises(InputError, match=message):
-            pretraining.pretrain(data, backbone, config, tmp_path / "run")
-        assert not (tmp_path / "run").exists()
+    ],
+)
+def test_a_run_that_cannot_start_leaves_no_folder(tiny_dataset, tmp_path, split, backbone, training, message):
+    data = dataclasses.replace(tiny_dataset, **({split: make_split(split, 1)} if split else {}))
+    backbone, config = dataclasses.replace(BACKBONE, **backbone), dataclasses.replace(TINY, **training)
+    several = Devices("mirrored", tf.distribute.OneDeviceStrategy("CPU:0"))
+    with pytest.raises(InputError, match=message):
+        pretraining.pretrain(data, backbone, config, tmp_path / "run", several)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
@@ -197,12 +195,3 @@ def test_a_folder_of_before_there_was_a_precision_is_taken_up(tiny_dataset, tmp_
     checkpoints.claim_folder(tmp_path, record)
     defaults = {"backbone": dataclasses.asdict(BackboneConfig())}
     checkpoints.claim_folder(tmp_path, pretraining._run_record(tiny_dataset, BACKBONE, TINY), defaults)
-
-
-def test_float16_takes_one_device(tiny_dataset, tmp_path):
-    several = Devices("mirrored", tf.distribute.OneDeviceStrategy("CPU:0"))
-    with pytest.raises(InputError, match=r"precision=float16 must have distribution=none .* take precision=bfloat16"):
-        pretraining.pretrain(
-            tiny_dataset, dataclasses.replace(BACKBONE, precision="float16"), TINY, tmp_path / "run", several
-        )
-    assert not (tmp_path / "run").exists()

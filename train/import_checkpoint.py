@@ -48,26 +48,24 @@ def main() -> None:
     if head:
         channels = config.width if config.name == "conv4" else None
         sib = released.head(head["state"], head["num_steps"], FLAGS.inner_learning_rate, channels)
-        if sib.config.feature_dim != backbones.feature_dim(config):
+        if sib.config.feature_dim != model.output_shape[-1]:
             raise cli.InputError(
                 f"checkpoint {FLAGS.checkpoint} has a head for features of length {sib.config.feature_dim}, but its "
-                f"backbone gives {backbones.feature_dim(config)} at the {size} pixels of {FLAGS.dataset}; is dataset "
-                "the one that it was trained on?"
+                f"backbone gives {model.output_shape[-1]} at the {size} pixels of {FLAGS.dataset}; is dataset the one "
+                "that it was trained on?"
             )
-    imported = {
-        "imported_from": Path(FLAGS.checkpoint).name,
-        "imported_sha256": digests.of_file(FLAGS.checkpoint),
-    }
-    folder = Path(FLAGS.output_dir)
-    checkpoints.save_model(model, folder / "backbone" / backbones.FILE)
-    atomic.write_json(folder / "backbone" / checkpoints.CONFIG, {"backbone": dataclasses.asdict(config), **imported})
-    print(f"Backbone {config.name} (width {config.width}, {size} pixels) written to {folder / 'backbone'}.")
+    source = {"imported_from": Path(FLAGS.checkpoint).name, "imported_sha256": digests.of_file(FLAGS.checkpoint)}
+    folder = Path(FLAGS.output_dir) / "backbone"
+    checkpoints.save_model(model, folder / backbones.FILE)
+    atomic.write_json(folder / checkpoints.CONFIG, {"backbone": dataclasses.asdict(config), **source})
+    print(f"Backbone {config.name} (width {config.width}, {size} pixels) written to {folder}.")
     if sib:
-        checkpoints.save_model(sib, folder / "sib" / checkpoints.BEST)
+        folder = Path(FLAGS.output_dir) / "sib"
+        checkpoints.save_model(sib, folder / checkpoints.BEST)
         trained_with = {"backbone": {"name": model.name, "weights": features.weights_fingerprint(model)}}
-        record = {"model": dataclasses.asdict(sib.config), "features": trained_with, **imported}
-        atomic.write_json(folder / "sib" / checkpoints.CONFIG, record)
-        print(f"SIB model ({sib.config.way}-way, K = {sib.config.num_steps}) written to {folder / 'sib'}.")
+        record = {"model": dataclasses.asdict(sib.config), "features": trained_with, **source}
+        atomic.write_json(folder / checkpoints.CONFIG, record)
+        print(f"SIB model ({sib.config.way}-way, K = {sib.config.num_steps}) written to {folder}.")
 
 
 if __name__ == "__main__":
