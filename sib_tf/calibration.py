@@ -15,9 +15,9 @@ import numpy as np
 from keras import ops
 from scipy import optimize, special, stats
 
-from sib_tf import evaluation, runs
+from sib_tf import evaluation
 from sib_tf.config import EpisodeSpec, Record
-from sib_tf.episodes import UNKNOWN, EpisodeSampler, with_unknown_classes
+from sib_tf.episodes import UNKNOWN, EpisodeRows, EpisodeSampler, with_unknown_classes
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache, weights_fingerprint
 from sib_tf.sib import SIB
@@ -129,6 +129,11 @@ def quality(probability: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> di
     }
 
 
+def quality_of(logits: np.ndarray, rows: EpisodeRows, calibration: Calibration | None, step: int) -> dict:
+    """Returns `quality` of the probabilities that `logits` of the queries of `rows` under theta^step make."""
+    return quality(probabilities(logits, rows.query_mask, calibration, step), rows.query_labels, rows.query_mask)
+
+
 def fit_known(score: np.ndarray, is_known: np.ndarray) -> tuple[float, float]:
     """Fits offset and slope of `open_set.probability` by maximum likelihood; known and unknown pictures weigh the same.
 
@@ -196,18 +201,14 @@ def calibrate(
     Raises:
         InputError: model and features do not belong together, or the split is too small for `spec`.
     """
-    cache = FeatureCache.open(features_dir)
-    model, record = runs.load_model(model_dir)
-    runs.check_backbone(record, cache.manifest["backbone"]["weights"], model_dir, f"those in {cache.folder}")
-    model.config.check_takes(spec)
+    cache, model = evaluation.load(features_dir, model_dir, spec)
     rows = EpisodeSampler(cache.labels("validation"), spec, seed).sample(episodes)
     evaluation.check_fit(model, cache.feature_dim, rows)
     logits = evaluation.episode_logits(model, rows, cache.table("validation"))
     found = fit(logits, rows.query_labels, rows.query_mask, weights_fingerprint(model))
     found = dataclasses.replace(found, known=_fit_known_on(model, cache, spec, episodes, seed))
     found.save(Path(model_dir) / FILE)
-    before, after = (probabilities(logits[-1], rows.query_mask, use, model.config.num_steps) for use in (None, found))
-    return tuple(quality(p, rows.query_labels, rows.query_mask) for p in (before, after))
+    return tuple(quality_of(logits[-1], rows, use, model.config.num_steps) for use in (None, found))
 
 
 def _fit_known_on(model: SIB, cache: FeatureCache, spec: EpisodeSpec, episodes: int, seed: int):

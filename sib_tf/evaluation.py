@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import tensorflow as tf
 
-from sib_tf.config import SIBConfig
+from sib_tf import runs
+from sib_tf.config import EpisodeSpec, SIBConfig
 from sib_tf.episodes import Episode, EpisodeRows, one_by_one
 from sib_tf.errors import InputError
+from sib_tf.features import FeatureCache
 from sib_tf.prediction import open_set
 from sib_tf.sib import SIB
 
@@ -89,6 +91,19 @@ def _logits(model: SIB, way: int, episode: Episode):
     support, support_labels, support_mask, query, _, query_mask = episode
     path, class_mask = model.adapt(support, support_labels, query, support_mask, query_mask, way)
     return tf.stack([model.classify(theta, query, class_mask) for theta in path], axis=1)
+
+
+def load(features_dir: str | os.PathLike, model_dir: str | os.PathLike, spec: EpisodeSpec) -> tuple[FeatureCache, SIB]:
+    """Opens a feature cache and loads the best model that was meta-trained on features of its backbone.
+
+    Raises:
+        InputError: they do not belong together, or the model does not take the ways of `spec`.
+    """
+    cache = FeatureCache.open(features_dir)
+    model, record = runs.load_model(model_dir)
+    runs.check_backbone(record, cache.manifest["backbone"]["weights"], model_dir, f"those in {cache.folder}")
+    model.config.check_takes(spec)
+    return cache, model
 
 
 def check_fit(model: SIB, feature_dim: int, rows: EpisodeRows) -> None:

@@ -4,9 +4,6 @@ import os
 import string
 
 import matplotlib
-
-matplotlib.use("Agg")  # Figures go to files; no screen is needed.
-import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -15,7 +12,7 @@ from sib_tf.reports import figures
 from sib_tf.sib import SIB
 from sib_tf.storage import atomic
 
-_COLORS = plt.get_cmap("tab10").colors
+_COLORS = matplotlib.colormaps["tab10"].colors
 _RIGHT, _WRONG = (11, 110, 79), (200, 30, 30)
 # Of contact sheets, in pixels.
 _TILE, _FRAME, _GAP, _NAME = 64, 3, 2, 130
@@ -45,19 +42,18 @@ def path_figure(model: SIB, rows: EpisodeRows, index: int, table: np.ndarray, pa
     centre = steps[-1].mean(axis=0)
     plane = np.linalg.svd(steps[-1] - centre)[2][:2].T
     places, path_places = (query[kept] - centre) @ plane, (steps - centre) @ plane
-    figure, axes = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained", sharex=True, sharey=True)
-    for axis, step in zip(axes, (0, len(steps) - 1), strict=True):
-        right = predicted[step] == episode.query_labels[0][kept]
-        for c in range(way):
-            color = [_COLORS[c % 10]]
-            for mask, marker in ((right, "o"), (~right, "x")):
-                chosen = mask & (predicted[step] == c)
-                axis.scatter(*places[chosen].T, c=color * chosen.sum(), marker=marker, s=16, alpha=0.7)
-            axis.plot(*path_places[: step + 1, c].T, "-", color="black", lw=1)
-            axis.scatter(*path_places[step, c], c=color, marker="*", s=220, edgecolors="black", zorder=3)
-        axis.set(title=f"k = {step}: {100 * right.mean():.0f} % right", xticks=[], yticks=[])
-    figure.supxlabel("stars: the classifier; colours: predicted class; crosses: wrong", fontsize=9)
-    figures.save(figure, path)
+    with figures.panels(path, 1, 2, figsize=(9, 4.4), sharex=True, sharey=True) as axes:
+        for axis, step in zip(axes, (0, len(steps) - 1), strict=True):
+            right = predicted[step] == episode.query_labels[0][kept]
+            for c in range(way):
+                color = [_COLORS[c % 10]]
+                for mask, marker in ((right, "o"), (~right, "x")):
+                    chosen = mask & (predicted[step] == c)
+                    axis.scatter(*places[chosen].T, c=color * chosen.sum(), marker=marker, s=16, alpha=0.7)
+                axis.plot(*path_places[: step + 1, c].T, "-", color="black", lw=1)
+                axis.scatter(*path_places[step, c], c=color, marker="*", s=220, edgecolors="black", zorder=3)
+            axis.set(title=f"k = {step}: {100 * right.mean():.0f} % right", xticks=[], yticks=[])
+        axes[0].figure.supxlabel("stars: the classifier; colours: predicted class; crosses: wrong", fontsize=9)
 
 
 def contact_sheet(

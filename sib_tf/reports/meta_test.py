@@ -4,12 +4,13 @@ import dataclasses
 import io
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from scipy import special
 
-from sib_tf import calibration, evaluation, runs
+from sib_tf import calibration, evaluation
 from sib_tf.config import EpisodeSpec
 from sib_tf.datasets import MetaDataset
 from sib_tf.episodes import UNKNOWN, EpisodeRows, EpisodeSampler, fingerprint, with_unknown_classes
@@ -83,48 +84,50 @@ class MetaTest:
             InputError: `data` is not what the features were made from.
         """
         folder, metrics = Path(folder), self.metrics
-        drawn = {"Accuracy after every step, and paired differences": "accuracy.png"}
-        figures.accuracy_figure(metrics, self.accuracy, self.baseline, folder / "accuracy.png")
+        drawn = {}
+
+        def place(name: str, caption: str) -> Path:
+            drawn[caption] = name
+            return folder / name
+
+        path = place("accuracy.png", "Accuracy after every step, and paired differences")
+        figures.accuracy_figure(metrics, self.accuracy, self.baseline, path)
         if any(metrics.get("curves", {}).values()):
-            figures.curves_figure(metrics["curves"], folder / "curves.png")
-            drawn[f"Other query sets, {metrics['curves_episodes']} episodes each"] = "curves.png"
-        figures.reliability_figure(metrics["confidence"], folder / "reliability.png")
-        drawn["Reliability: how often answers of a given confidence are right"] = "reliability.png"
+            path = place("curves.png", f"Other query sets, {metrics['curves_episodes']} episodes each")
+            figures.curves_figure(metrics["curves"], path)
+        path = place("reliability.png", "Reliability: how often answers of a given confidence are right")
+        figures.reliability_figure(metrics["confidence"], path)
         if "known_histogram" in metrics.get("open_set", {}):
-            figures.open_set_figure(metrics["open_set"], folder / "open_set.png")
-            drawn["Pictures of the episode's classes and of others, by the probability of being known"] = "open_set.png"
+            caption = "Pictures of the episode's classes and of others, by the probability of being known"
+            figures.open_set_figure(metrics["open_set"], place("open_set.png", caption))
         table, gain = self.cache.table(metrics["split"]), self.accuracy[-1] - self.baseline
         middle = int(np.argsort(gain, kind="stable")[len(gain) // 2])
-        episode_figures.path_figure(self.model, self.rows, middle, table, folder / "path.png")
-        drawn[f"The classifier's path in the episode of median gain (number {middle}), seen in a plane"] = "path.png"
+        caption = f"The classifier's path in the episode of median gain (number {middle}), seen in a plane"
+        episode_figures.path_figure(self.model, self.rows, middle, table, place("path.png", caption))
         if data is not None:
-            drawn |= self._contact_sheets(folder, data)
-        pretraining = history.read(Path(backbone_dir) / "history.csv") if backbone_dir else []
-        meta_training = history.read(Path(model_dir) / "history.csv")
+            self._contact_sheets(data, place)
+        pretraining = []
+        if backbone_dir:
+            pretraining = history.read(Path(backbone_dir) / "history.csv", "epoch", "val_prototype_accuracy")
+        meta_training = history.read(Path(model_dir) / "history.csv", "step", "validation_accuracy")
         if pretraining or meta_training:
-            figures.training_figure(pretraining, meta_training, folder / "training.png")
-            drawn["Training curves"] = "training.png"
+            figures.training_figure(pretraining, meta_training, place("training.png", "Training curves"))
         return report.write(folder, metrics, drawn)
 
-    def _contact_sheets(self, folder: Path, data: MetaDataset) -> dict[str, str]:
-        """Draws the episodes of least accuracy; returns the files by caption."""
-        split = data.split(self.metrics["split"])
-        if split.fingerprint != self.metrics["dataset"]["fingerprints"][self.metrics["split"]]:
+    def _contact_sheets(self, data: MetaDataset, place: Callable[[str, str], Path]) -> None:
+        """Draws the episodes of least accuracy; `place` takes a figure's name and caption."""
+        split, name = data.split(self.metrics["split"]), self.metrics["split"]
+        if split.fingerprint != self.metrics["dataset"]["fingerprints"][name]:
             raise InputError(f"dataset {data.name} does not have the pictures that the features were made from.")
-        drawn = {}
-        for place, index in enumerate(np.argsort(self.accuracy[-1], kind="stable")[:_HARDEST], start=1):
+        for number, index in enumerate(np.argsort(self.accuracy[-1], kind="stable")[:_HARDEST], start=1):
             episode = self.rows.part(index, index + 1)
-            logits = evaluation.episode_logits(self.model, episode, self.cache.table(self.metrics["split"]))
+            predicted = evaluation.episode_logits(self.model, episode, self.cache.table(name))[-1, 0].argmax(-1)
             support = episode.support[0][episode.support_mask[0]]
             classes = dict(zip(episode.support_labels[0].tolist(), split.labels[support].tolist(), strict=False))
             names = [split.class_names[classes[c]] for c in range(len(classes))]
-            name = f"hardest_{place}.png"
-            episode_figures.contact_sheet(
-                self.rows, int(index), logits[-1, 0].argmax(-1), split.images, names, folder / name
-            )
             caption = f"Episode {index}, {100 * self.accuracy[-1][index]:.0f} % right: labelled pictures, then answers"
-            drawn[caption] = name
-        return drawn
+            path = place(f"hardest_{number}.png", caption)
+            episode_figures.contact_sheet(self.rows, int(index), predicted, split.images, names, path)
 
 
 def meta_test(
@@ -155,10 +158,7 @@ def meta_test(
     """
     # First, so that a wrong name does not cost a measurement.
     other = None if compare_to is None else _load_comparison(Path(compare_to))
-    cache = FeatureCache.open(features_dir)
-    model, record = runs.load_model(model_dir)
-    runs.check_backbone(record, cache.manifest["backbone"]["weights"], model_dir, f"those in {cache.folder}")
-    model.config.check_takes(spec)
+    cache, model = evaluation.load(features_dir, model_dir, spec)
     rows = EpisodeSampler(cache.labels(split), spec, seed).sample(episodes)
     evaluator, table = evaluation.Evaluator(rows), cache.table(split)
     found = evaluator(model, table)
@@ -194,12 +194,10 @@ def meta_test(
 def _confidence(model: SIB, rows: EpisodeRows, table, fitted: calibration.Calibration | None) -> dict:
     """Quality of the probabilities under theta^K, as they are and, where there is a calibration, calibrated."""
     logits = evaluation.episode_logits(model, rows, table)[-1]
-    result = {}
-    for name, use in (("uncalibrated", None), ("calibrated", fitted)):
-        if name == "uncalibrated" or use is not None:
-            probability = calibration.probabilities(logits, rows.query_mask, use, model.config.num_steps)
-            result[name] = calibration.quality(probability, rows.query_labels, rows.query_mask)
-    return result
+    return {
+        name: calibration.quality_of(logits, rows, use, model.config.num_steps)
+        for name, use in {"uncalibrated": None, **({"calibrated": fitted} if fitted else {})}.items()
+    }
 
 
 def _open_set(model: SIB, rows: EpisodeRows, table, fitted: calibration.Calibration | None) -> dict:

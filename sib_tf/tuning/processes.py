@@ -28,7 +28,7 @@ def role() -> str:
 
 
 def name() -> str:
-    """Returns the name of this process in the search, for its progress bar."""
+    """Returns the name of this process in the search, for its folder and its messages."""
     return os.environ.get(TUNER_ID) or "tune"
 
 

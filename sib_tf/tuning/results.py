@@ -1,0 +1,115 @@
+"""What a search found, in files: the table of trials, the page with its figure, and the best as a flagfile."""
+
+import csv
+import dataclasses
+import io
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from sib_tf.errors import InputError
+from sib_tf.reports import figures, pages
+from sib_tf.storage import atomic
+from sib_tf.tuning.search_space import Search, Searched
+from sib_tf.tuning.trials import COMPLETED, TrialResult
+
+TABLE, PAGE, FIGURE, FLAGS = "trials.csv", "report.md", "trials.png", "best.flags"
+_NO_ACCURACY = "#8a8a8a"
+
+
+def best_of(results: Sequence[TrialResult]) -> TrialResult | None:
+    """Returns the completed trial of the highest accuracy, the first of equals; None where none completed."""
+    completed = [result for result in results if result.state == COMPLETED]
+    return max(completed, key=lambda result: result.accuracy, default=None)
+
+
+def write(folder: Path, results: Sequence[TrialResult], search: Search) -> None:
+    """Writes the table and, with its figure, the page.
+
+    Raises:
+        InputError: no trial completed.
+    """
+    _table(folder / TABLE, results, search.space)
+    if best_of(results) is None:
+        raise InputError(
+            f"All {len(results)} trials diverged; {folder / TABLE} has their values. Lower the step sizes' ranges."
+        )
+    _figure(folder / FIGURE, results, search.space)
+    pages.write(
+        folder / PAGE,
+        "search.md",
+        summary=summary(results, search),
+        search=search,
+        completed=sorted((r for r in results if r.state == COMPLETED), key=lambda r: -r.accuracy),
+        others=[r for r in results if r.state != COMPLETED],
+    )
+
+
+def write_flags(path: str | os.PathLike, lines: Sequence[str], summary: str, folders: tuple[str, str]) -> None:
+    """Writes a flagfile for train.meta_train, with `summary` and the command on top.
+
+    Args:
+        path: of the flagfile.
+        lines: the flags, "--name=value".
+        summary: one line.
+        folders: of the features and, proposed, of the training.
+    """
+    features, output = map(shlex.quote, folders)
+    command = f"python -m train.meta_train --flagfile={shlex.quote(str(path))} --features_dir={features}"
+    head = [f"# {summary}", f"# Command:  {command}", f"#           --output_dir={output}"]
+    atomic.write_text(path, "\n".join([*head, *lines]) + "\n")
+
+
+def summary(results: Sequence[TrialResult], search: Search) -> str:
+    """Returns the best trial in one line: accuracy, interval, trials, episodes, steps, seed."""
+    best, training = best_of(results), search.training
+    return (
+        f"Best of {len(results)} trials ({search.tuner}): {100 * best.accuracy:.2f} +-{100 * best.ci95:.2f} % on "
+        f"{training.validation_episodes} validation episodes at step {best.step} of {training.steps}; trial "
+        f"{best.trial}, seed {training.seed}."
+    )
+
+
+def _table(path: Path, results: Sequence[TrialResult], space: Sequence[Searched]) -> None:
+    before = ["trial", "state", "accuracy", "ci95", "step", "seconds"]
+    text = io.StringIO()
+    table = csv.DictWriter(text, [*before, *(field.name for field in space), "cause"], lineterminator="\n")
+    table.writeheader()
+    for result in results:
+        row = dataclasses.asdict(result)
+        table.writerow({**row.pop("values"), **row, "seconds": f"{result.seconds:.1f}"})
+    atomic.write_text(path, text.getvalue())
+
+
+def _figure(path: Path, results: Sequence[TrialResult], space: Sequence[Searched]) -> None:
+    columns = min(3, len(space))
+    rows = -(-len(space) // columns)
+    size = (3.2 * columns, 2.7 * rows)
+    with figures.panels(path, rows, columns, figsize=size, sharey=True, squeeze=False) as axes:
+        for axis, field in zip(axes.flat, space, strict=False):
+            _panel(axis, field, results)
+        for axis in axes.flat[len(space) :]:
+            axis.remove()
+        for row in axes:
+            row[0].set_ylabel("accuracy in %")
+
+
+def _panel(axis, field: Searched, results: Sequence[TrialResult]) -> None:
+    """Accuracy against the values of one field: the best stands out, trials without accuracy are crosses below."""
+    axis.set(xlabel=field.name, xscale="log" if field.log and not field.choices else "linear")
+    if field.choices:
+        axis.set_xticks(range(len(field.choices)), map(str, field.choices))
+    for end in (0, len(field.choices) - 1) if field.choices else (field.low, field.high):
+        axis.axvline(end, color="#e0e0e0", lw=0.5)
+    best = best_of(results)
+    for result in results:
+        if field.name not in result.values:
+            continue
+        value = result.values[field.name]
+        x = field.choices.index(value) if field.choices else value
+        if result.state == COMPLETED:
+            color = figures.BASELINE if result is best else figures.ADAPTED
+            axis.errorbar(x, 100 * result.accuracy, 100 * result.ci95, fmt="o", ms=4, color=color, elinewidth=0.8)
+        else:
+            axis.plot(x, 0.03, "x", color=_NO_ACCURACY, transform=axis.get_xaxis_transform())
