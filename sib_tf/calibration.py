@@ -61,14 +61,10 @@ class Calibration(Record):
 
 
 def load(model_dir: str | os.PathLike, weights: str) -> Calibration | None:
-    """Loads the calibration of a model's folder; None where there is none.
-
-    Args:
-        model_dir: a meta-training's folder.
-        weights: fingerprint of the model's weights.
+    """Loads the calibration in `model_dir`, a meta-training's folder; None where there is none.
 
     Raises:
-        InputError: it is damaged, or of other weights.
+        InputError: it is damaged, or not of the model with the fingerprint `weights`.
     """
     path = Path(model_dir) / FILE
     if not path.exists():
@@ -84,13 +80,11 @@ def fit(logits: np.ndarray, labels: np.ndarray, mask: np.ndarray, weights: str) 
 
     Args:
         logits: `[K + 1, episodes, queries, way]` of validation episodes.
-        labels: `[episodes, queries]` integers.
-        mask: `[episodes, queries]` bool.
+        labels, mask: `[episodes, queries]` integers and bool.
         weights: fingerprint of the model's weights.
     """
-    found = [_fit_step(step, labels, mask) for step in logits.astype(np.float64)]
-    offset, slope = (tuple(map(float, column)) for column in zip(*found, strict=True))
-    return Calibration(offset, slope, weights)
+    offset, slope = np.array([_fit_step(step, labels, mask) for step in logits.astype(np.float64)]).T.tolist()
+    return Calibration(tuple(offset), tuple(slope), weights)
 
 
 def probabilities(logits: np.ndarray, mask: np.ndarray, calibration: Calibration | None, step: int) -> np.ndarray:
@@ -117,16 +111,10 @@ def quality(probability: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> di
     confidence, right = probability.max(-1)[mask], (probability.argmax(-1) == labels)[mask]
     of_truth = np.take_along_axis(probability, labels[..., None], -1)[..., 0][mask]
     index = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
-    bins = [
-        [float(confidence[index == i].mean()), float(right[index == i].mean()), float((index == i).mean())]
-        for i in range(_BINS)
-        if (index == i).any()
-    ]
-    return {
-        "ece": float(sum(abs(c - a) * share for c, a, share in bins)),
-        "nll": float(-np.log(np.maximum(of_truth, 1e-12)).mean()),
-        "bins": bins,
-    }
+    inside = [index == i for i in np.unique(index)]
+    bins = [[float(values.mean()) for values in (confidence[rows], right[rows], rows)] for rows in inside]
+    ece = float(sum(abs(c - a) * share for c, a, share in bins))
+    return {"ece": ece, "nll": float(-np.log(np.maximum(of_truth, 1e-12)).mean()), "bins": bins}
 
 
 def quality_of(logits: np.ndarray, rows: EpisodeRows, calibration: Calibration | None, step: int) -> dict:

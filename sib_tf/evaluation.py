@@ -61,11 +61,7 @@ class Evaluator:
         return Evaluation(found[:, :-1].T / queries, found[:, -1] / queries, seconds)
 
     def prepare(self, model: SIB, table) -> None:
-        """Compiles what evaluates `model` on features `table`, as calling this does where it was not done before.
-
-        Raises:
-            InputError: as calling this does.
-        """
+        """Compiles what calling this with the same arguments runs, where it was not compiled before; raises as that."""
         check_fit(model, table.shape[1], self.rows)
         _measuring(model, self.way)(tf.convert_to_tensor(table), self.rows.part(0, _CALL))
 
@@ -174,12 +170,7 @@ def evidence_bounds(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
 
 
 def known_score(logits: np.ndarray, rows: EpisodeRows) -> np.ndarray:
-    """Returns `open_set.score` of the queries, `[episodes, queries]`.
-
-    Args:
-        logits: `[episodes, queries, way]` of the queries under theta^0.
-        rows: the episodes.
-    """
+    """Returns `open_set.score` `[episodes, queries]` of logits `[episodes, queries, way]` under theta^0."""
     # Classes that an episode does not have are out of the question.
     present = np.stack(
         [(rows.support_mask & (rows.support_labels == c)).any(axis=1) for c in range(logits.shape[-1])], 1
@@ -205,23 +196,22 @@ def mean_and_ci95(values: np.ndarray) -> tuple[float, float]:
 def summary(evaluation: Evaluation, baseline: Evaluation) -> dict:
     """Returns the figures of `metrics.json`: means and 95 % half-widths over episodes, in [0, 1].
 
-    Args:
-        evaluation: of the model.
-        baseline: of nearest prototypes on the same episodes; differences are paired, episode by episode.
+    Differences to `baseline`, nearest prototypes on the same episodes, are paired, episode by episode.
     """
     final, prototype = evaluation.accuracy[-1], baseline.accuracy[-1]
-    figures = {"accuracy": final, "baseline_accuracy": prototype, "difference": final - prototype}
-    figures["difference_to_step_0"] = final - evaluation.accuracy[0]
+    pairs = {
+        ("accuracy", "ci95"): final,
+        ("baseline_accuracy", "baseline_ci95"): prototype,
+        ("difference", "difference_ci95"): final - prototype,
+        ("difference_to_step_0", "difference_to_step_0_ci95"): final - evaluation.accuracy[0],
+    }
     result = {}
-    for name, values in figures.items():
-        result[name], half = mean_and_ci95(values)
-        result["ci95" if name == "accuracy" else f"{name.removesuffix('_accuracy')}_ci95"] = half
-    steps = [mean_and_ci95(values) for values in evaluation.accuracy]
-    result["accuracy_by_step"] = [mean for mean, _ in steps]
-    result["ci95_by_step"] = [half for _, half in steps]
-    result["loss"] = float(evaluation.loss.mean())
-    result["seconds"] = evaluation.seconds
-    return result
+    for names, values in pairs.items():
+        result.update(zip(names, mean_and_ci95(values), strict=True))
+    result["accuracy_by_step"], result["ci95_by_step"] = map(
+        list, zip(*map(mean_and_ci95, evaluation.accuracy), strict=True)
+    )
+    return {**result, "loss": float(evaluation.loss.mean()), "seconds": evaluation.seconds}
 
 
 def compare(metrics: dict, accuracy: np.ndarray, other: dict, other_accuracy: np.ndarray) -> dict:

@@ -36,7 +36,6 @@ class MetaTest:
         baseline: `[episodes]`, nearest prototypes.
         model: the model.
         cache: its features.
-        spec: what the episodes look like.
         rows: the episodes.
     """
 
@@ -45,7 +44,6 @@ class MetaTest:
     baseline: np.ndarray
     model: SIB
     cache: FeatureCache
-    spec: EpisodeSpec
     rows: EpisodeRows
 
     def save(self, path: str | os.PathLike) -> None:
@@ -57,13 +55,6 @@ class MetaTest:
             partial.write_bytes(buffer.getvalue())
         figures.accuracy_figure(self.metrics, self.accuracy, self.baseline, path.with_suffix(".png"))
         atomic.write_json(path, self.metrics)
-
-    def with_curves(self) -> "MetaTest":
-        """Returns the meta-test with `curves` in its metrics, from `query_sets.measure`."""
-        metrics = self.metrics
-        episodes = min(metrics["episodes"], _CURVE_EPISODES)
-        curves = query_sets.measure(self.model, self.cache, metrics["split"], self.spec, episodes, metrics["seed"])
-        return dataclasses.replace(self, metrics={**metrics, "curves": curves, "curves_episodes": episodes})
 
     def report(
         self,
@@ -139,6 +130,7 @@ def meta_test(
     split: str = "test",
     compare_to: str | os.PathLike | None = None,
     unknown_classes: int = 0,
+    curves: bool = False,
 ) -> MetaTest:
     """Measures the best model of `model_dir` on a fixed list of episodes, paired with nearest prototypes.
 
@@ -152,6 +144,7 @@ def meta_test(
         compare_to: `metrics.json` of another meta-test of the same episodes.
         unknown_classes: classes without support that queries of a second list of episodes come from as well, to
             measure how well "none of these" is told; 0: not measured.
+        curves: whether to measure on other query sets too, see `query_sets.measure`.
 
     Raises:
         InputError: model and features do not belong together, or the split is too small for `spec`.
@@ -188,7 +181,11 @@ def meta_test(
     if other is not None:
         metrics["comparison"] = evaluation.compare(metrics, found.accuracy[-1], *other)
     metrics["summary"] = _in_words(metrics)
-    return MetaTest(metrics, found.accuracy, baseline.accuracy[-1], model, cache, spec, rows)
+    if curves:
+        count = min(episodes, _CURVE_EPISODES)
+        metrics["curves"] = query_sets.measure(model, cache, split, spec, count, seed)
+        metrics["curves_episodes"] = count
+    return MetaTest(metrics, found.accuracy, baseline.accuracy[-1], model, cache, rows)
 
 
 def _confidence(model: SIB, rows: EpisodeRows, table, fitted: calibration.Calibration | None) -> dict:

@@ -100,8 +100,8 @@ def _panel(axis, field: Searched, results: Sequence[TrialResult]) -> None:
     axis.set(xlabel=field.name, xscale="log" if field.log and not field.choices else "linear")
     if field.choices:
         axis.set_xticks(range(len(field.choices)), map(str, field.choices))
-    for end in (0, len(field.choices) - 1) if field.choices else (field.low, field.high):
-        axis.axvline(end, color="#e0e0e0", lw=0.5)
+    ends = (0, len(field.choices) - 1) if field.choices else (field.low, field.high)
+    axis.plot(ends, (0, 0), "|", color=_NO_ACCURACY, transform=axis.get_xaxis_transform())
     best = best_of(results)
     for result in results:
         if field.name not in result.values:
