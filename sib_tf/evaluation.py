@@ -208,9 +208,8 @@ def summary(evaluation: Evaluation, baseline: Evaluation) -> dict:
     result = {}
     for names, values in pairs.items():
         result.update(zip(names, mean_and_ci95(values), strict=True))
-    result["accuracy_by_step"], result["ci95_by_step"] = map(
-        list, zip(*map(mean_and_ci95, evaluation.accuracy), strict=True)
-    )
+    steps = [mean_and_ci95(values) for values in evaluation.accuracy]
+    result["accuracy_by_step"], result["ci95_by_step"] = (list(column) for column in zip(*steps, strict=True))
     return {**result, "loss": float(evaluation.loss.mean()), "seconds": evaluation.seconds}
 
 

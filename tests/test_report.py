@@ -41,6 +41,7 @@ META_TRAINING = [{"step": 10, "validation_accuracy": 0.5}]
 def is_figure(path) -> bool:
     with Image.open(path) as image:
         image.load()
+        assert not plt.get_fignums()
         return image.format == "PNG" and min(image.size) > 300 and len(np.unique(np.asarray(image))) > 10
 
 
@@ -49,13 +50,11 @@ def test_the_accuracy_figure_is_drawn_for_any_k(tmp_path, steps):
     metrics = {**METRICS, "accuracy_by_step": [0.5, 0.6][:steps], "ci95_by_step": [0.02, 0.0123][:steps]}
     figures.accuracy_figure(metrics, ACCURACY[:steps], BASELINE, tmp_path / "new" / "accuracy.png")
     assert is_figure(tmp_path / "new" / "accuracy.png")
-    assert plt.get_fignums() == []
 
 
-@pytest.mark.parametrize("pretraining", [PRETRAINING, []])
-@pytest.mark.parametrize("meta_training", [META_TRAINING, []])
-def test_the_training_figure_is_drawn_with_and_without_histories(tmp_path, pretraining, meta_training):
-    figures.training_figure(pretraining, meta_training, tmp_path / "training.png")
+@pytest.mark.parametrize("histories", [(PRETRAINING, META_TRAINING), (PRETRAINING, []), ([], META_TRAINING)])
+def test_the_training_figure_is_drawn_with_and_without_histories(tmp_path, histories):
+    figures.training_figure(*histories, tmp_path / "training.png")
     assert is_figure(tmp_path / "training.png")
 
 
@@ -131,4 +130,3 @@ def test_the_curves_are_drawn_with_and_without_imbalanced_query_sets(tmp_path, d
     }
     figures.curves_figure(curves, tmp_path / "curves.png")
     assert is_figure(tmp_path / "curves.png")
-    assert not plt.get_fignums()

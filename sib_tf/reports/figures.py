@@ -39,21 +39,18 @@ def accuracy_figure(metrics: dict, accuracy: np.ndarray, baseline: np.ndarray, p
         metrics: as in `metrics.json`.
         accuracy: `[K + 1, episodes]` in [0, 1].
         baseline: `[episodes]`, nearest prototypes on the same episodes.
-        path: where the PNG goes.
+        path: of the PNG, as for every figure here.
     """
     with panels(path, 1, 2, figsize=(9, 3.4)) as (left, right):
         steps = np.arange(len(accuracy))
         mean, half = (100 * np.array(metrics[name]) for name in ("accuracy_by_step", "ci95_by_step"))
         left.fill_between(steps, mean - half, mean + half, color=ADAPTED, alpha=0.25, lw=0)
         left.plot(steps, mean, "o-", color=ADAPTED, label="SIB after k steps")
-        level = 100 * metrics["baseline_accuracy"]
+        level, half = 100 * metrics["baseline_accuracy"], 100 * metrics["baseline_ci95"]
         left.axhline(level, color=BASELINE, ls="--", label="nearest prototypes")
-        left.axhspan(
-            level - 100 * metrics["baseline_ci95"], level + 100 * metrics["baseline_ci95"], color=BASELINE, alpha=0.15
-        )
-        left.set(
-            xlabel="synthetic-gradient steps k", ylabel="accuracy in %", xticks=steps, title="Accuracy, 95 % bands"
-        )
+        left.axhspan(level - half, level + half, color=BASELINE, alpha=0.15)
+        left.set(xlabel="synthetic-gradient steps k", ylabel="accuracy in %", xticks=steps)
+        left.set_title("Accuracy, 95 % bands")
         left.legend(frameon=False)
         difference = 100 * (accuracy[-1] - baseline)
         right.hist(difference, bins=_bin_edges(difference), color=ADAPTED, alpha=0.8)
@@ -63,12 +60,7 @@ def accuracy_figure(metrics: dict, accuracy: np.ndarray, baseline: np.ndarray, p
 
 
 def reliability_figure(confidence: dict, path: str | os.PathLike) -> None:
-    """Draws accuracy against confidence; the area of a point is the share of the queries.
-
-    Args:
-        confidence: of `metrics.json`: `calibration.quality` by name.
-        path: where the PNG goes.
-    """
+    """Draws accuracy against `confidence` (of `metrics.json`); the area of a point is the share of the queries."""
     with panels(path, figsize=(4.4, 3.8)) as axis:
         axis.plot([0, 100], [0, 100], color="black", lw=0.8)
         for (name, quality), color in zip(confidence.items(), (BASELINE, ADAPTED), strict=False):
@@ -76,9 +68,8 @@ def reliability_figure(confidence: dict, path: str | os.PathLike) -> None:
             label = f"{name}: error {100 * quality['ece']:.1f} %"
             axis.plot(mean, right, "-", color=color, lw=1)
             axis.scatter(mean, right, s=8 + 6 * share, color=color, alpha=0.7, label=label)
-        axis.set(
-            xlabel="confidence in %", ylabel="right answers in %", title="Reliability", xlim=(0, 101), ylim=(0, 101)
-        )
+        axis.set(xlabel="confidence in %", ylabel="right answers in %", xlim=(0, 101), ylim=(0, 101))
+        axis.set_title("Reliability")
         axis.legend(frameon=False, loc="upper left")
 
 
@@ -99,9 +90,7 @@ def training_figure(pretraining: list[dict], meta_training: list[dict], path: st
 def curves_figure(curves: dict, path: str | os.PathLike) -> None:
     """Draws accuracy against imbalance and against the number of queries, with 95 % bands.
 
-    Args:
-        curves: as `query_sets.measure` returns them; at least one is not empty.
-        path: where the PNG goes.
+    At least one of the `curves`, as `query_sets.measure` returns them, is not empty.
     """
     labels = {"dirichlet_alpha": "Dirichlet's alpha (imbalance grows to the left)", "total_query": "queries in all"}
     names = [name for name in labels if curves[name]]
@@ -122,12 +111,7 @@ def curves_figure(curves: dict, path: str | os.PathLike) -> None:
 
 
 def open_set_figure(measured: dict, path: str | os.PathLike) -> None:
-    """Draws how probable known and unknown pictures are to be known.
-
-    Args:
-        measured: `open_set` of `metrics.json`, with histograms.
-        path: where the PNG goes.
-    """
+    """Draws how probable known and unknown pictures are to be known: `open_set` of `metrics.json`, with histograms."""
     with panels(path, figsize=(5, 3.4)) as axis:
         for name, color in (("known", ADAPTED), ("unknown", BASELINE)):
             shares = 100 * np.array(measured[f"{name}_histogram"])
