@@ -166,22 +166,17 @@ def test_a_value_is_moved_into_its_range(text, value, nearest):
 
 
 def test_the_first_trial_has_the_given_values():
-    training = MetaTrainConfig(
-        episodes=EpisodeSpec(query_distribution="dirichlet", dirichlet_alpha=(1.0, 4.0)), weight_decay=0.0
+    """Moved into the ranges: 8 * way = 40 hidden units are nearest to 32, and adam has no weight decay."""
+    episodes = EpisodeSpec(query_distribution="dirichlet", dirichlet_alpha=(1.0, 4.0))
+    search = Search(
+        SIBConfig(way=5), MetaTrainConfig(episodes, weight_decay=0.0), search_space.space(search_space.FIELDS)
     )
-    search = Search(SIBConfig(way=5), training, search_space.space(search_space.FIELDS))
-    assert search.first() == {
-        "inner_learning_rate": 1e-3,
-        "num_steps": 3,
-        "hidden_units": 32,  # 8 * way = 40 is nearest to it.
-        "optimizer": "sgd",
-        "learning_rate": 1e-3,
-        "weight_decay": 1e-6,
-        "balanced_fraction": 0.0,
-        "dirichlet_alpha": 2.0,
-    }
+    assert list(search.first().items()) == [
+        *(("inner_learning_rate", 1e-3), ("num_steps", 3), ("hidden_units", 32), ("optimizer", "sgd")),
+        *(("learning_rate", 1e-3), ("weight_decay", 1e-6), ("balanced_fraction", 0.0), ("dirichlet_alpha", 2.0)),
+    ]
     space = search_space.space(["optimizer", "weight_decay"], ["optimizer=adam,adamw"])
-    assert Search(SIBConfig(), training, space).first() == {"optimizer": "adam"}
+    assert Search(SIBConfig(), MetaTrainConfig(episodes), space).first() == {"optimizer": "adam"}
 
 
 @pytest.mark.parametrize(
@@ -193,10 +188,7 @@ def test_the_first_trial_has_the_given_values():
         ({"range": "num_steps=1:3"}, r"range must be NAME=LOW:HIGH or NAME=A,B,C with .*; got 'num_steps=1:3'\."),
         ({"range": "learning_rate"}, r"range must be NAME=LOW:HIGH or NAME=A,B,C .*; got 'learning_rate'\."),
         ({"range": "learning_rate=1:0.1"}, r"range of learning_rate must be LOW:HIGH .* below HIGH; got 1:0\.1\."),
-        (
-            {"range": "learning_rate=0:1"},
-            r"range of learning_rate must be .* LOW above 0 \(the scale is log.*; got 0:1\.",
-        ),
+        ({"range": "learning_rate=0:1"}, r"range of .* must be .* LOW above 0 \(the scale is log.*; got 0:1\."),
         ({"range": "learning_rate=nan:1"}, r"range of learning_rate must be LOW:HIGH .*; got nan:1\."),
         ({"range": "learning_rate=1:inf"}, r"range: learning_rate must be above 0 and finite; got inf\."),
         ({"range": "learning_rate=0.1"}, r"range of learning_rate must be two or more different values; got 0\.1\."),
@@ -207,10 +199,7 @@ def test_the_first_trial_has_the_given_values():
         ({"search": "num_steps", "range": "num_steps=1:200"}, r"range: num_steps must be in \[0, 100\] .*; got 200\."),
         ({"search": "optimizer", "range": "optimizer=sgd,lion"}, r"range: optimizer must be one of .*; got 'lion'\."),
         ({"search": "optimizer", "range": "optimizer=a:b"}, r"range of optimizer must be two or more .*; got a:b\."),
-        (
-            {"search": "dirichlet_alpha"},
-            r"search names dirichlet_alpha, which counts with query_distribution=dirichlet",
-        ),
+        ({"search": "dirichlet_alpha"}, r"search names dirichlet_alpha, which counts with query_distribution=dirich"),
         ({"search": "weight_decay", "optimizer": "adam"}, r"search names weight_decay, which optimizer=adam has not;"),
         ({"trials": 0}, "flag --trials=0: 0 is not a positive integer"),
         ({"trial_steps": 0}, "flag --trial_steps=0: 0 is not a positive integer"),
@@ -277,18 +266,13 @@ def test_a_search_writes_table_page_and_the_best_as_flags(capsys, features, trai
     )
     assert out[-3:] == [summary, "Flags:  tune/best.flags", "Report: tune/report.md"]
     assert re.fullmatch(r"Trial 0 \(inner_learning_rate=0\.001, hidden_units=24, .*\): 65\.00 \+-1\.00 %", out[0])
-    head = Path("tune/best.flags").read_text().splitlines()[:3]
-    assert head == [
-        f"# {summary}",
-        "# Command:  python -m train.meta_train --flagfile=tune/best.flags --features_dir=features",
-        "#           --output_dir=sib",
-    ]
+    command = "python -m train.meta_train --flagfile=tune/best.flags --features_dir=features"
+    head = [f"# {summary}", f"# Command:  {command}", "#           --output_dir=sib"]
+    assert Path("tune/best.flags").read_text().splitlines()[:3] == head
     _, model, config = trainer[int(best["trial"])]
     assert settings_of("tune/best.flags")[1].steps == 50
-    assert settings_of("tune/best.flags", "--steps=4") == (
-        SIBConfig(**{**vars(model), "feature_dim": 256}),
-        config,
-    )
+    expected = SIBConfig(**{**vars(model), "feature_dim": 256}), config
+    assert settings_of("tune/best.flags", "--steps=4") == expected
     page = Path("tune/report.md").read_text()
     assert summary in page
     assert "| learning_rate | 0.0001:0.01 (log) |" in page
@@ -449,11 +433,8 @@ def test_a_small_space_ends_the_search_early(capsys, features, trainer):
 
 
 def test_the_validation_list_does_not_move_with_what_is_searched(features, trainer):
-    changes = {
-        "search": "dirichlet_alpha,balanced_fraction",
-        "query_distribution": "dirichlet",
-        "dirichlet_alpha": "1-4",
-    }
+    changes = {"query_distribution": "dirichlet", "dirichlet_alpha": "1-4"}
+    changes["search"] = "dirichlet_alpha,balanced_fraction"
     assert run(**changes) == 0
     assert {config.validation.dirichlet_alpha for _, _, config in trainer} == {(1.0, 4.0)}
     assert len({config.episodes.dirichlet_alpha for _, _, config in trainer}) == 5
@@ -497,50 +478,44 @@ def test_best_flags_train_the_very_same_model(capsys, features):
     assert json.loads(Path("sib/config.json").read_text()) == json.loads((trial / "config.json").read_text())
 
 
-def start(name: str, port: int, **changes) -> subprocess.Popen:
-    variables = dict(zip(parallel.VARIABLES, (name, "127.0.0.1", str(port)), strict=True))
-    environment = {**os.environ, **variables, "PYTHONPATH": str(CHECKOUT)}
-    command = [sys.executable, "-m", "train.tune", *arguments(**changes)]
-    return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-
-
-def free_port() -> int:
+@pytest.fixture
+def start():
+    """Starts a process of a search by its name; those that are still there at the end are ended."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        address = "127.0.0.1", str(probe.getsockname()[1])
+    started = []
 
+    def one(name: str) -> subprocess.Popen:
+        variables = dict(zip(parallel.VARIABLES, (name, *address), strict=True))
+        environment = {**os.environ, **variables, "PYTHONPATH": str(CHECKOUT)}
+        command = [sys.executable, "-m", "train.tune", *arguments(trials=3)]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        started.append(subprocess.Popen(command, env=environment, text=True, **pipes))
+        return started[-1]
 
-@pytest.fixture
-def processes():
-    """Starts processes of a search; those that are still there at the end are ended."""
-    started, port = [], free_port()
-
-    def start_all(*names: str, **changes) -> list[subprocess.Popen]:
-        started.extend(start(name, port, **changes) for name in names)
-        return started
-
-    yield start_all
+    yield one
     for process in started:
         process.kill()
         process.communicate()
 
 
 @pytest.mark.slow
-def test_a_chief_and_workers_do_what_one_process_does(capsys, features, processes):
+def test_a_chief_and_workers_do_what_one_process_does(capsys, features, start):
     """The first worker fails; it goes on under its own name, with another one."""
     assert run(output_dir="alone", trials=3) == 0
     summary = capsys.readouterr().out.splitlines()[-3]
     another = Path("tune/trials/trial_1/config.json")
     another.parent.mkdir(parents=True)
     another.write_text('{"model": "another"}')
-    chief, worker = processes("chief", "worker0", trials=3)
+    chief, worker = start("chief"), start("worker0")
     _, error = worker.communicate(timeout=300)
     assert worker.returncode == 2
     assert re.search(r"error: Trial 1 \(.*\): tune/trials/trial_1 holds a run with other settings", error)
     another.unlink()
-    *_, first, second = processes("worker0", "worker1", trials=3)
-    ends = [process.communicate(timeout=300) for process in (first, second, chief)]
-    assert [process.returncode for process in (first, second, chief)] == [0, 0, 0], ends
+    together = start("worker0"), start("worker1"), chief
+    ends = [process.communicate(timeout=300) for process in together]
+    assert [process.returncode for process in together] == [0, 0, 0], ends
     assert ends[-1][0].splitlines()[0] == summary
     for number, (out, _) in enumerate(ends[:2]):
         assert out.splitlines()[-1] == f"worker{number}: no more trials; the chief has the results."
