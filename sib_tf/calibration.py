@@ -174,14 +174,11 @@ def _fit_step(logits: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> np.nd
 def calibrate(
     features_dir: str | os.PathLike, model_dir: str | os.PathLike, spec: EpisodeSpec, episodes: int, seed: int
 ) -> tuple[dict, dict]:
-    """Fits the temperatures of the best model of `model_dir` and writes them there.
+    """Fits the temperatures of the best model of `model_dir`, a meta-training's folder, and writes them there.
 
     Args:
         features_dir: a feature cache of its backbone.
-        model_dir: a meta-training's folder.
-        spec: what the validation episodes look like.
-        episodes: how many.
-        seed: of their list.
+        spec, episodes, seed: what the validation episodes look like, how many, and the seed of their list.
 
     Returns:
         `quality` under theta^K before and after, on the episodes of the fit.

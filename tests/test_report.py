@@ -58,10 +58,13 @@ def test_the_training_figure_is_drawn_with_and_without_histories(tmp_path, histo
     assert is_figure(tmp_path / "training.png")
 
 
+def page(folder, **more) -> list[str]:
+    report.write(folder / "report.md", "meta_test.md", **{**METRICS, "figures": {}, **more})
+    return (folder / "report.md").read_text().splitlines()
+
+
 def test_the_page_has_every_figure_that_was_measured(tmp_path):
-    page = report.write(tmp_path, METRICS, {"Accuracy": "accuracy.png"})
-    text = page.read_text()
-    assert page == tmp_path / "report.md"
+    lines = page(tmp_path, figures={"Accuracy": "accuracy.png"})
     for line in (
         "# SIB on tiny",
         "In short.",
@@ -75,7 +78,7 @@ def test_the_page_has_every_figure_that_was_measured(tmp_path):
         "Time: 1.2 s on 2 cores.",
         "![Accuracy](accuracy.png)",
     ):
-        assert line in text.splitlines()
+        assert line in lines
 
 
 def test_a_figure_does_not_replace_a_folder(tmp_path):
@@ -107,12 +110,10 @@ def test_the_reliability_figure_is_drawn_with_and_without_a_calibration(tmp_path
 def test_the_page_has_what_not_every_model_is_measured_on(tmp_path):
     shares = {"auroc": 0.9, "baseline_auroc": 0.8, "difference": 0.1, "accepted_known": 0.75, "accepted_unknown": 0.125}
     measured = {"unknown_classes": 3, **shares, **{f"{name}_ci95": 0.01 for name in shares}}
-    report.write(tmp_path, METRICS, {})
-    page = (tmp_path / "report.md").read_text()
-    assert "Evidence lower bound" not in page
-    assert "None of these" not in page
-    report.write(tmp_path, {**METRICS, "evidence_bound": {"mean": -81.234, "ci95": 0.5}, "open_set": measured}, {})
-    lines = (tmp_path / "report.md").read_text().splitlines()
+    without = "\n".join(page(tmp_path))
+    assert "Evidence lower bound" not in without
+    assert "None of these" not in without
+    lines = page(tmp_path, evidence_bound={"mean": -81.234, "ci95": 0.5}, open_set=measured)
     assert "Evidence lower bound of an episode's query labels: -81.23 +-0.50 nats." in lines
     assert (
         "None of these: with queries of 3 more classes that have no support, the score tells known from unknown with "

@@ -377,6 +377,7 @@ def test_a_trial_that_fails_ends_the_search_and_is_taken_up_again(capsys, monkey
         failing(patch, 2, InputError("The folder is full."))
         assert run() == 2
     given = ", ".join(f"{name}={table('whole')[2][name]}" for name in SMALL["search"].split(","))
+    assert [row["state"] for row in table()] == ["completed"] * 2
     way_out = "The same command takes the trial up again."
     assert last_line(capsys) == f"error: Trial 2 ({given}): The folder is full. {way_out}"
     with monkeypatch.context() as patch:

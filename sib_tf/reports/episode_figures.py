@@ -26,10 +26,9 @@ def path_figure(model: SIB, rows: EpisodeRows, index: int, table: np.ndarray, pa
 
     Args:
         model: takes the episode's way.
-        rows: a list of episodes.
-        index: of the one to draw.
+        rows, index: a list of episodes, and which of them to draw.
         table: `[pictures, D]` float32 features of their split.
-        path: where the PNG goes.
+        path: of the PNG.
     """
     episode = rows.part(index, index + 1)
     support, query = (_unit(table[numbers[0]]) for numbers in (episode.support, episode.query))
@@ -67,15 +66,13 @@ def contact_sheet(
     """Draws one episode's pictures by predicted class; a wrong one has a red frame and the letter of its own class.
 
     Args:
-        rows: a list of episodes.
-        index: of the one to draw.
+        rows, index: a list of episodes, and which of them to draw.
         predicted: `[queries]` classes in `[0, way)` of its queries.
         images: `[pictures, height, width, 3]` uint8 of the split.
         names: of the episode's classes.
-        path: where the PNG goes.
+        path: of the PNG.
     """
-    fields = (rows.support, rows.support_labels, rows.support_mask, rows.query, rows.query_labels, rows.query_mask)
-    support, support_labels, support_mask, query, labels, mask = (field[index] for field in fields)
+    support, support_labels, support_mask, query, labels, mask = (field[index] for field in rows)
     pitch = _TILE + 2 * _FRAME + _GAP
     lines = []
     for c in range(len(names)):
@@ -91,10 +88,9 @@ def contact_sheet(
     for c, (shown, answers, more) in enumerate(lines):
         top = _GAP + c * pitch
         draw.text((4, top + _TILE // 2 - 6), f"{_letter(c)}  {names[c]}"[:20], "black", font)
-        for place, tile in enumerate(shown):
-            _paste(sheet, draw, (_NAME + place * pitch, top), *tile, font)
-        for place, tile in enumerate(answers):
-            _paste(sheet, draw, (left + place * pitch, top), *tile, font)
+        for start, tiles in ((_NAME, shown), (left, answers)):
+            for place, tile in enumerate(tiles):
+                _paste(sheet, draw, (start + place * pitch, top), *tile, font)
         if more > 0:
             draw.text((left + len(answers) * pitch + 4, top + _TILE // 2 - 6), f"+{more}", "black", font)
     with atomic.new_file(path) as partial:

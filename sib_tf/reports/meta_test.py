@@ -28,15 +28,12 @@ _HARDEST = 3
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MetaTest:
-    """What a meta-test measured.
+    """What a meta-test measured of `model` on the episodes `rows` of `cache`.
 
     Attributes:
         metrics: the content of `metrics.json`.
         accuracy: `[K + 1, episodes]` in [0, 1], the model after every step.
         baseline: `[episodes]`, nearest prototypes.
-        model: the model.
-        cache: its features.
-        rows: the episodes.
     """
 
     metrics: dict
@@ -65,11 +62,8 @@ class MetaTest:
     ) -> Path:
         """Writes `report.md` and its figures into `folder`; returns the page's path.
 
-        Args:
-            folder: where they go.
-            model_dir: folder of the meta-training, for its curve.
-            backbone_dir: folder of the pre-training, for its curve; None: without.
-            data: the data set, for pictures of the hardest episodes; None: without.
+        The training's curves come from `model_dir` and, where it is given, `backbone_dir`; pictures of the hardest
+        episodes come from `data`.
 
         Raises:
             InputError: `data` is not what the features were made from.
@@ -103,7 +97,8 @@ class MetaTest:
         meta_training = history.read(Path(model_dir) / "history.csv", "step", "validation_accuracy")
         if pretraining or meta_training:
             figures.training_figure(pretraining, meta_training, place("training.png", "Training curves"))
-        return report.write(folder, metrics, drawn)
+        report.write(folder / "report.md", "meta_test.md", **metrics, figures=drawn)
+        return folder / "report.md"
 
     def _contact_sheets(self, data: MetaDataset, place: Callable[[str, str], Path]) -> None:
         """Draws the episodes of least accuracy; `place` takes a figure's name and caption."""
@@ -137,9 +132,7 @@ def meta_test(
     Args:
         features_dir: a feature cache of the backbone that the model was meta-trained with.
         model_dir: a meta-training's folder.
-        spec: what the episodes look like.
-        episodes: length of the list.
-        seed: of the list.
+        spec, episodes, seed: what the episodes look like, how many, and the seed of their list.
         split: "test" or "validation".
         compare_to: `metrics.json` of another meta-test of the same episodes.
         unknown_classes: classes without support that queries of a second list of episodes come from as well, to

@@ -19,13 +19,7 @@ _FIGURES = ("accuracy", "ci95", "baseline_accuracy", "baseline_ci95", "differenc
 def measure(model: SIB, cache: FeatureCache, split: str, spec: EpisodeSpec, episodes: int, seed: int) -> dict:
     """Evaluates `model` and nearest prototypes on variations of `spec`: the same ways and shots, other query sets.
 
-    Args:
-        model: takes the way of `spec`.
-        cache: its features.
-        split: "validation" or "test".
-        spec: the episodes that the variations start from.
-        episodes: of each list.
-        seed: of the lists.
+    Each is measured on `episodes` episodes of a list with that `seed`, of the `split` ("validation" or "test").
 
     Returns:
         "dirichlet_alpha" and "total_query": lists of points, each with its `value` ("balanced" is one of the alphas),

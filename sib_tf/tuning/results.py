@@ -1,20 +1,17 @@
-"""What a search found, in files: the table of trials, the page with its figure, and the best as a flagfile."""
+"""What a search found: the page with its figure, and the best trial as a flagfile."""
 
-import csv
-import dataclasses
-import io
 import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from sib_tf.errors import InputError
-from sib_tf.reports import figures, pages
+from sib_tf.reports import figures, report
 from sib_tf.storage import atomic
 from sib_tf.tuning.search_space import Search, Searched
-from sib_tf.tuning.trials import COMPLETED, TrialResult
+from sib_tf.tuning.trials import COMPLETED, TABLE, TrialResult
 
-TABLE, PAGE, FIGURE, FLAGS = "trials.csv", "report.md", "trials.png", "best.flags"
+PAGE, FIGURE, FLAGS = "report.md", "trials.png", "best.flags"
 _NO_ACCURACY = "#8a8a8a"
 
 
@@ -25,18 +22,17 @@ def best_of(results: Sequence[TrialResult]) -> TrialResult | None:
 
 
 def write(folder: Path, results: Sequence[TrialResult], search: Search) -> None:
-    """Writes the table and, with its figure, the page.
+    """Writes the page and its figure.
 
     Raises:
         InputError: no trial completed.
     """
-    _table(folder / TABLE, results, search.space)
     if best_of(results) is None:
         raise InputError(
             f"All {len(results)} trials diverged; {folder / TABLE} has their values. Lower the step sizes' ranges."
         )
     _figure(folder / FIGURE, results, search.space)
-    pages.write(
+    report.write(
         folder / PAGE,
         "search.md",
         summary=summary(results, search),
@@ -47,13 +43,9 @@ def write(folder: Path, results: Sequence[TrialResult], search: Search) -> None:
 
 
 def write_flags(path: str | os.PathLike, lines: Sequence[str], summary: str, folders: tuple[str, str]) -> None:
-    """Writes a flagfile for train.meta_train, with `summary` and the command on top.
+    """Writes `lines`, "--name=value", as a flagfile for train.meta_train, with `summary` and the command on top.
 
-    Args:
-        path: of the flagfile.
-        lines: the flags, "--name=value".
-        summary: one line.
-        folders: of the features and, proposed, of the training.
+    The `folders` are those of the features and, proposed, of the training.
     """
     features, output = map(shlex.quote, folders)
     command = f"python -m train.meta_train --flagfile={shlex.quote(str(path))} --features_dir={features}"
@@ -69,17 +61,6 @@ def summary(results: Sequence[TrialResult], search: Search) -> str:
         f"{training.validation_episodes} validation episodes at step {best.step} of {training.steps}; trial "
         f"{best.trial}, seed {training.seed}."
     )
-
-
-def _table(path: Path, results: Sequence[TrialResult], space: Sequence[Searched]) -> None:
-    before = ["trial", "state", "accuracy", "ci95", "step", "seconds"]
-    text = io.StringIO()
-    table = csv.DictWriter(text, [*before, *(field.name for field in space), "cause"], lineterminator="\n")
-    table.writeheader()
-    for result in results:
-        row = dataclasses.asdict(result)
-        table.writerow({**row.pop("values"), **row, "seconds": f"{result.seconds:.1f}"})
-    atomic.write_text(path, text.getvalue())
 
 
 def _figure(path: Path, results: Sequence[TrialResult], space: Sequence[Searched]) -> None:

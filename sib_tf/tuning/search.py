@@ -28,8 +28,8 @@ def search(
     The same call goes on with a search that was broken off; a larger `count` adds to it. A trial that diverges is
     recorded with its step, and the search goes on; any other error ends it, and the next call takes up that trial.
 
-    Writes to `output_dir`: `config.json`, `trials/` (keras-tuner's state, and every trial's run), `trials.csv` and
-    `report.md` with its figure.
+    Writes to `output_dir`: `config.json`, `trials/` (keras-tuner's state, and every trial's run), `trials.csv` after
+    every trial, `report.md` with its figure.
 
     Returns:
         The trials in order, at least one of them completed; fewer than `count` where the space holds no more. None in
@@ -46,7 +46,7 @@ def search(
     with run_lock.held(output_dir, processes.name() if role == "worker" else ""):
         checkpoints.claim_folder(output_dir, record)
         with _named_errors(role):
-            trials.Trials(trials.oracle(settings, count, output_dir), cache, settings, output_dir).search()
+            trials.Trials(trials.oracle(settings, count), cache, settings, output_dir).search()
         if role == "worker":
             return None
         found = trials.read(output_dir)
@@ -56,9 +56,9 @@ def search(
 
 def _record(cache: FeatureCache, settings: Search) -> dict:
     """What `config.json` holds. Drawing the episodes also tells whether the splits have enough for them."""
-    training = settings.training
-    meta_training.training_samplers(cache, training)
-    record = meta_training.run_record(cache, settings.model, training, meta_training.validation_lists(cache, training))
+    meta_training.training_samplers(cache, settings.training)
+    lists = meta_training.validation_lists(cache, settings.training)
+    record = meta_training.run_record(cache, settings.model, settings.training, lists)
     return {**record, "tuner": settings.tuner, "search": {field.name: field.describe() for field in settings.space}}
 
 

@@ -1,9 +1,12 @@
 """What a trial is, to keras-tuner and on the disk: its oracles and its tuner, made to our measure."""
 
 import contextlib
+import csv
 import dataclasses
+import io
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras_tuner
@@ -17,9 +20,9 @@ from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache
 from sib_tf.reports import history
 from sib_tf.storage import atomic
-from sib_tf.tuning.search_space import Search
+from sib_tf.tuning.search_space import Search, Searched
 
-PROJECT = "trials"
+PROJECT, TABLE = "trials", "trials.csv"
 COMPLETED, DIVERGED = "completed", "diverged"
 _RESULT, _OBJECTIVE = "result.json", "validation_accuracy"
 keras_tuner_config.DEBUG = False  # It would print a traceback for every trial that diverges.
@@ -61,12 +64,23 @@ def read(output_dir: str | os.PathLike) -> list[TrialResult]:
     return sorted(results, key=lambda result: result.trial)
 
 
+def _write_table(output_dir: Path, space: Sequence[Searched]) -> None:
+    text = io.StringIO()
+    before = ["trial", "state", "accuracy", "ci95", "step", "seconds"]
+    table = csv.DictWriter(text, [*before, *(field.name for field in space), "cause"], lineterminator="\n")
+    table.writeheader()
+    for result in read(output_dir):
+        row = dataclasses.asdict(result)
+        table.writerow({**row.pop("values"), **row, "seconds": f"{result.seconds:.1f}"})
+    atomic.write_text(output_dir / TABLE, text.getvalue())
+
+
 class _Guided:
     """What both oracles get: the first trial is given, and a kill at any moment leaves what a search can go on from."""
 
-    def __init__(self, project: Path, first: dict, **arguments):
+    def __init__(self, first: dict, **arguments):
         super().__init__(**arguments)
-        self.project, self.first = project, first
+        self.first = first
 
     def populate_space(self, trial_id):
         if not self.trials:
@@ -74,23 +88,22 @@ class _Guided:
         return super().populate_space(trial_id)
 
     def save(self):
-        atomic.write_json(self.project / "oracle.json", self.get_state())
+        atomic.write_json(self._get_oracle_fname(), self.get_state())
 
     def _save_trial(self, trial):
         atomic.write_json(Path(self._get_trial_dir(trial.trial_id)) / "trial.json", trial.get_state())
 
     def reload(self):
-        space = self.get_space().get_config()
+        space, project = self.get_space().get_config(), Path(self._project_dir)
         try:
             # keras-tuner reads these files itself, and believes them.
-            for path in sorted([*self.project.glob("oracle.json"), *self.project.glob("trial_*/trial.json")]):
+            for path in (project / "oracle.json", *sorted(project.glob("trial_*/trial.json"))):
                 atomic.read_json(path, "Search")
             super().reload()
             if self.get_space().get_config() != space:
                 raise ValueError("it has another space")
         except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            way_out = f"remove {self.project.parent} to start anew"
-            raise InputError(f"{self.project} is damaged ({error}); {way_out}.") from error
+            raise InputError(f"{project} is damaged ({error}); remove {project.parent} to start anew.") from error
         # A process that was killed between writing a trial and writing the oracle leaves a trial that nobody runs.
         waiting = (name for name, trial in self.trials.items() if trial.status == TrialStatus.RUNNING)
         self._retry_queue = list(dict.fromkeys([*self._retry_queue, *waiting]))
@@ -104,12 +117,11 @@ class _Bayesian(_Guided, keras_tuner.oracles.BayesianOptimizationOracle):
     pass
 
 
-def oracle(settings: Search, trials: int, output_dir: Path) -> keras_tuner.Oracle:
-    """Returns what hands out `trials` trials at most, with those that `output_dir` has; nothing is read yet."""
+def oracle(settings: Search, trials: int) -> keras_tuner.Oracle:
+    """Returns what hands out `trials` trials at most, with those that the tuner's folder has; nothing is read yet."""
     # As many random trials as a Gaussian process needs to tell the fields apart; keras-tuner would draw 3 a field.
     extra = {"num_initial_points": len(settings.space) + 2} if settings.tuner == "bayesian" else {}
     made = {"random": _Random, "bayesian": _Bayesian}[settings.tuner](
-        output_dir / PROJECT,
         settings.first(),
         objective=keras_tuner.Objective(_OBJECTIVE, "max"),
         max_trials=trials,
@@ -142,13 +154,7 @@ def _hyperparameters(settings: Search) -> keras_tuner.HyperParameters:
 
 
 class Trials(BaseTuner):
-    """Runs trials: each is one meta-training in a folder of its own.
-
-    Args:
-        oracle: what hands them out.
-        cache: features.
-        settings: what is searched, with the features' length in the model.
-        output_dir: folder of the search.
+    """Runs the trials that `oracle` hands out: each is one meta-training in a folder of its own in `output_dir`.
 
     Raises:
         InputError: the state that keras-tuner left in the folder is damaged.
@@ -179,6 +185,7 @@ class Trials(BaseTuner):
             seconds = time.monotonic() - start
             result = TrialResult(int(trial.trial_id), state, values, seconds, **more)
             result.save(folder / _RESULT)
+            _write_table(Path(self.directory), self.settings.space)
             print(result.describe())
 
         try:
