@@ -54,7 +54,9 @@ _OWN = {"features_dir", "output_dir", "trials", "trial_steps", "tuner", "search"
 
 
 def main() -> None:
-    settings = _settings()
+    model, training = meta_train_flags.settings(FLAGS)
+    training = dataclasses.replace(training, steps=FLAGS.trial_steps)
+    settings = search_space.Search(model, training, search_space.space(FLAGS.search, FLAGS.range), FLAGS.tuner)
     role = processes.role()  # Its variables may be wrong.
     _require_extra(settings.tuner)
     cli.load_tensorflow(one_thread=settings.training.parts(os.cpu_count()) == 1)
@@ -66,7 +68,7 @@ def main() -> None:
         count = min(count, len(trials.read(FLAGS.output_dir)) + _TRIALS_A_PROCESS)
     found = search.search(FeatureCache.open(FLAGS.features_dir), settings, count, FLAGS.output_dir)
     if found is None:
-        print(f"{processes.name()}: no more trials; the chief has the results.")
+        print(f"{os.environ[processes.TUNER_ID]}: no more trials; the chief has the results.")
         return
     if len(found) == count < FLAGS.trials:  # Goes on in a fresh process; what is searched is on the disk.
         sys.stdout.flush()
@@ -79,13 +81,6 @@ def main() -> None:
     if len(found) < FLAGS.trials:
         print(f"The space holds no more than these {len(found)} trials.")
     print(f"Flags:  {folder / results.FLAGS}\nReport: {folder / results.PAGE}")
-
-
-def _settings() -> search_space.Search:
-    model, training = meta_train_flags.settings(FLAGS)
-    space = search_space.space(FLAGS.search, FLAGS.range)
-    training = dataclasses.replace(training, steps=FLAGS.trial_steps)
-    return search_space.Search(model, training, space, FLAGS.tuner)
 
 
 def _require_extra(tuner: str) -> None:

@@ -108,9 +108,8 @@ class MetaTest:
         for number, index in enumerate(np.argsort(self.accuracy[-1], kind="stable")[:_HARDEST], start=1):
             episode = self.rows.part(index, index + 1)
             predicted = evaluation.episode_logits(self.model, episode, self.cache.table(name))[-1, 0].argmax(-1)
-            support = episode.support[0][episode.support_mask[0]]
-            classes = dict(zip(episode.support_labels[0].tolist(), split.labels[support].tolist(), strict=False))
-            names = [split.class_names[classes[c]] for c in range(len(classes))]
+            _, first = np.unique(episode.support_labels[episode.support_mask], return_index=True)
+            names = [split.class_names[c] for c in split.labels[episode.support[episode.support_mask][first]]]
             caption = f"Episode {index}, {100 * self.accuracy[-1][index]:.0f} % right: labelled pictures, then answers"
             path = place(f"hardest_{number}.png", caption)
             episode_figures.contact_sheet(self.rows, int(index), predicted, split.images, names, path)

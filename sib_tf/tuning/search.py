@@ -43,7 +43,7 @@ def search(
     settings = dataclasses.replace(settings, model=dataclasses.replace(settings.model, feature_dim=cache.feature_dim))
     record = _record(cache, settings)
     # A chief, or who searches alone, has the folder; a worker has its own name there.
-    with run_lock.held(output_dir, processes.name() if role == "worker" else ""):
+    with run_lock.held(output_dir, os.environ[processes.TUNER_ID] if role == "worker" else ""):
         checkpoints.claim_folder(output_dir, record)
         with _named_errors(role):
             trials.Trials(trials.oracle(settings, count), cache, settings, output_dir).search()

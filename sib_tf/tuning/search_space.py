@@ -158,8 +158,10 @@ class Search:
 
     def configs(self, values: dict) -> tuple[SIBConfig, MetaTrainConfig]:
         """Returns the model and its training with `values`, by field name, in place."""
-        parts = [self.model, self.training.episodes, self.training]
-        model, episodes, training = (dataclasses.replace(part, **_fields_of(part, values)) for part in parts)
+        model, episodes, training = (
+            dataclasses.replace(part, **{name: value for name, value in values.items() if name in vars(part)})
+            for part in (self.model, self.training.episodes, self.training)
+        )
         return model, dataclasses.replace(training, episodes=episodes)
 
     def first(self) -> dict:
@@ -175,8 +177,3 @@ class Search:
     def decode(self, values: dict) -> dict:
         """Returns `values` as they are used, by field name: floats that came from keras-tuner have too many digits."""
         return {field.name: field.nearest(values[field.name]) for field in self.space if field.name in values}
-
-
-def _fields_of(part, values: dict) -> dict:
-    own = {field.name for field in dataclasses.fields(part)}
-    return {name: value for name, value in values.items() if name in own}
