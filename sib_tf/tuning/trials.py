@@ -51,12 +51,6 @@ class TrialResult(Record):
     step: int | None = None
     cause: str = ""
 
-    def describe(self) -> str:
-        """Returns trial, values and outcome in a line."""
-        given = ", ".join(f"{name}={value}" for name, value in self.values.items())
-        found = f"{100 * self.accuracy:.2f} +-{100 * self.ci95:.2f} %" if self.state == COMPLETED else self.cause
-        return f"Trial {self.trial} ({given}): {found}"
-
 
 def read(output_dir: str | os.PathLike) -> list[TrialResult]:
     """Returns the results of the trials of the search in `output_dir`, in their order."""
@@ -178,25 +172,24 @@ class Trials(BaseTuner):
             FailedTrialError: the loss was not finite.
             FatalError: of anything else, which ends the search; the next one takes the trial up again.
         """
-        folder = Path(self.get_trial_dir(trial.trial_id))
-        values, start = self.settings.decode(trial.hyperparameters.values), time.monotonic()
+        folder, number, start = Path(self.get_trial_dir(trial.trial_id)), int(trial.trial_id), time.monotonic()
+        values = self.settings.decode(trial.hyperparameters.values)
+        name = f"Trial {number} ({', '.join(f'{name}={value}' for name, value in values.items())})"
 
-        def end(state: str, **more) -> None:
-            seconds = time.monotonic() - start
-            result = TrialResult(int(trial.trial_id), state, values, seconds, **more)
-            result.save(folder / _RESULT)
+        def end(state: str, outcome: str, **more) -> None:
+            TrialResult(number, state, values, time.monotonic() - start, **more).save(folder / _RESULT)
             _write_table(Path(self.directory), self.settings.space)
-            print(result.describe())
+            print(f"{name}: {outcome}")
 
         try:
             meta_training.meta_train(self.cache, *self.settings.configs(values), folder)
             best = max(history.read(folder / "history.csv"), key=lambda row: row["validation_accuracy"])
             accuracy, half, step = (best[name] for name in ("validation_accuracy", "validation_ci95", "step"))
-            end(COMPLETED, accuracy=accuracy, ci95=half, step=step)
+            end(COMPLETED, f"{100 * accuracy:.2f} +-{100 * half:.2f} %", accuracy=accuracy, ci95=half, step=step)
         except meta_training.DivergenceError as error:
-            end(DIVERGED, step=error.step, cause=str(error).partition(";")[0] + ".")
+            cause = str(error).partition(";")[0] + "."
+            end(DIVERGED, cause, step=error.step, cause=cause)
             raise keras_tuner.errors.FailedTrialError(str(error)) from error
         except Exception as error:
-            given = ", ".join(f"{name}={value}" for name, value in values.items())
-            raise keras_tuner.errors.FatalError(f"Trial {int(trial.trial_id)} ({given})") from error
+            raise keras_tuner.errors.FatalError(name) from error
         return accuracy
