@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from sib_tf.errors import InputError
-from sib_tf.reports import figures, report
+from sib_tf.reports import figures, templates
 
 ACCURACY = np.array([[0.5, 0.6, 0.4], [0.6, 0.7, 0.5]])
 BASELINE = np.array([0.5, 0.5, 0.5])
@@ -58,13 +58,12 @@ def test_the_training_figure_is_drawn_with_and_without_histories(tmp_path, histo
     assert is_figure(tmp_path / "training.png")
 
 
-def page(folder, **more) -> list[str]:
-    report.write(folder / "report.md", "meta_test.md", **{**METRICS, "figures": {}, **more})
-    return (folder / "report.md").read_text().splitlines()
+def page(**more) -> list[str]:
+    return templates.render("sib_tf.reports", "meta_test.md", **{**METRICS, "figures": {}, **more}).splitlines()
 
 
-def test_the_page_has_every_figure_that_was_measured(tmp_path):
-    lines = page(tmp_path, figures={"Accuracy": "accuracy.png"})
+def test_the_page_has_every_figure_that_was_measured():
+    lines = page(figures={"Accuracy": "accuracy.png"})
     for line in (
         "# SIB on tiny",
         "In short.",
@@ -107,13 +106,13 @@ def test_the_reliability_figure_is_drawn_with_and_without_a_calibration(tmp_path
         assert is_figure(tmp_path / "reliability.png")
 
 
-def test_the_page_has_what_not_every_model_is_measured_on(tmp_path):
+def test_the_page_has_what_not_every_model_is_measured_on():
     shares = {"auroc": 0.9, "baseline_auroc": 0.8, "difference": 0.1, "accepted_known": 0.75, "accepted_unknown": 0.125}
     measured = {"unknown_classes": 3, **shares, **{f"{name}_ci95": 0.01 for name in shares}}
-    without = "\n".join(page(tmp_path))
+    without = "\n".join(page())
     assert "Evidence lower bound" not in without
     assert "None of these" not in without
-    lines = page(tmp_path, evidence_bound={"mean": -81.234, "ci95": 0.5}, open_set=measured)
+    lines = page(evidence_bound={"mean": -81.234, "ci95": 0.5}, open_set=measured)
     assert "Evidence lower bound of an episode's query labels: -81.23 +-0.50 nats." in lines
     assert (
         "None of these: with queries of 3 more classes that have no support, the score tells known from unknown with "

@@ -17,7 +17,7 @@ from sib_tf.episodes import UNKNOWN, EpisodeRows, EpisodeSampler, fingerprint, w
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache, weights_fingerprint
 from sib_tf.prediction import open_set
-from sib_tf.reports import episode_figures, figures, history, query_sets, report
+from sib_tf.reports import episode_figures, figures, history, query_sets, templates
 from sib_tf.sib import SIB
 from sib_tf.storage import array_files, atomic
 
@@ -97,8 +97,9 @@ class MetaTest:
         meta_training = history.read(Path(model_dir) / "history.csv", "step", "validation_accuracy")
         if pretraining or meta_training:
             figures.training_figure(pretraining, meta_training, place("training.png", "Training curves"))
-        report.write(folder / "report.md", "meta_test.md", **metrics, figures=drawn)
-        return folder / "report.md"
+        path = folder / "report.md"
+        atomic.write_text(path, templates.render(__package__, "meta_test.md", **metrics, figures=drawn))
+        return path
 
     def _contact_sheets(self, data: MetaDataset, place: Callable[[str, str], Path]) -> None:
         """Draws the episodes of least accuracy; `place` takes a figure's name and caption."""

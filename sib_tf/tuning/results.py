@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sib_tf.errors import InputError
-from sib_tf.reports import figures, report
+from sib_tf.reports import figures, templates
 from sib_tf.storage import atomic
 from sib_tf.tuning.search_space import Search, Searched
 from sib_tf.tuning.trials import COMPLETED, TABLE, TrialResult
@@ -32,14 +32,15 @@ def write(folder: Path, results: Sequence[TrialResult], search: Search) -> None:
             f"All {len(results)} trials diverged; {folder / TABLE} has their values. Lower the step sizes' ranges."
         )
     _figure(folder / FIGURE, results, search.space)
-    report.write(
-        folder / PAGE,
-        "search.md",
+    page = templates.render(
+        __package__,
+        "report.md",
         summary=summary(results, search),
         search=search,
         completed=sorted((r for r in results if r.state == COMPLETED), key=lambda r: -r.accuracy),
         others=[r for r in results if r.state != COMPLETED],
     )
+    atomic.write_text(folder / PAGE, page)
 
 
 def write_flags(path: str | os.PathLike, lines: Sequence[str], summary: str, folders: tuple[str, str]) -> None:
