@@ -15,9 +15,9 @@ import numpy as np
 from keras import ops
 from scipy import optimize, special, stats
 
-from sib_tf import evaluation, runs
+from sib_tf import evaluation
 from sib_tf.config import EpisodeSpec, Record
-from sib_tf.episodes import UNKNOWN, EpisodeSampler, with_unknown_classes
+from sib_tf.episodes import UNKNOWN, EpisodeRows, EpisodeSampler, with_unknown_classes
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache, weights_fingerprint
 from sib_tf.sib import SIB
@@ -61,14 +61,10 @@ class Calibration(Record):
 
 
 def load(model_dir: str | os.PathLike, weights: str) -> Calibration | None:
-    """Loads the calibration of a model's folder; None where there is none.
-
-    Args:
-        model_dir: a meta-training's folder.
-        weights: fingerprint of the model's weights.
+    """Loads the calibration in `model_dir`, a meta-training's folder; None where there is none.
 
     Raises:
-        InputError: it is damaged, or of other weights.
+        InputError: it is damaged, or not of the model with the fingerprint `weights`.
     """
     path = Path(model_dir) / FILE
     if not path.exists():
@@ -84,13 +80,11 @@ def fit(logits: np.ndarray, labels: np.ndarray, mask: np.ndarray, weights: str) 
 
     Args:
         logits: `[K + 1, episodes, queries, way]` of validation episodes.
-        labels: `[episodes, queries]` integers.
-        mask: `[episodes, queries]` bool.
+        labels, mask: `[episodes, queries]` integers and bool.
         weights: fingerprint of the model's weights.
     """
-    found = [_fit_step(step, labels, mask) for step in logits.astype(np.float64)]
-    offset, slope = (tuple(map(float, column)) for column in zip(*found, strict=True))
-    return Calibration(offset, slope, weights)
+    offset, slope = np.array([_fit_step(step, labels, mask) for step in logits.astype(np.float64)]).T.tolist()
+    return Calibration(tuple(offset), tuple(slope), weights)
 
 
 def probabilities(logits: np.ndarray, mask: np.ndarray, calibration: Calibration | None, step: int) -> np.ndarray:
@@ -117,16 +111,15 @@ def quality(probability: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> di
     confidence, right = probability.max(-1)[mask], (probability.argmax(-1) == labels)[mask]
     of_truth = np.take_along_axis(probability, labels[..., None], -1)[..., 0][mask]
     index = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
-    bins = [
-        [float(confidence[index == i].mean()), float(right[index == i].mean()), float((index == i).mean())]
-        for i in range(_BINS)
-        if (index == i).any()
-    ]
-    return {
-        "ece": float(sum(abs(c - a) * share for c, a, share in bins)),
-        "nll": float(-np.log(np.maximum(of_truth, 1e-12)).mean()),
-        "bins": bins,
-    }
+    inside = [index == i for i in np.unique(index)]
+    bins = [[float(values.mean()) for values in (confidence[rows], right[rows], rows)] for rows in inside]
+    ece = float(sum(abs(c - a) * share for c, a, share in bins))
+    return {"ece": ece, "nll": float(-np.log(np.maximum(of_truth, 1e-12)).mean()), "bins": bins}
+
+
+def quality_of(logits: np.ndarray, rows: EpisodeRows, calibration: Calibration | None, step: int) -> dict:
+    """Returns `quality` of the probabilities that `logits` of the queries of `rows` under theta^step make."""
+    return quality(probabilities(logits, rows.query_mask, calibration, step), rows.query_labels, rows.query_mask)
 
 
 def fit_known(score: np.ndarray, is_known: np.ndarray) -> tuple[float, float]:
@@ -181,14 +174,11 @@ def _fit_step(logits: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> np.nd
 def calibrate(
     features_dir: str | os.PathLike, model_dir: str | os.PathLike, spec: EpisodeSpec, episodes: int, seed: int
 ) -> tuple[dict, dict]:
-    """Fits the temperatures of the best model of `model_dir` and writes them there.
+    """Fits the temperatures of the best model of `model_dir`, a meta-training's folder, and writes them there.
 
     Args:
         features_dir: a feature cache of its backbone.
-        model_dir: a meta-training's folder.
-        spec: what the validation episodes look like.
-        episodes: how many.
-        seed: of their list.
+        spec, episodes, seed: what the validation episodes look like, how many, and the seed of their list.
 
     Returns:
         `quality` under theta^K before and after, on the episodes of the fit.
@@ -196,18 +186,14 @@ def calibrate(
     Raises:
         InputError: model and features do not belong together, or the split is too small for `spec`.
     """
-    cache = FeatureCache.open(features_dir)
-    model, record = runs.load_model(model_dir)
-    runs.check_backbone(record, cache.manifest["backbone"]["weights"], model_dir, f"those in {cache.folder}")
-    model.config.check_takes(spec)
+    cache, model = evaluation.load(features_dir, model_dir, spec)
     rows = EpisodeSampler(cache.labels("validation"), spec, seed).sample(episodes)
     evaluation.check_fit(model, cache.feature_dim, rows)
     logits = evaluation.episode_logits(model, rows, cache.table("validation"))
     found = fit(logits, rows.query_labels, rows.query_mask, weights_fingerprint(model))
     found = dataclasses.replace(found, known=_fit_known_on(model, cache, spec, episodes, seed))
     found.save(Path(model_dir) / FILE)
-    before, after = (probabilities(logits[-1], rows.query_mask, use, model.config.num_steps) for use in (None, found))
-    return tuple(quality(p, rows.query_labels, rows.query_mask) for p in (before, after))
+    return tuple(quality_of(logits[-1], rows, use, model.config.num_steps) for use in (None, found))
 
 
 def _fit_known_on(model: SIB, cache: FeatureCache, spec: EpisodeSpec, episodes: int, seed: int):

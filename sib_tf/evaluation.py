@@ -9,9 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import tensorflow as tf
 
-from sib_tf.config import SIBConfig
-from sib_tf.episodes import Episode, EpisodeRows
+from sib_tf import runs
+from sib_tf.config import EpisodeSpec, SIBConfig
+from sib_tf.episodes import Episode, EpisodeRows, one_by_one
 from sib_tf.errors import InputError
+from sib_tf.features import FeatureCache
 from sib_tf.prediction import open_set
 from sib_tf.sib import SIB
 
@@ -54,35 +56,50 @@ class Evaluator:
         """
         self.prepare(model, table)
         table, start = tf.convert_to_tensor(table), time.perf_counter()
-        found = _in_calls(_compiled(model, self.way), self.rows, table, self.cores).astype(np.float64)
-        hits, loss, queries = found[:, :-2], found[:, -2], found[:, -1]
-        return Evaluation(hits.T / queries, loss / queries, time.perf_counter() - start)
+        found = _in_calls(_measuring(model, self.way), self.rows, table, self.cores).astype(np.float64)
+        seconds, queries = time.perf_counter() - start, self.rows.query_mask.sum(axis=1)
+        return Evaluation(found[:, :-1].T / queries, found[:, -1] / queries, seconds)
 
     def prepare(self, model: SIB, table) -> None:
-        """Compiles what evaluates `model` on features `table`, as calling this does where it was not done before.
-
-        Raises:
-            InputError: as calling this does.
-        """
+        """Compiles what calling this with the same arguments runs, where it was not compiled before; raises as that."""
         check_fit(model, table.shape[1], self.rows)
-        _compiled(model, self.way)(tf.convert_to_tensor(table), self.rows.part(0, _CALL))
+        _measuring(model, self.way)(tf.convert_to_tensor(table), self.rows.part(0, _CALL))
 
 
 # Lists of the same shape share it; few models at a time are of interest.
 @functools.lru_cache(maxsize=4)
-def _compiled(model: SIB, way: int):
-    return _for_every_episode(functools.partial(_measure, model, way))
+def _measuring(model: SIB, way: int):
+    """Compiles: right queries after every k, and their summed loss (nats) under theta^K: `[episodes, K + 2]`."""
+
+    def measure(episode: Episode):
+        logits, counts = _logits(model, way, episode), tf.cast(episode.query_mask, tf.float32)
+        right = tf.argmax(logits, axis=-1, output_type=tf.int32) == episode.query_labels[:, None]
+        loss = tf.nn.sparse_softmax_cross_entropy_with_logits(episode.query_labels, logits[:, -1])
+        # Sums: whole numbers are exact in float32, their quotients are not.
+        figures = tf.concat([tf.cast(right, tf.float32), loss[:, None]], axis=1)
+        return tf.reduce_sum(figures * counts[:, None], axis=-1)
+
+    return _compiled(measure)
 
 
-def _measure(model: SIB, way: int, episode: Episode):
-    """Queries that are right after every k, their summed loss under theta^K, their number: `[episodes, K + 3]`."""
-    path, class_mask = _adapt(model, episode, way)
-    logits = [model.classify(theta, episode.query, class_mask) for theta in path]
-    counts = tf.cast(episode.query_mask, tf.float32)
-    hits = [tf.cast(tf.argmax(x, axis=-1, output_type=tf.int32) == episode.query_labels, tf.float32) for x in logits]
-    loss = tf.nn.sparse_softmax_cross_entropy_with_logits(episode.query_labels, logits[-1])
-    # Sums and counts: whole numbers are exact in float32, their quotients are not.
-    return tf.stack([tf.reduce_sum(x * counts, axis=1) for x in (*hits, loss, tf.ones_like(counts))], axis=1)
+def _logits(model: SIB, way: int, episode: Episode):
+    """Logits of the queries under theta^0 .. theta^K, `[episodes, K + 1, queries, way]`."""
+    support, support_labels, support_mask, query, _, query_mask = episode
+    path, class_mask = model.adapt(support, support_labels, query, support_mask, query_mask, way)
+    return tf.stack([model.classify(theta, query, class_mask) for theta in path], axis=1)
+
+
+def load(features_dir: str | os.PathLike, model_dir: str | os.PathLike, spec: EpisodeSpec) -> tuple[FeatureCache, SIB]:
+    """Opens a feature cache and loads the best model that was meta-trained on features of its backbone.
+
+    Raises:
+        InputError: they do not belong together, or the model does not take the ways of `spec`.
+    """
+    cache = FeatureCache.open(features_dir)
+    model, record = runs.load_model(model_dir)
+    runs.check_backbone(record, cache.manifest["backbone"]["weights"], model_dir, f"those in {cache.folder}")
+    model.config.check_takes(spec)
+    return cache, model
 
 
 def check_fit(model: SIB, feature_dim: int, rows: EpisodeRows) -> None:
@@ -111,40 +128,18 @@ def episode_logits(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
         rows: the episodes.
         table: `[pictures, D]` float32 features of their split.
     """
-    way = _way(rows)
-
-    def logits(episode: Episode):
-        path, class_mask = _adapt(model, episode, way)
-        return tf.stack([model.classify(theta, episode.query, class_mask) for theta in path], axis=1)
-
-    return _in_calls(_for_every_episode(logits), rows, tf.convert_to_tensor(table)).swapaxes(0, 1)
+    run = _compiled(functools.partial(_logits, model, _way(rows)))
+    return _in_calls(run, rows, tf.convert_to_tensor(table)).swapaxes(0, 1)
 
 
-def _adapt(model: SIB, episode: Episode, way: int):
-    return model.adapt(
-        episode.support, episode.support_labels, episode.query, episode.support_mask, episode.query_mask, way
-    )
-
-
-def _for_every_episode(function):
-    """Compiles `function` of an `Episode`, a float32 tensor with episodes in front: (table, rows) -> that tensor.
-
-    A CPU takes one episode after the other: each fits a core's cache, and XLA's products of one take half as long as
-    those of many side by side. A GPU takes all of a call together, and so does what runs eagerly.
-    """
+def _compiled(function):
+    """Compiles `function` of an `Episode`, a float32 tensor with episodes in front: (table, rows) -> that tensor."""
 
     @tf.function(jit_compile=True, autograph=False)
     def run(table, rows: EpisodeRows):
-        if tf.config.list_physical_devices("GPU") or tf.executing_eagerly():
-            return function(rows.gather(table))
-        return tf.map_fn(lambda row: function(_alone(row).gather(table))[0], rows, fn_output_signature=tf.float32)
+        return one_by_one(lambda some: function(some.gather(table)), rows)
 
     return run
-
-
-def _alone(row: EpisodeRows) -> EpisodeRows:
-    """One episode of a batch as a batch."""
-    return EpisodeRows(*(field[None] for field in row))
 
 
 def _in_calls(run, rows: EpisodeRows, table, cores: int | None = None) -> np.ndarray:
@@ -170,18 +165,12 @@ def evidence_bounds(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
         rows: the episodes.
         table: `[pictures, D]` float32 features of their split.
     """
-    way = _way(rows)
-    run = _for_every_episode(lambda episode: model.negative_bound(episode, way, kl_weight=1.0))
+    run = _compiled(functools.partial(model.negative_bound, way=_way(rows), kl_weight=1.0))
     return -_in_calls(run, rows, tf.convert_to_tensor(table)).astype(np.float64)
 
 
 def known_score(logits: np.ndarray, rows: EpisodeRows) -> np.ndarray:
-    """Returns `open_set.score` of the queries, `[episodes, queries]`.
-
-    Args:
-        logits: `[episodes, queries, way]` of the queries under theta^0.
-        rows: the episodes.
-    """
+    """Returns `open_set.score` `[episodes, queries]` of logits `[episodes, queries, way]` under theta^0."""
     # Classes that an episode does not have are out of the question.
     present = np.stack(
         [(rows.support_mask & (rows.support_labels == c)).any(axis=1) for c in range(logits.shape[-1])], 1
@@ -207,23 +196,21 @@ def mean_and_ci95(values: np.ndarray) -> tuple[float, float]:
 def summary(evaluation: Evaluation, baseline: Evaluation) -> dict:
     """Returns the figures of `metrics.json`: means and 95 % half-widths over episodes, in [0, 1].
 
-    Args:
-        evaluation: of the model.
-        baseline: of nearest prototypes on the same episodes; differences are paired, episode by episode.
+    Differences to `baseline`, nearest prototypes on the same episodes, are paired, episode by episode.
     """
     final, prototype = evaluation.accuracy[-1], baseline.accuracy[-1]
-    figures = {"accuracy": final, "baseline_accuracy": prototype, "difference": final - prototype}
-    figures["difference_to_step_0"] = final - evaluation.accuracy[0]
+    pairs = {
+        ("accuracy", "ci95"): final,
+        ("baseline_accuracy", "baseline_ci95"): prototype,
+        ("difference", "difference_ci95"): final - prototype,
+        ("difference_to_step_0", "difference_to_step_0_ci95"): final - evaluation.accuracy[0],
+    }
     result = {}
-    for name, values in figures.items():
-        result[name], half = mean_and_ci95(values)
-        result["ci95" if name == "accuracy" else f"{name.removesuffix('_accuracy')}_ci95"] = half
+    for names, values in pairs.items():
+        result.update(zip(names, mean_and_ci95(values), strict=True))
     steps = [mean_and_ci95(values) for values in evaluation.accuracy]
-    result["accuracy_by_step"] = [mean for mean, _ in steps]
-    result["ci95_by_step"] = [half for _, half in steps]
-    result["loss"] = float(evaluation.loss.mean())
-    result["seconds"] = evaluation.seconds
-    return result
+    result["accuracy_by_step"], result["ci95_by_step"] = (list(column) for column in zip(*steps, strict=True))
+    return {**result, "loss": float(evaluation.loss.mean()), "seconds": evaluation.seconds}
 
 
 def compare(metrics: dict, accuracy: np.ndarray, other: dict, other_accuracy: np.ndarray) -> dict:

@@ -9,9 +9,11 @@ from ai_edge_litert.interpreter import Interpreter
 from scipy import special
 
 from export import conversion
-from sib_tf import calibration, runs
+from sib_tf import calibration
 from sib_tf.calibration import Calibration
 from sib_tf.errors import InputError
+from sib_tf.features import weights_fingerprint
+from sib_tf.prediction.signatures import Signatures
 
 SOME = Calibration(offset=(0.1, 0.2, 0.3, -0.4), slope=(0.0, -1.0, 2.0, -3.0), model="x")
 
@@ -97,13 +99,13 @@ def run(tmp_path_factory):
     folder = exported.write_run(tmp_path_factory.mktemp("run"))
     plain = exported.load_run(folder)
     assert plain.calibration is None
-    fitted = dataclasses.replace(SOME, model=runs.weights_fingerprint(plain.sib))
+    fitted = dataclasses.replace(SOME, model=weights_fingerprint(plain.sib))
     fitted.save(folder / "sib" / calibration.FILE)
     return exported.load_run(folder)
 
 
 def test_exported_probabilities_are_the_calibrated_ones_padding_or_not(run):
-    signatures, plain = run.signatures(), runs.Signatures(run.backbone, run.sib)
+    signatures, plain = run.signatures(), Signatures(run.backbone, run.sib)
     features = signatures.embed(exported.pictures(25)).numpy()
     support, query = features[None, :3], features[None, 3:]
     labels = np.arange(3, dtype=np.int32)[None]

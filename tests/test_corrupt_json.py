@@ -179,7 +179,7 @@ def test_a_history_is_refused_or_a_table(tmp_path):
         except InputError as error:
             assert "history.csv" in str(error), what
     path.write_text("step,loss\n10\n")
-    assert "more or fewer values" in refused(lambda: history.read(path), "history.csv")
+    assert "a number for every column" in refused(lambda: history.read(path), "history.csv")
 
 
 def test_a_report_that_is_no_text_is_refused(tmp_path):

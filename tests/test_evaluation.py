@@ -48,20 +48,14 @@ def test_every_step_is_measured_and_the_last_batch_is_whole():
         np.testing.assert_allclose(alone.loss[0], found.loss[i], rtol=1e-4)
 
 
-def test_step_zero_is_nearest_prototypes_while_the_scale_is_untrained():
-    rows = EpisodeSampler(LABELS, EpisodeSpec(), seed=2).sample(30)
-    evaluator = evaluation.Evaluator(rows)
-    baseline = evaluator(evaluation.prototypes(8, 5), table())
-    np.testing.assert_array_equal(evaluator(model(), table()).accuracy[0], baseline.accuracy[0])
-
-
-def test_the_same_evaluator_takes_other_models_and_tables():
-    rows = EpisodeSampler(LABELS, EpisodeSpec(), seed=3).sample(20)
-    evaluator = evaluation.Evaluator(rows)
-    m = evaluation.prototypes(8, 5)
-    easy, hard = evaluator(m, table(noise=0.01)), evaluator(m, table(noise=3.0))
-    assert easy.accuracy.mean() == 1.0
-    assert hard.accuracy.mean() < 0.9
+def test_an_evaluator_takes_other_models_and_tables():
+    """Step 0 is nearest prototypes while the scale is untrained."""
+    evaluator = evaluation.Evaluator(EpisodeSampler(LABELS, EpisodeSpec(), seed=2).sample(30))
+    prototypes = evaluation.prototypes(8, 5)
+    easy, usual, hard = (evaluator(prototypes, table(noise)).accuracy[0] for noise in (0.01, 1.0, 3.0))
+    assert easy.mean() == 1.0
+    assert hard.mean() < 0.9
+    np.testing.assert_array_equal(evaluator(model(), table()).accuracy[0], usual)
 
 
 def test_interval_by_hand():
@@ -76,14 +70,10 @@ def test_summary_is_paired():
     found = evaluation.Evaluation(np.stack([values, values + 0.1]), np.ones(3), 1.0)
     baseline = evaluation.Evaluation(values[None], np.ones(3), 1.0)
     summary = evaluation.summary(found, baseline)
-    assert summary["accuracy"] == pytest.approx(0.6)
-    assert summary["baseline_accuracy"] == pytest.approx(0.5)
-    assert summary["difference"] == pytest.approx(0.1)
-    assert summary["difference_to_step_0"] == pytest.approx(0.1)
-    assert summary["difference_ci95"] == pytest.approx(0, abs=1e-12)
-    assert summary["ci95"] == pytest.approx(1.96 * 0.3 / np.sqrt(3))
-    assert summary["baseline_ci95"] == pytest.approx(1.96 * 0.3 / np.sqrt(3))
-    assert summary["accuracy_by_step"] == pytest.approx([0.5, 0.6])
+    means = {"accuracy": 0.6, "baseline_accuracy": 0.5, "difference": 0.1, "difference_to_step_0": 0.1}
+    spreads = {"ci95": 1.96 * 0.3 / np.sqrt(3), "baseline_ci95": 1.96 * 0.3 / np.sqrt(3), "difference_ci95": 0}
+    for name, value in {**means, **spreads, "accuracy_by_step": [0.5, 0.6]}.items():
+        assert summary[name] == pytest.approx(value, abs=1e-12), name
 
 
 def test_comparison_wants_the_same_episodes():

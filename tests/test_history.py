@@ -8,15 +8,23 @@ from sib_tf.reports import history
 
 def test_steps_that_are_taken_again_are_written_once(tmp_path):
     path = tmp_path / "run" / "history.csv"
-    for step, loss in ((2, 0.5), (4, 0.25), (6, 0.125), (4, 0.75)):
+    assert history.read(path) == []
+    for step, loss in ((2, 0.5), (4, 0.25), (6, 0.125), (4, 1e-7)):
         history.add(path, {"step": step, "loss": loss})
-    assert path.read_text() == "step,loss\n2,0.5\n4,0.75\n"
-    assert history.column(history.read(path), "loss") == [0.5, 0.75]
+    assert path.read_text() == "step,loss\n2,0.5\n4,1e-07\n"
+    assert history.read(path, "loss") == [{"step": 2, "loss": 0.5}, {"step": 4, "loss": 1e-7}]
     assert [file.name for file in path.parent.iterdir()] == ["history.csv"]
 
 
-def test_a_row_that_was_cut_off_is_named(tmp_path):
+@pytest.mark.parametrize("row", ["x", "ten,0.5", "2,0.5,1"])
+def test_a_damaged_row_is_named(tmp_path, row):
     path = tmp_path / "history.csv"
-    path.write_text("epoch,loss\n0,1.5\nx")
-    with pytest.raises(InputError, match=r"history\.csv has a row with more or fewer values than its first line"):
-        history.add(path, {"epoch": 2, "loss": 1.0})
+    path.write_text(f"epoch,loss\n0,1.5\n{row}")
+    with pytest.raises(InputError, match=r"history\.csv must have a number for every column in every row"):
+        history.add(path, {"epoch": 3, "loss": 1.0})
+
+
+def test_a_column_that_is_not_there_is_named(tmp_path):
+    (tmp_path / "history.csv").write_text("epoch,loss\n0,1.5\n")
+    with pytest.raises(InputError, match=r"history\.csv has no column step"):
+        history.read(tmp_path / "history.csv", "step")

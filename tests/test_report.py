@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from sib_tf.errors import InputError
-from sib_tf.reports import figures, history, report
+from sib_tf.reports import figures, templates
 
 ACCURACY = np.array([[0.5, 0.6, 0.4], [0.6, 0.7, 0.5]])
 BASELINE = np.array([0.5, 0.5, 0.5])
@@ -34,13 +34,14 @@ METRICS = {
     "seconds": 1.25,
     "summary": "In short.",
 }
-PRETRAINING = [{"epoch": "0", "val_prototype_accuracy": "0.3"}, {"epoch": "1", "val_prototype_accuracy": "0.4"}]
-META_TRAINING = [{"step": "10", "validation_accuracy": "0.5"}]
+PRETRAINING = [{"epoch": 0, "val_prototype_accuracy": 0.3}, {"epoch": 1, "val_prototype_accuracy": 0.4}]
+META_TRAINING = [{"step": 10, "validation_accuracy": 0.5}]
 
 
 def is_figure(path) -> bool:
     with Image.open(path) as image:
         image.load()
+        assert not plt.get_fignums()
         return image.format == "PNG" and min(image.size) > 300 and len(np.unique(np.asarray(image))) > 10
 
 
@@ -49,20 +50,20 @@ def test_the_accuracy_figure_is_drawn_for_any_k(tmp_path, steps):
     metrics = {**METRICS, "accuracy_by_step": [0.5, 0.6][:steps], "ci95_by_step": [0.02, 0.0123][:steps]}
     figures.accuracy_figure(metrics, ACCURACY[:steps], BASELINE, tmp_path / "new" / "accuracy.png")
     assert is_figure(tmp_path / "new" / "accuracy.png")
-    assert plt.get_fignums() == []
 
 
-@pytest.mark.parametrize("pretraining", [PRETRAINING, []])
-@pytest.mark.parametrize("meta_training", [META_TRAINING, []])
-def test_the_training_figure_is_drawn_with_and_without_histories(tmp_path, pretraining, meta_training):
-    figures.training_figure(pretraining, meta_training, tmp_path / "training.png")
+@pytest.mark.parametrize("histories", [(PRETRAINING, META_TRAINING), (PRETRAINING, []), ([], META_TRAINING)])
+def test_the_training_figure_is_drawn_with_and_without_histories(tmp_path, histories):
+    figures.training_figure(*histories, tmp_path / "training.png")
     assert is_figure(tmp_path / "training.png")
 
 
-def test_the_page_has_every_figure_that_was_measured(tmp_path):
-    page = report.write(tmp_path, METRICS, {"Accuracy": "accuracy.png"})
-    text = page.read_text()
-    assert page == tmp_path / "report.md"
+def page(**more) -> list[str]:
+    return templates.render("sib_tf.reports", "meta_test.md", **{**METRICS, "figures": {}, **more}).splitlines()
+
+
+def test_the_page_has_every_figure_that_was_measured():
+    lines = page(figures={"Accuracy": "accuracy.png"})
     for line in (
         "# SIB on tiny",
         "In short.",
@@ -72,24 +73,11 @@ def test_the_page_has_every_figure_that_was_measured(tmp_path):
         "| difference to prototypes, same episodes | 10.00 % | +-0.50 |",
         "Episodes: 3 of the test split, 5-way 1-shot, 15 queries a class; seed 7, hash `0123456789abcdef`.",
         "Model: joint, K = 1, eta = 0.001.",
+        "Expected calibration error: 12.34 % uncalibrated, 1.23 % calibrated.",
         "Time: 1.2 s on 2 cores.",
         "![Accuracy](accuracy.png)",
     ):
-        assert line in text.splitlines()
-
-
-def test_histories_are_read_and_may_be_missing(tmp_path):
-    (tmp_path / "history.csv").write_text("step,validation_accuracy\n10,0.5\n")
-    assert history.read(tmp_path / "history.csv") == META_TRAINING
-    assert history.read(tmp_path / "none.csv") == []
-
-
-@pytest.mark.parametrize("rows", [[{"step": "10"}], [{"step": "ten", "validation_accuracy": "0.5"}], [{"step": None}]])
-def test_a_damaged_history_is_named(tmp_path, rows):
-    with pytest.raises(InputError, match=r"history\.csv has a row without a number for (step|validation_accuracy);"):
-        figures.training_figure([], rows, tmp_path / "training.png")
-    assert list(tmp_path.iterdir()) == []
-    plt.close("all")
+        assert line in lines
 
 
 def test_a_figure_does_not_replace_a_folder(tmp_path):
@@ -118,17 +106,19 @@ def test_the_reliability_figure_is_drawn_with_and_without_a_calibration(tmp_path
         assert is_figure(tmp_path / "reliability.png")
 
 
-def test_the_page_says_how_well_probabilities_are_calibrated(tmp_path):
-    page = report.write(tmp_path, METRICS, {}).read_text()
-    assert "Expected calibration error: 12.34 % uncalibrated, 1.23 % calibrated." in page
-
-
-def test_the_page_has_the_evidence_bound_where_there_is_one(tmp_path):
-    report.write(tmp_path, METRICS, {})
-    assert "Evidence lower bound" not in (tmp_path / "report.md").read_text()
-    report.write(tmp_path, {**METRICS, "evidence_bound": {"mean": -81.234, "ci95": 0.5}}, {})
-    page = (tmp_path / "report.md").read_text()
-    assert "Evidence lower bound of an episode's query labels: -81.23 +-0.50 nats." in page
+def test_the_page_has_what_not_every_model_is_measured_on():
+    shares = {"auroc": 0.9, "baseline_auroc": 0.8, "difference": 0.1, "accepted_known": 0.75, "accepted_unknown": 0.125}
+    measured = {"unknown_classes": 3, **shares, **{f"{name}_ci95": 0.01 for name in shares}}
+    without = "\n".join(page())
+    assert "Evidence lower bound" not in without
+    assert "None of these" not in without
+    lines = page(evidence_bound={"mean": -81.234, "ci95": 0.5}, open_set=measured)
+    assert "Evidence lower bound of an episode's query labels: -81.23 +-0.50 nats." in lines
+    assert (
+        "None of these: with queries of 3 more classes that have no support, the score tells known from unknown with "
+        "AUROC 90.00 +-1.00 % (largest probability under theta^0: 80.00 +-1.00 %, paired difference +10.00 +-1.00 "
+        "points); at probability 0.5 it accepts 75.0 % of the known and 12.5 % of the unknown pictures."
+    ) in lines
 
 
 @pytest.mark.parametrize("dirichlet", [True, False])
@@ -140,4 +130,3 @@ def test_the_curves_are_drawn_with_and_without_imbalanced_query_sets(tmp_path, d
     }
     figures.curves_figure(curves, tmp_path / "curves.png")
     assert is_figure(tmp_path / "curves.png")
-    assert not plt.get_fignums()

@@ -54,9 +54,9 @@ def main() -> None:
         FLAGS.split,
         FLAGS.compare_to,
         FLAGS.unknown_classes,
+        curves=bool(FLAGS.report),
     )
     if FLAGS.report:
-        result = result.with_curves()
         page = result.report(FLAGS.report, FLAGS.model_dir, FLAGS.backbone_dir, data)
     result.save(output)
     print(result.metrics["summary"])

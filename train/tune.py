@@ -26,7 +26,7 @@ from absl import flags
 
 from sib_tf.commands import cli
 from sib_tf.errors import InputError
-from sib_tf.tuning import parallel_search, search_space
+from sib_tf.tuning import processes, search_space
 from train import meta_train_flags
 
 FLAGS = flags.FlagValues()
@@ -54,44 +54,33 @@ _OWN = {"features_dir", "output_dir", "trials", "trial_steps", "tuner", "search"
 
 
 def main() -> None:
-    settings = _settings()
-    role = parallel_search.role()  # Its variables may be wrong.
+    model, training = meta_train_flags.settings(FLAGS)
+    training = dataclasses.replace(training, steps=FLAGS.trial_steps)
+    settings = search_space.Search(model, training, search_space.space(FLAGS.search, FLAGS.range), FLAGS.tuner)
+    role = processes.role()  # Its variables may be wrong.
     _require_extra(settings.tuner)
     cli.load_tensorflow(one_thread=settings.training.parts(os.cpu_count()) == 1)
     from sib_tf.features import FeatureCache
-    from sib_tf.tuning import search, tuning_results
+    from sib_tf.tuning import results, search, trials
 
-    trials = FLAGS.trials
+    count = FLAGS.trials
     if role == "alone":  # A chief runs none.
-        trials = min(trials, search.finished_trials(FLAGS.output_dir) + _TRIALS_A_PROCESS)
-    results = search.search(FeatureCache.open(FLAGS.features_dir), settings, trials, FLAGS.output_dir)
-    if results is None:
-        print(f"{parallel_search.name()}: no more trials; the chief has the results.")
+        count = min(count, len(trials.read(FLAGS.output_dir)) + _TRIALS_A_PROCESS)
+    found = search.search(FeatureCache.open(FLAGS.features_dir), settings, count, FLAGS.output_dir)
+    if found is None:
+        print(f"{os.environ[processes.TUNER_ID]}: no more trials; the chief has the results.")
         return
-    if len(results) == trials < FLAGS.trials:
-        _go_on_in_a_fresh_process()
+    if len(found) == count < FLAGS.trials:  # Goes on in a fresh process; what is searched is on the disk.
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, "-m", "train.tune", *sys.argv[1:]])
     folder = Path(FLAGS.output_dir)
-    summary, best = tuning_results.summary(results, settings), tuning_results.best_of(results)
-    tuning_results.write_flags(
-        folder / tuning_results.FLAGS, [*_fixed_flags(settings), *_searched_flags(best.values)], summary, _folders()
-    )
+    summary, lines = results.summary(found, settings), _best_flags(settings, results.best_of(found).values)
+    folders = FLAGS.features_dir, str(folder.parent / "sib")
+    results.write_flags(folder / results.FLAGS, lines, summary, folders)
     print(summary)
-    if len(results) < FLAGS.trials:
-        print(f"The space holds no more than these {len(results)} trials.")
-    print(f"Flags:  {folder / tuning_results.FLAGS}\nReport: {folder / tuning_results.PAGE}")
-
-
-def _go_on_in_a_fresh_process() -> None:
-    """Replaces this process by one with the same command; what is searched is on the disk."""
-    sys.stdout.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "train.tune", *sys.argv[1:]])
-
-
-def _settings() -> search_space.Search:
-    model, training = meta_train_flags.settings(FLAGS)
-    space = search_space.space(FLAGS.search, FLAGS.range)
-    training = dataclasses.replace(training, steps=FLAGS.trial_steps)
-    return search_space.Search(model, training, space, FLAGS.tuner)
+    if len(found) < FLAGS.trials:
+        print(f"The space holds no more than these {len(found)} trials.")
+    print(f"Flags:  {folder / results.FLAGS}\nReport: {folder / results.PAGE}")
 
 
 def _require_extra(tuner: str) -> None:
@@ -101,23 +90,15 @@ def _require_extra(tuner: str) -> None:
             raise InputError(f"A {tuner} search needs {package}: pip install 'sib_tf[tune]'.")
 
 
-def _fixed_flags(settings: search_space.Search) -> list[str]:
-    """The flags that were given and not searched, and those that keep the validation list as it was."""
+def _best_flags(settings: search_space.Search, values: dict) -> list[str]:
+    """The flags that were given and not searched, those that keep the validation list as it was, and `values`."""
     searched = {field.name for field in settings.space}
     names = [name for name in FLAGS if name not in _OWN | searched and FLAGS[name].value != FLAGS[name].default]
     lines = [FLAGS[name].serialize() for name in names]
     for name in ("dirichlet_alpha", "balanced_fraction"):
         if name in searched and FLAGS[f"validation_{name}"].value is None:
             lines.append(f"--validation_{name}={FLAGS[name].value}")
-    return lines
-
-
-def _searched_flags(values: dict) -> list[str]:
-    return [f"--{name}={value}" for name, value in values.items()]
-
-
-def _folders() -> tuple[str, str]:
-    return FLAGS.features_dir, str(Path(FLAGS.output_dir).parent / "sib")
+    return [*lines, *(f"--{name}={value}" for name, value in values.items())]
 
 
 if __name__ == "__main__":

@@ -4,9 +4,6 @@ import os
 import string
 
 import matplotlib
-
-matplotlib.use("Agg")  # Figures go to files; no screen is needed.
-import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
@@ -15,7 +12,7 @@ from sib_tf.reports import figures
 from sib_tf.sib import SIB
 from sib_tf.storage import atomic
 
-_COLORS = plt.get_cmap("tab10").colors
+_COLORS = matplotlib.colormaps["tab10"].colors
 _RIGHT, _WRONG = (11, 110, 79), (200, 30, 30)
 # Of contact sheets, in pixels.
 _TILE, _FRAME, _GAP, _NAME = 64, 3, 2, 130
@@ -29,10 +26,9 @@ def path_figure(model: SIB, rows: EpisodeRows, index: int, table: np.ndarray, pa
 
     Args:
         model: takes the episode's way.
-        rows: a list of episodes.
-        index: of the one to draw.
+        rows, index: a list of episodes, and which of them to draw.
         table: `[pictures, D]` float32 features of their split.
-        path: where the PNG goes.
+        path: of the PNG.
     """
     episode = rows.part(index, index + 1)
     support, query = (_unit(table[numbers[0]]) for numbers in (episode.support, episode.query))
@@ -45,19 +41,18 @@ def path_figure(model: SIB, rows: EpisodeRows, index: int, table: np.ndarray, pa
     centre = steps[-1].mean(axis=0)
     plane = np.linalg.svd(steps[-1] - centre)[2][:2].T
     places, path_places = (query[kept] - centre) @ plane, (steps - centre) @ plane
-    figure, axes = plt.subplots(1, 2, figsize=(9, 4.4), layout="constrained", sharex=True, sharey=True)
-    for axis, step in zip(axes, (0, len(steps) - 1), strict=True):
-        right = predicted[step] == episode.query_labels[0][kept]
-        for c in range(way):
-            color = [_COLORS[c % 10]]
-            for mask, marker in ((right, "o"), (~right, "x")):
-                chosen = mask & (predicted[step] == c)
-                axis.scatter(*places[chosen].T, c=color * chosen.sum(), marker=marker, s=16, alpha=0.7)
-            axis.plot(*path_places[: step + 1, c].T, "-", color="black", lw=1)
-            axis.scatter(*path_places[step, c], c=color, marker="*", s=220, edgecolors="black", zorder=3)
-        axis.set(title=f"k = {step}: {100 * right.mean():.0f} % right", xticks=[], yticks=[])
-    figure.supxlabel("stars: the classifier; colours: predicted class; crosses: wrong", fontsize=9)
-    figures.save(figure, path)
+    with figures.panels(path, 1, 2, figsize=(9, 4.4), sharex=True, sharey=True) as axes:
+        for axis, step in zip(axes, (0, len(steps) - 1), strict=True):
+            right = predicted[step] == episode.query_labels[0][kept]
+            for c in range(way):
+                color = [_COLORS[c % 10]]
+                for mask, marker in ((right, "o"), (~right, "x")):
+                    chosen = mask & (predicted[step] == c)
+                    axis.scatter(*places[chosen].T, c=color * chosen.sum(), marker=marker, s=16, alpha=0.7)
+                axis.plot(*path_places[: step + 1, c].T, "-", color="black", lw=1)
+                axis.scatter(*path_places[step, c], c=color, marker="*", s=220, edgecolors="black", zorder=3)
+            axis.set(title=f"k = {step}: {100 * right.mean():.0f} % right", xticks=[], yticks=[])
+        axes[0].figure.supxlabel("stars: the classifier; colours: predicted class; crosses: wrong", fontsize=9)
 
 
 def contact_sheet(
@@ -71,15 +66,13 @@ def contact_sheet(
     """Draws one episode's pictures by predicted class; a wrong one has a red frame and the letter of its own class.
 
     Args:
-        rows: a list of episodes.
-        index: of the one to draw.
+        rows, index: a list of episodes, and which of them to draw.
         predicted: `[queries]` classes in `[0, way)` of its queries.
         images: `[pictures, height, width, 3]` uint8 of the split.
         names: of the episode's classes.
-        path: where the PNG goes.
+        path: of the PNG.
     """
-    fields = (rows.support, rows.support_labels, rows.support_mask, rows.query, rows.query_labels, rows.query_mask)
-    support, support_labels, support_mask, query, labels, mask = (field[index] for field in fields)
+    support, support_labels, support_mask, query, labels, mask = (field[index] for field in rows)
     pitch = _TILE + 2 * _FRAME + _GAP
     lines = []
     for c in range(len(names)):
@@ -95,10 +88,9 @@ def contact_sheet(
     for c, (shown, answers, more) in enumerate(lines):
         top = _GAP + c * pitch
         draw.text((4, top + _TILE // 2 - 6), f"{_letter(c)}  {names[c]}"[:20], "black", font)
-        for place, tile in enumerate(shown):
-            _paste(sheet, draw, (_NAME + place * pitch, top), *tile, font)
-        for place, tile in enumerate(answers):
-            _paste(sheet, draw, (left + place * pitch, top), *tile, font)
+        for start, tiles in ((_NAME, shown), (left, answers)):
+            for place, tile in enumerate(tiles):
+                _paste(sheet, draw, (start + place * pitch, top), *tile, font)
         if more > 0:
             draw.text((left + len(answers) * pitch + 4, top + _TILE // 2 - 6), f"+{more}", "black", font)
     with atomic.new_file(path) as partial:

@@ -1,7 +1,6 @@
 """Histories of training: the rows of a `history.csv`."""
 
 import csv
-import io
 import os
 from pathlib import Path
 
@@ -9,22 +8,22 @@ from sib_tf.errors import InputError
 from sib_tf.storage import atomic
 
 
-def read(path: str | os.PathLike) -> list[dict]:
-    """Returns the rows of a `history.csv`; an empty list where there is none.
+def read(path: str | os.PathLike, *needed: str) -> list[dict[str, int | float]]:
+    """Returns the rows of a `history.csv`, numbers by column; an empty list where there is none.
 
     Raises:
-        InputError: it is no table.
+        InputError: it is no table of numbers, or one that lacks a column of `needed`.
     """
     path = Path(path)
     if not path.is_file():
         return []
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file, strict=True))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no table ({error}); remove it.") from error
-    if any(None in row or None in row.values() for row in rows):
-        raise InputError(f"{path} has a row with more or fewer values than its first line names; remove it.")
+            rows = [{name: _number(text) for name, text in row.items()} for row in csv.DictReader(file, strict=True)]
+    except (csv.Error, TypeError, ValueError) as error:  # A row with too few values has None, one with too many a list.
+        raise InputError(f"{path} must have a number for every column in every row ({error}); remove it.") from error
+    if missing := [name for name in needed if rows and name not in rows[0]]:
+        raise InputError(f"{path} has no column {missing[0]}; remove it.")
     return rows
 
 
@@ -34,26 +33,13 @@ def add(path: str | os.PathLike, row: dict) -> None:
     Args:
         path: of a `history.csv`; made where there is none.
         row: its values by column; the first one counts the steps.
-
-    Raises:
-        InputError: a row has no number there.
     """
-    counter, rows = next(iter(row)), read(path)
-    rows = [old for old, step in zip(rows, column(rows, counter), strict=True) if step < row[counter]] + [row]
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(row), extrasaction="ignore", lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    atomic.write_text(path, text.getvalue())
+    counter = next(iter(row))
+    rows = [old for old in read(path, counter) if old[counter] < row[counter]] + [row]
+    lines = [row, *([old.get(name, "") for name in row] for old in rows)]
+    atomic.write_text(path, "".join(f"{','.join(map(str, line))}\n" for line in lines))
 
 
-def column(rows: list[dict], name: str) -> list[float]:
-    """Returns one column as numbers.
-
-    Raises:
-        InputError: a row has none there.
-    """
-    try:
-        return [float(row[name]) for row in rows]
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"history.csv has a row without a number for {name}; remove the row or the file.") from error
+def _number(text: str) -> int | float:
+    value = float(text)
+    return int(text) if text.isdecimal() else value

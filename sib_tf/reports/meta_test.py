@@ -4,19 +4,20 @@ import dataclasses
 import io
 import os
 import platform
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from scipy import special
 
-from sib_tf import calibration, evaluation, runs
+from sib_tf import calibration, evaluation
 from sib_tf.config import EpisodeSpec
 from sib_tf.datasets import MetaDataset
 from sib_tf.episodes import UNKNOWN, EpisodeRows, EpisodeSampler, fingerprint, with_unknown_classes
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache, weights_fingerprint
 from sib_tf.prediction import open_set
-from sib_tf.reports import episode_figures, figures, history, query_sets, report
+from sib_tf.reports import episode_figures, figures, history, query_sets, templates
 from sib_tf.sib import SIB
 from sib_tf.storage import array_files, atomic
 
@@ -27,16 +28,12 @@ _HARDEST = 3
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class MetaTest:
-    """What a meta-test measured.
+    """What a meta-test measured of `model` on the episodes `rows` of `cache`.
 
     Attributes:
         metrics: the content of `metrics.json`.
         accuracy: `[K + 1, episodes]` in [0, 1], the model after every step.
         baseline: `[episodes]`, nearest prototypes.
-        model: the model.
-        cache: its features.
-        spec: what the episodes look like.
-        rows: the episodes.
     """
 
     metrics: dict
@@ -44,7 +41,6 @@ class MetaTest:
     baseline: np.ndarray
     model: SIB
     cache: FeatureCache
-    spec: EpisodeSpec
     rows: EpisodeRows
 
     def save(self, path: str | os.PathLike) -> None:
@@ -57,13 +53,6 @@ class MetaTest:
         figures.accuracy_figure(self.metrics, self.accuracy, self.baseline, path.with_suffix(".png"))
         atomic.write_json(path, self.metrics)
 
-    def with_curves(self) -> "MetaTest":
-        """Returns the meta-test with `curves` in its metrics, from `query_sets.measure`."""
-        metrics = self.metrics
-        episodes = min(metrics["episodes"], _CURVE_EPISODES)
-        curves = query_sets.measure(self.model, self.cache, metrics["split"], self.spec, episodes, metrics["seed"])
-        return dataclasses.replace(self, metrics={**metrics, "curves": curves, "curves_episodes": episodes})
-
     def report(
         self,
         folder: str | os.PathLike,
@@ -73,58 +62,58 @@ class MetaTest:
     ) -> Path:
         """Writes `report.md` and its figures into `folder`; returns the page's path.
 
-        Args:
-            folder: where they go.
-            model_dir: folder of the meta-training, for its curve.
-            backbone_dir: folder of the pre-training, for its curve; None: without.
-            data: the data set, for pictures of the hardest episodes; None: without.
+        The training's curves come from `model_dir` and, where it is given, `backbone_dir`; pictures of the hardest
+        episodes come from `data`.
 
         Raises:
             InputError: `data` is not what the features were made from.
         """
         folder, metrics = Path(folder), self.metrics
-        drawn = {"Accuracy after every step, and paired differences": "accuracy.png"}
-        figures.accuracy_figure(metrics, self.accuracy, self.baseline, folder / "accuracy.png")
+        drawn = {}
+
+        def place(name: str, caption: str) -> Path:
+            drawn[caption] = name
+            return folder / name
+
+        path = place("accuracy.png", "Accuracy after every step, and paired differences")
+        figures.accuracy_figure(metrics, self.accuracy, self.baseline, path)
         if any(metrics.get("curves", {}).values()):
-            figures.curves_figure(metrics["curves"], folder / "curves.png")
-            drawn[f"Other query sets, {metrics['curves_episodes']} episodes each"] = "curves.png"
-        figures.reliability_figure(metrics["confidence"], folder / "reliability.png")
-        drawn["Reliability: how often answers of a given confidence are right"] = "reliability.png"
+            path = place("curves.png", f"Other query sets, {metrics['curves_episodes']} episodes each")
+            figures.curves_figure(metrics["curves"], path)
+        path = place("reliability.png", "Reliability: how often answers of a given confidence are right")
+        figures.reliability_figure(metrics["confidence"], path)
         if "known_histogram" in metrics.get("open_set", {}):
-            figures.open_set_figure(metrics["open_set"], folder / "open_set.png")
-            drawn["Pictures of the episode's classes and of others, by the probability of being known"] = "open_set.png"
+            caption = "Pictures of the episode's classes and of others, by the probability of being known"
+            figures.open_set_figure(metrics["open_set"], place("open_set.png", caption))
         table, gain = self.cache.table(metrics["split"]), self.accuracy[-1] - self.baseline
         middle = int(np.argsort(gain, kind="stable")[len(gain) // 2])
-        episode_figures.path_figure(self.model, self.rows, middle, table, folder / "path.png")
-        drawn[f"The classifier's path in the episode of median gain (number {middle}), seen in a plane"] = "path.png"
+        caption = f"The classifier's path in the episode of median gain (number {middle}), seen in a plane"
+        episode_figures.path_figure(self.model, self.rows, middle, table, place("path.png", caption))
         if data is not None:
-            drawn |= self._contact_sheets(folder, data)
-        pretraining = history.read(Path(backbone_dir) / "history.csv") if backbone_dir else []
-        meta_training = history.read(Path(model_dir) / "history.csv")
+            self._contact_sheets(data, place)
+        pretraining = []
+        if backbone_dir:
+            pretraining = history.read(Path(backbone_dir) / "history.csv", "epoch", "val_prototype_accuracy")
+        meta_training = history.read(Path(model_dir) / "history.csv", "step", "validation_accuracy")
         if pretraining or meta_training:
-            figures.training_figure(pretraining, meta_training, folder / "training.png")
-            drawn["Training curves"] = "training.png"
-        return report.write(folder, metrics, drawn)
+            figures.training_figure(pretraining, meta_training, place("training.png", "Training curves"))
+        path = folder / "report.md"
+        atomic.write_text(path, templates.render(__package__, "meta_test.md", **metrics, figures=drawn))
+        return path
 
-    def _contact_sheets(self, folder: Path, data: MetaDataset) -> dict[str, str]:
-        """Draws the episodes of least accuracy; returns the files by caption."""
-        split = data.split(self.metrics["split"])
-        if split.fingerprint != self.metrics["dataset"]["fingerprints"][self.metrics["split"]]:
+    def _contact_sheets(self, data: MetaDataset, place: Callable[[str, str], Path]) -> None:
+        """Draws the episodes of least accuracy; `place` takes a figure's name and caption."""
+        split, name = data.split(self.metrics["split"]), self.metrics["split"]
+        if split.fingerprint != self.metrics["dataset"]["fingerprints"][name]:
             raise InputError(f"dataset {data.name} does not have the pictures that the features were made from.")
-        drawn = {}
-        for place, index in enumerate(np.argsort(self.accuracy[-1], kind="stable")[:_HARDEST], start=1):
+        for number, index in enumerate(np.argsort(self.accuracy[-1], kind="stable")[:_HARDEST], start=1):
             episode = self.rows.part(index, index + 1)
-            logits = evaluation.episode_logits(self.model, episode, self.cache.table(self.metrics["split"]))
-            support = episode.support[0][episode.support_mask[0]]
-            classes = dict(zip(episode.support_labels[0].tolist(), split.labels[support].tolist(), strict=False))
-            names = [split.class_names[classes[c]] for c in range(len(classes))]
-            name = f"hardest_{place}.png"
-            episode_figures.contact_sheet(
-                self.rows, int(index), logits[-1, 0].argmax(-1), split.images, names, folder / name
-            )
+            predicted = evaluation.episode_logits(self.model, episode, self.cache.table(name))[-1, 0].argmax(-1)
+            _, first = np.unique(episode.support_labels[episode.support_mask], return_index=True)
+            names = [split.class_names[c] for c in split.labels[episode.support[episode.support_mask][first]]]
             caption = f"Episode {index}, {100 * self.accuracy[-1][index]:.0f} % right: labelled pictures, then answers"
-            drawn[caption] = name
-        return drawn
+            path = place(f"hardest_{number}.png", caption)
+            episode_figures.contact_sheet(self.rows, int(index), predicted, split.images, names, path)
 
 
 def meta_test(
@@ -136,29 +125,26 @@ def meta_test(
     split: str = "test",
     compare_to: str | os.PathLike | None = None,
     unknown_classes: int = 0,
+    curves: bool = False,
 ) -> MetaTest:
     """Measures the best model of `model_dir` on a fixed list of episodes, paired with nearest prototypes.
 
     Args:
         features_dir: a feature cache of the backbone that the model was meta-trained with.
         model_dir: a meta-training's folder.
-        spec: what the episodes look like.
-        episodes: length of the list.
-        seed: of the list.
+        spec, episodes, seed: what the episodes look like, how many, and the seed of their list.
         split: "test" or "validation".
         compare_to: `metrics.json` of another meta-test of the same episodes.
         unknown_classes: classes without support that queries of a second list of episodes come from as well, to
             measure how well "none of these" is told; 0: not measured.
+        curves: whether to measure on other query sets too, see `query_sets.measure`.
 
     Raises:
         InputError: model and features do not belong together, or the split is too small for `spec`.
     """
     # First, so that a wrong name does not cost a measurement.
     other = None if compare_to is None else _load_comparison(Path(compare_to))
-    cache = FeatureCache.open(features_dir)
-    model, record = runs.load_model(model_dir)
-    runs.check_backbone(record, cache.manifest["backbone"]["weights"], model_dir, f"those in {cache.folder}")
-    model.config.check_takes(spec)
+    cache, model = evaluation.load(features_dir, model_dir, spec)
     rows = EpisodeSampler(cache.labels(split), spec, seed).sample(episodes)
     evaluator, table = evaluation.Evaluator(rows), cache.table(split)
     found = evaluator(model, table)
@@ -188,18 +174,20 @@ def meta_test(
     if other is not None:
         metrics["comparison"] = evaluation.compare(metrics, found.accuracy[-1], *other)
     metrics["summary"] = _in_words(metrics)
-    return MetaTest(metrics, found.accuracy, baseline.accuracy[-1], model, cache, spec, rows)
+    if curves:
+        count = min(episodes, _CURVE_EPISODES)
+        metrics["curves"] = query_sets.measure(model, cache, split, spec, count, seed)
+        metrics["curves_episodes"] = count
+    return MetaTest(metrics, found.accuracy, baseline.accuracy[-1], model, cache, rows)
 
 
 def _confidence(model: SIB, rows: EpisodeRows, table, fitted: calibration.Calibration | None) -> dict:
     """Quality of the probabilities under theta^K, as they are and, where there is a calibration, calibrated."""
     logits = evaluation.episode_logits(model, rows, table)[-1]
-    result = {}
-    for name, use in (("uncalibrated", None), ("calibrated", fitted)):
-        if name == "uncalibrated" or use is not None:
-            probability = calibration.probabilities(logits, rows.query_mask, use, model.config.num_steps)
-            result[name] = calibration.quality(probability, rows.query_labels, rows.query_mask)
-    return result
+    return {
+        name: calibration.quality_of(logits, rows, use, model.config.num_steps)
+        for name, use in {"uncalibrated": None, **({"calibrated": fitted} if fitted else {})}.items()
+    }
 
 
 def _open_set(model: SIB, rows: EpisodeRows, table, fitted: calibration.Calibration | None) -> dict:

@@ -13,18 +13,13 @@ from sib_tf.sib import SIB
 
 ALPHAS = (0.2, 0.5, 1.0, 2.0, 5.0)
 TOTAL_QUERIES = (1, 5, 15, 75, 150)
+_FIGURES = ("accuracy", "ci95", "baseline_accuracy", "baseline_ci95", "difference", "difference_ci95")
 
 
 def measure(model: SIB, cache: FeatureCache, split: str, spec: EpisodeSpec, episodes: int, seed: int) -> dict:
     """Evaluates `model` and nearest prototypes on variations of `spec`: the same ways and shots, other query sets.
 
-    Args:
-        model: takes the way of `spec`.
-        cache: its features.
-        split: "validation" or "test".
-        spec: the episodes that the variations start from.
-        episodes: of each list.
-        seed: of the lists.
+    Each is measured on `episodes` episodes of a list with that `seed`, of the `split` ("validation" or "test").
 
     Returns:
         "dirichlet_alpha" and "total_query": lists of points, each with its `value` ("balanced" is one of the alphas),
@@ -32,33 +27,29 @@ def measure(model: SIB, cache: FeatureCache, split: str, spec: EpisodeSpec, epis
         sets that the split has too few pictures for are left out; imbalanced ones are smaller, if need be: one class
         may have to give them all.
     """
-    balanced = dataclasses.replace(spec, query_distribution="balanced", balanced_fraction=0.0, total_query=None)
-    sizes = [(total, dataclasses.replace(balanced, total_query=total)) for total in TOTAL_QUERIES]
-    smallest = np.unique(cache.labels(split), return_counts=True)[1].min()
-    query, most = balanced.query, int(smallest - spec.shot[1]) // spec.way[1]
-    imbalanced = []
-    if most >= 1:
-        balanced = dataclasses.replace(balanced, query=(min(query[0], most), min(query[1], most)))
-        fields = [{"query_distribution": "dirichlet", "dirichlet_alpha": alpha} for alpha in ALPHAS]
-        imbalanced = [(each["dirichlet_alpha"], dataclasses.replace(balanced, **each)) for each in fields]
-        imbalanced.append(("balanced", balanced))
-    variations = {"dirichlet_alpha": imbalanced, "total_query": sizes}
+    labels, table = cache.labels(split), cache.table(split)
     baseline = evaluation.prototypes(cache.feature_dim, spec.way[1])
 
-    def point(value, variation: EpisodeSpec) -> dict | None:
-        labels, table = cache.labels(split), cache.table(split)
-        try:
-            rows = EpisodeSampler(labels, variation, seed).sample(episodes)
-        except InputError:
-            return None
-        evaluator = evaluation.Evaluator(rows)
-        figures = evaluation.summary(evaluator(model, table), evaluator(baseline, table))
-        return {"value": value, "queries": variation.max_query, **{name: figures[name] for name in _FIGURES}}
+    def curve(start: EpisodeSpec, variations: dict) -> list[dict]:
+        points = []
+        for value, fields in variations.items():
+            variation = dataclasses.replace(start, **fields)
+            try:
+                rows = EpisodeSampler(labels, variation, seed).sample(episodes)
+            except InputError:
+                continue
+            evaluator = evaluation.Evaluator(rows)
+            figures = evaluation.summary(evaluator(model, table), evaluator(baseline, table))
+            measured = {name: figures[name] for name in _FIGURES}
+            points.append({"value": value, "queries": variation.max_query, **measured})
+        return points
 
+    balanced = dataclasses.replace(spec, query_distribution="balanced", balanced_fraction=0.0, total_query=None)
+    most = int(np.unique(labels, return_counts=True)[1].min() - spec.shot[1]) // spec.way[1]
+    imbalanced = {alpha: {"query_distribution": "dirichlet", "dirichlet_alpha": alpha} for alpha in ALPHAS}
+    imbalanced = {**imbalanced, "balanced": {}} if most >= 1 else {}
+    smaller = dataclasses.replace(balanced, query=tuple(max(1, min(query, most)) for query in spec.query))
     return {
-        name: [found for value, variation in varied if (found := point(value, variation))]
-        for name, varied in variations.items()
+        "dirichlet_alpha": curve(smaller, imbalanced),
+        "total_query": curve(balanced, {total: {"total_query": total} for total in TOTAL_QUERIES}),
     }
-
-
-_FIGURES = ("accuracy", "ci95", "baseline_accuracy", "baseline_ci95", "difference", "difference_ci95")

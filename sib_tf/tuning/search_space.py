@@ -53,22 +53,14 @@ class Searched:
             raise InputError(f"range of {self.name} must be LOW:HIGH with LOW{above} below HIGH; got {text}.")
         return dataclasses.replace(self, choices=(), low=low, high=high)
 
-    def encode(self, value) -> int | float | str:
-        """Returns how the oracle holds the value nearest to `value`: numbers of a list by their position."""
+    def nearest(self, value):
+        """Returns the value nearest to `value` that the field may have."""
         if self.kind is str:
             return value if value in self.choices else self.choices[0]
         if self.choices:
-            return min(range(len(self.choices)), key=lambda i: abs(self.choices[i] - value))
-        return self.kind(min(max(value, self.low), self.high))
-
-    def decode(self, held):
-        """Returns the value that the oracle holds as `held`."""
-        if self.kind is str:
-            return held
-        if self.choices:
-            return self.choices[int(held)]
-        # Rounding may not lead out of the range.
-        return int(held) if self.kind is int else min(max(float(f"{held:.{_DIGITS}g}"), self.low), self.high)
+            return min(self.choices, key=lambda choice: abs(choice - value))
+        rounded = int(value) if self.kind is int else float(f"{value:.{_DIGITS}g}")
+        return min(max(rounded, self.low), self.high)  # Rounding may not lead out of the range.
 
     def ends(self) -> tuple:
         """The values that must be allowed for all to be."""
@@ -166,30 +158,22 @@ class Search:
 
     def configs(self, values: dict) -> tuple[SIBConfig, MetaTrainConfig]:
         """Returns the model and its training with `values`, by field name, in place."""
-        parts = [self.model, self.training.episodes, self.training]
-        model, episodes, training = (dataclasses.replace(part, **_fields_of(part, values)) for part in parts)
+        model, episodes, training = (
+            dataclasses.replace(part, **{name: value for name, value in values.items() if name in vars(part)})
+            for part in (self.model, self.training.episodes, self.training)
+        )
         return model, dataclasses.replace(training, episodes=episodes)
 
-    def given(self) -> dict:
-        """Returns the values that the searched fields have in `model` and `training`, by name."""
+    def first(self) -> dict:
+        """Returns the first trial's values, by field name: those of `model` and `training`, moved into their ranges."""
         values = {**vars(self.training), **vars(self.training.episodes), **vars(self.model)}
         values["hidden_units"] = self.model.hidden_width
         values["dirichlet_alpha"] = math.prod(self.training.episodes.alpha_range) ** 0.5
-        return {field.name: values[field.name] for field in self.space}
+        found = self.decode(values)
+        if found.get("optimizer", self.training.optimizer) not in _DECAYING:
+            found.pop("weight_decay", None)
+        return found
 
-    def first(self) -> dict:
-        """Returns the first trial's values as the oracle holds them: the given ones, moved into their ranges."""
-        given = self.given()
-        held = {field.name: field.encode(given[field.name]) for field in self.space}
-        if held.get("optimizer", self.training.optimizer) not in _DECAYING:
-            held.pop("weight_decay", None)
-        return held
-
-    def decode(self, held: dict) -> dict:
-        """Returns the values, by field name, that the oracle holds as `held`."""
-        return {field.name: field.decode(held[field.name]) for field in self.space if field.name in held}
-
-
-def _fields_of(part, values: dict) -> dict:
-    own = {field.name for field in dataclasses.fields(part)}
-    return {name: value for name, value in values.items() if name in own}
+    def decode(self, values: dict) -> dict:
+        """Returns `values` as they are used, by field name: floats that came from keras-tuner have too many digits."""
+        return {field.name: field.nearest(values[field.name]) for field in self.space if field.name in values}

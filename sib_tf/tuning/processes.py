@@ -27,11 +27,6 @@ def role() -> str:
     return "chief" if "chief" in os.environ[TUNER_ID] else "worker"
 
 
-def name() -> str:
-    """Returns the name of this process in the search, for its progress bar."""
-    return os.environ.get(TUNER_ID) or "tune"
-
-
 def address() -> str:
     """Returns the chief's address, "IP:port"."""
     return f"{os.environ[IP]}:{os.environ[PORT]}"
