@@ -2,14 +2,14 @@
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from sib_tf import distributions
 from sib_tf.config import MetaTrainConfig
 from sib_tf.devices import Devices
-from sib_tf.episodes import EpisodeRows
+from sib_tf.episodes import EpisodeRows, one_by_one
 from sib_tf.optimizers import outer_optimizer
 from sib_tf.sib import SIB
 
@@ -76,11 +76,11 @@ class Trainer:
 
     def _step(self, rows: list[EpisodeRows], number: tf.Tensor) -> tf.Tensor:
         """One replica's part of outer step `number`: its loss."""
-        batch, here = _map(lambda field: field[number], rows), self.parts // self.devices.replicas
+        batch, here = tf.nest.map_structure(lambda field: field[number], rows), self.parts // self.devices.replicas
         first = tf.distribute.get_replica_context().replica_id_in_sync_group * here
 
         def part(i: int):
-            own = _map(lambda field: tf.split(field, here)[i], batch)
+            own = tf.nest.map_structure(lambda field: tf.split(field, here)[i], batch)
             return self._part_gradients(own, tf.convert_to_tensor(first + i))
 
         losses, gradients = zip(*map(part, range(here)), strict=True)
@@ -91,23 +91,23 @@ class Trainer:
     def _gradients(self, rows: list[EpisodeRows], part: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Loss and gradients of the episodes `rows`, which are the batch's part number `part`."""
         noise = [self._noise(i, way, part) for i, way in enumerate(self.ways)]
-        count = rows[0].support.shape[0]
-        if count == 1 or self.together:
+        if self.together or rows[0].support.shape[0] == 1:
             return self._gradients_together(rows, noise)
-        # On CPUs one episode after the other: each fits a core's cache, and XLA's products of one take half as long as
-        # those of many side by side.
         types = (tf.float32, [tf.float32] * len(self.model.trainable_variables))
-        found = tf.map_fn(
-            lambda i: self._gradients_together(*_map(lambda field: field[i, None], (rows, noise))),
-            tf.range(count),
-            fn_output_signature=types,
+        found = one_by_one(
+            lambda one: tf.nest.map_structure(lambda each: each[None], self._gradients_together(*one)),
+            (rows, noise),
+            types,
         )
-        return _map(lambda each: tf.reduce_mean(each, axis=0), found)
+        return tf.nest.map_structure(lambda each: tf.reduce_mean(each, axis=0), found)
 
     def _gradients_together(self, rows: list[EpisodeRows], noise: list) -> tuple[tf.Tensor, list[tf.Tensor]]:
         episodes = [each.gather(self.table) for each in rows]
         with tf.GradientTape() as tape:
-            losses = [self.model.outer_loss(*each) for each in zip(episodes, self.ways, noise, strict=True)]
+            losses = [
+                self.model.outer_loss(episode, way, own if self.model.samples else None)
+                for episode, way, own in zip(episodes, self.ways, noise, strict=True)
+            ]
             loss = tf.add_n(losses) / len(losses)
         variables = self.model.trainable_variables
         gradients = tape.gradient(loss, variables)
@@ -118,17 +118,12 @@ class Trainer:
         self.optimizer.apply(gradients, self.model.trainable_variables)
 
     def _noise(self, index: int, way: int, part: tf.Tensor):
-        """What the posterior's samples are drawn with: new numbers for every outer step and specification."""
+        """What the posterior's samples are drawn with: new numbers for every outer step and specification, or ()."""
         samples = self.model.samples
         if not samples:
-            return None
+            return ()
         seed = tf.stack([self.config.seed, tf.cast(self.optimizer.iterations, tf.int32)])
         seed = tf.random.fold_in(seed, index)
         dim = self.model.config.feature_dim
         whole = distributions.random_noise(seed, self.config.batch_episodes, samples, way, dim)
         return tf.reshape(whole, (self.parts, -1, *whole.shape[1:]))[part]
-
-
-def _map(function: Callable, nest):
-    """`function` of every tensor of a nest; there are none where there is no noise."""
-    return tf.nest.map_structure(lambda leaf: None if leaf is None else function(leaf), nest)
