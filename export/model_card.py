@@ -2,16 +2,13 @@
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
-import jinja2
-
+from sib_tf import templates
 from sib_tf.errors import InputError
 from sib_tf.prediction import trained_run
 from sib_tf.storage import atomic
 
 FILE = "MODEL_CARD.md"
-_TEMPLATE = Path(__file__).with_name("model_card.md")
 # What is read of metrics.json.
 _METRICS = {"summary": str, "model": dict, "backbone": dict}
 
@@ -46,5 +43,4 @@ def text(description: dict, summaries: Sequence[str]) -> str:
         description: as `trained_run.Run.description` gives it.
         summaries: accuracies in words, from `load_metrics`.
     """
-    options = {"undefined": jinja2.StrictUndefined, "trim_blocks": True, "keep_trailing_newline": True}
-    return jinja2.Template(_TEMPLATE.read_text(encoding="utf-8"), **options).render(description, summaries=summaries)
+    return templates.render("model_card.md", "export", **description, summaries=summaries)

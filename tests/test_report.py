@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sib_tf import templates
 from sib_tf.errors import InputError
-from sib_tf.reports import figures, templates
+from sib_tf.reports import figures
 
 ACCURACY = np.array([[0.5, 0.6, 0.4], [0.6, 0.7, 0.5]])
 BASELINE = np.array([0.5, 0.5, 0.5])
@@ -59,7 +60,7 @@ def test_the_training_figure_is_drawn_with_and_without_histories(tmp_path, histo
 
 
 def page(**more) -> list[str]:
-    return templates.render("sib_tf.reports", "meta_test.md", **{**METRICS, "figures": {}, **more}).splitlines()
+    return templates.render("meta_test.md", "sib_tf.reports", **{**METRICS, "figures": {}, **more}).splitlines()
 
 
 def test_the_page_has_every_figure_that_was_measured():

@@ -5,19 +5,16 @@ import io
 import os
 from pathlib import Path
 
-import jinja2
 from PIL import Image
 from tqdm import tqdm
 
+from sib_tf import templates
 from sib_tf.pictures.files import read_picture
 from sib_tf.pictures.picture_folders import Query, Support
 from sib_tf.prediction.predictions import Predictions
 from sib_tf.storage import atomic
 
 _THUMBNAIL = 112
-_TEMPLATES = jinja2.Environment(
-    loader=jinja2.FileSystemLoader(Path(__file__).parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-)
 
 
 def save(path: str | os.PathLike, predictions: Predictions, support: Support, query: Query, description: dict) -> None:
@@ -37,7 +34,9 @@ def save(path: str | os.PathLike, predictions: Predictions, support: Support, qu
     most_certain_first = sorted(zip(answers, query.paths, strict=True), key=lambda pair: -pair[0].probability)
     for answer, file in tqdm(most_certain_first, unit="picture", desc="page", delay=1, leave=False):
         (none_of_these if answer.none_of_these else cards[answer.class_name]).append((_data_url(file), answer))
-    page = _TEMPLATES.get_template("page.html").render(
+    page = templates.render(
+        "page.html",
+        __package__,
         pictures=len(answers),
         changed=sum(answer.changed for answer in answers),
         labelled=len(support.labels),

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 from scipy import special
 
-from sib_tf import calibration, evaluation
+from sib_tf import calibration, evaluation, templates
 from sib_tf.config import EpisodeSpec
 from sib_tf.datasets import MetaDataset
 from sib_tf.episodes import UNKNOWN, EpisodeRows, EpisodeSampler, fingerprint, with_unknown_classes
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache, weights_fingerprint
 from sib_tf.prediction import open_set
-from sib_tf.reports import episode_figures, figures, history, query_sets, templates
+from sib_tf.reports import episode_figures, figures, history, query_sets
 from sib_tf.sib import SIB
 from sib_tf.storage import array_files, atomic
 
@@ -98,7 +98,7 @@ class MetaTest:
         if pretraining or meta_training:
             figures.training_figure(pretraining, meta_training, place("training.png", "Training curves"))
         path = folder / "report.md"
-        atomic.write_text(path, templates.render(__package__, "meta_test.md", **metrics, figures=drawn))
+        atomic.write_text(path, templates.render("meta_test.md", __package__, **metrics, figures=drawn))
         return path
 
     def _contact_sheets(self, data: MetaDataset, place: Callable[[str, str], Path]) -> None:

@@ -5,8 +5,9 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from sib_tf import templates
 from sib_tf.errors import InputError
-from sib_tf.reports import figures, templates
+from sib_tf.reports import figures
 from sib_tf.storage import atomic
 from sib_tf.tuning.search_space import Search, Searched
 from sib_tf.tuning.trials import COMPLETED, TABLE, TrialResult

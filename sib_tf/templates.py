@@ -1,0 +1,26 @@
+"""Pages from jinja2 templates, which lie beside the modules that fill them."""
+
+from collections.abc import Callable
+
+import jinja2
+
+
+def render(template: str, package: str, filters: dict[str, Callable] | None = None, **values) -> str:
+    """Returns the text of a template file, filled with `values`; it may use no others.
+
+    Args:
+        template: the file's name, with the folder below the package's where it has one; values are escaped in .html.
+        package: name of the package that it lies in.
+        filters: of its own, by name.
+        **values: by name.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(package, ""),
+        autoescape=jinja2.select_autoescape(),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= filters or {}
+    return environment.get_template(template).render(values)
