@@ -23,7 +23,7 @@ from sib_tf import datasets
 from sib_tf.datasets import cifar_fs, domains, omniglot, sources
 from sib_tf.errors import InputError
 from sib_tf.pictures import picture_folders
-from sib_tf.pictures.files import read_picture
+from sib_tf.pictures.pixels import fit_picture, read_picture
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 
@@ -122,12 +122,7 @@ def test_a_member_that_is_there_twice_is_refused(tmp_path):
 def drawings(path: Path) -> list[tuple[str, bytes]]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # zipfile's, of names that are there twice.
-        examples = omniglot.Builder._generate_examples(FakeBuilder(), path, "test")
-        return [(name, example["image"].getvalue()) for name, example in examples]
-
-
-class FakeBuilder:
-    IMAGE_SIZE = 16
+        return [(name, picture.tobytes()) for _, name, picture in omniglot.drawings(path, "test", 16)]
 
 
 def test_omniglot_archives_are_refused_or_read_as_they_were(tmp_path):
@@ -175,13 +170,7 @@ def test_pictures_are_refused_or_pictures(tmp_path, form):
             assert path.name in str(error), what
         else:
             assert found.shape == (8, 8, 3), what
-            assert what.startswith("bit") or np.array_equal(found, expected_at(expected, 8)), what
-
-
-def expected_at(pixels: np.ndarray, size: int) -> np.ndarray:
-    from sib_tf.pictures.files import fit_picture
-
-    return fit_picture(Image.fromarray(pixels), size)
+            assert what.startswith("bit") or np.array_equal(found, fit_picture(Image.fromarray(expected), 8)), what
 
 
 def test_predictions_skip_broken_pictures_by_name(tmp_path):

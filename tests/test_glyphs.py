@@ -1,23 +1,31 @@
 """Glyphs: the choice of letters, the drawings, and the builder on a few letters."""
 
+import itertools
 import unicodedata
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from sib_tf import datasets
 from sib_tf.datasets import glyphs
 from sib_tf.datasets.drawn import glyph_alphabets, glyph_fonts
 from sib_tf.datasets.drawn.glyph_alphabets import MIN_DISTANCE, SCRIPTS, letters, letters_of
 from sib_tf.datasets.drawn.glyph_drawing import draw
 
 SPLITS = ("train", "validation", "test")
-TINY = glyphs.Config(name="tiny", description="Two letters of each script.", pictures_per_class=3, classes_per_script=2)
 
 
 def letter_of(code_point):
     return next(letter for letter in letters() if letter.code_point == code_point)
+
+
+def few_letters(split):
+    """The first two letters of each script."""
+    by_script = itertools.groupby(letters_of(split), lambda letter: letter.script)
+    return [letter for _, of_script in by_script for letter in itertools.islice(of_script, 2)]
 
 
 class GlyphsTest(tfds.testing.DatasetBuilderTestCase):
@@ -26,28 +34,23 @@ class GlyphsTest(tfds.testing.DatasetBuilderTestCase):
     DATASET_CLASS = glyphs.Builder
     # 7, 3 and 5 scripts, two letters of each, three pictures of each letter.
     SPLITS = {"train": 42, "validation": 18, "test": 30}
-    BUILDER_CONFIG_NAMES_TO_TEST = [TINY]
     EXAMPLE_DIR = str(Path(__file__).parent)  # Nothing is read there, but it must exist.
 
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    builder = glyphs.Builder(data_dir=tmp_path_factory.mktemp("glyphs"), config=TINY)
-    builder.download_and_prepare()
-    return {split: list(builder.as_dataset(split=split).as_numpy_iterator()) for split in SPLITS}
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.enterClassContext(mock.patch.multiple(glyphs, letters_of=few_letters, PICTURES_PER_CLASS=3))
 
 
-def test_examples_are_the_drawings(prepared):
-    example = next(e for e in prepared["validation"] if e["id"].startswith(b"Cyrillic/"))
-    class_name, index = example["id"].decode().rsplit("/", 1)
-    letter = next(letter for letter in letters() if letter.class_name == class_name)
-    assert example["class_name"].decode() == class_name
-    np.testing.assert_array_equal(example["image"], draw(letter, int(index), 32, seed=0))
-
-
-def test_full_configuration_is_the_default():
-    config = glyphs.Builder.BUILDER_CONFIGS[0]
-    assert (config.pictures_per_class, config.classes_per_script) == (20, None)
+def test_examples_are_the_drawings(tmp_path, monkeypatch):
+    letter = letter_of(0x416)
+    monkeypatch.setattr(
+        glyphs, "letters_of", lambda split: [letter] if split == "validation" else few_letters(split)[:1]
+    )
+    data = datasets.load("glyphs", cache_dir=str(tmp_path))
+    assert data.validation.class_names == (letter.class_name,)
+    assert data.validation.ids.tolist() == [f"{letter.class_name}/{index:02d}" for index in range(20)]
+    np.testing.assert_array_equal(data.validation.images, [draw(letter, index, 32, seed=0) for index in range(20)])
 
 
 @pytest.mark.parametrize(("split", "classes", "scripts"), [("train", 600, 7), ("validation", 100, 3), ("test", 100, 5)])
@@ -107,10 +110,11 @@ def test_boxes_and_blanks_do_not_count_as_drawings(face, code_point):
     assert not glyph_fonts.draws(face, code_point)
 
 
-def test_a_picture_is_uint8_rgb_and_varies_with_index_seed_and_letter():
+def test_a_picture_is_uint8_rgb_of_its_size_and_varies_with_index_seed_and_letter():
     letter = letter_of(0x416)
     picture = draw(letter, 0, 32, seed=0)
     assert picture.dtype == np.uint8 and picture.shape == (32, 32, 3)
+    assert draw(letter, 0, 48, seed=0).shape == (48, 48, 3)
     others = [draw(letter, 1, 32, seed=0), draw(letter, 0, 32, seed=1), draw(letter_of(0x428), 0, 32, seed=0)]
     assert all(np.abs(picture.astype(int) - other).mean() > 5 for other in others)
 
@@ -121,7 +125,3 @@ def test_a_picture_does_not_depend_on_what_was_drawn_before():
     draw(other, 0, 32, seed=7)
     again = [draw(one, index, 32, seed=7) for index in reversed(range(4))][::-1]
     np.testing.assert_array_equal(first, again)
-
-
-def test_size_is_an_argument():
-    assert draw(letter_of(0x416), 0, 48, seed=0).shape == (48, 48, 3)

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from sib_tf.errors import InputError
-from sib_tf.pictures.files import find_pictures, is_picture, listing_digest, read_picture
+from sib_tf.pictures.files import find_pictures, is_picture, listing_digest
+from sib_tf.pictures.pixels import read_picture
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 

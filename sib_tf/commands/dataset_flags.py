@@ -2,8 +2,16 @@
 
 from absl import flags
 
-from sib_tf.commands import cli
-from sib_tf.config import DATASETS
+from sib_tf.commands import cli, record_flags
+from sib_tf.datasets import DATASETS
+from sib_tf.datasets.folder_options import FolderOptions
+
+_FOLDER = {
+    "on_broken": "folder only: what a broken picture does.",
+    "split_seed": "folder only: seed of the split by class.",
+    "validation_fraction": "folder only: share of the classes for validation.",
+    "test_fraction": "folder only: share of the classes for testing.",
+}
 
 
 def define(values: flags.FlagValues, dataset_help: str | None = None) -> None:
@@ -23,23 +31,14 @@ def define(values: flags.FlagValues, dataset_help: str | None = None) -> None:
         "Folder for prepared data sets. Default: $TFDS_DATA_DIR, or else ~/tensorflow_datasets.",
         flag_values=values,
     )
-    flags.DEFINE_integer(
-        "stored_size", 32, "folder only: side in pixels that pictures are scaled to.", 16, flag_values=values
-    )
-    flags.DEFINE_enum(
-        "on_broken", "refuse", ("refuse", "skip"), "folder only: what a broken picture does.", flag_values=values
-    )
-    flags.DEFINE_integer("split_seed", 0, "folder only: seed of the split by class.", 0, flag_values=values)
-    flags.DEFINE_float(
-        "validation_fraction", 0.2, "folder only: share of the classes for validation.", 0, 1, flag_values=values
-    )
-    flags.DEFINE_float("test_fraction", 0.2, "folder only: share of the classes for testing.", 0, 1, flag_values=values)
+    stored = "folder only: side in pixels that pictures are scaled to."
+    flags.DEFINE_integer("stored_size", FolderOptions.image_size, stored, 16, flag_values=values)
+    record_flags.define(values, FolderOptions(), _FOLDER)
 
 
 def folder_options(values: flags.FlagValues) -> dict:
     """Returns the fields of the folder data set's `FolderOptions` that the flags give."""
-    names = ("on_broken", "split_seed", "validation_fraction", "test_fraction")
-    return {"image_size": values.stored_size} | {name: values[name].value for name in names}
+    return {"image_size": values.stored_size} | {name: values[name].value for name in _FOLDER}
 
 
 def load(values: flags.FlagValues, default: str | None = None):
