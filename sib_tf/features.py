@@ -1,6 +1,7 @@
 """Pictures to features: every picture is embedded once by the frozen backbone and kept in memory-mapped files."""
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -146,9 +147,7 @@ def extract(
     damaged, is replaced.
 
     Args:
-        data: the data set.
-        backbone: the frozen backbone.
-        folder: where the cache goes.
+        data, backbone, folder: what is embedded, by what frozen backbone, and where the cache goes.
         views: R >= 1, views of each training picture.
         augmentation_config: how views are augmented (and their seed); None: the released code's.
         devices: what to compute on; None: one device. Batches are the same ones, and so is the cache. Every worker
@@ -160,9 +159,8 @@ def extract(
     require("views", views, views >= 1, "at least 1")
     folder, devices = Path(folder), devices or Devices()
     work = _Extraction(data, backbone, views, augmentation_config or PretrainConfig(), devices)
-    identity = work.identity()
-    devices.agree("pictures, backbone and views", identity)
-    if devices.any(_holds(folder, identity)):
+    devices.agree("pictures, backbone and views", work.identity)
+    if devices.any(_holds(folder, work.identity)):
         return False
     stored, wanted = data.train.images.shape[1], backbone.input_shape[1]
     if stored < wanted:
@@ -170,9 +168,9 @@ def extract(
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
         raise InputError(f"output_dir {folder} holds other files; name a new folder.")
     if devices.workers == 1:
-        _write(folder, identity, work, work.features)
+        _write(folder, work, work.features)
     else:
-        _write_together(folder, identity, work)
+        _write_together(folder, work)
     return True
 
 
@@ -193,6 +191,7 @@ class _Extraction:
     augmentation: PretrainConfig
     devices: Devices
 
+    @functools.cached_property
     def identity(self) -> dict:
         """What the features are made from, as the manifest says it."""
         fingerprints = {name: self.data.split(name).fingerprint for name in META_SPLITS}
@@ -237,19 +236,19 @@ class _Extraction:
         return augmentation.augment(images[part], seed, size, self.augmentation)
 
 
-def _write(folder: Path, identity: dict, work: _Extraction, features: Callable[[str], Iterable[np.ndarray]]) -> None:
+def _write(folder: Path, work: _Extraction, features: Callable[[str], Iterable[np.ndarray]]) -> None:
     """Writes the cache; `features(split)` gives its rows, view by view, in blocks `[rows, D]`."""
     with run_lock.held(folder, beside=True), atomic.new_folder(folder) as partial:
         for split in META_SPLITS:
             np.save(partial / f"{split}_labels.npy", work.data.split(split).labels)
-            _save(partial / f"{split}_features.npy", work.shape(split), features(split))
-        atomic.write_json(partial / MANIFEST, {**identity, "files": digests.of_folder(partial)})
+            array_files.write_npy(partial / f"{split}_features.npy", work.shape(split), features(split))
+        atomic.write_json(partial / MANIFEST, {**work.identity, "files": digests.of_folder(partial)})
 
 
-def _write_together(folder: Path, identity: dict, work: _Extraction) -> None:
+def _write_together(folder: Path, work: _Extraction) -> None:
     """Every worker writes its shards beside `folder`; the chief makes the cache of them. Shards that are there stay."""
     devices = work.devices
-    key = hashlib.sha256(json.dumps([identity, devices.workers]).encode()).hexdigest()[:12]
+    key = hashlib.sha256(json.dumps([work.identity, devices.workers]).encode()).hexdigest()[:12]
     shards = folder.parent / f".shards-{folder.name}-{key}"
 
     def shard(split: str, worker: int) -> Path:
@@ -263,22 +262,12 @@ def _write_together(folder: Path, identity: dict, work: _Extraction) -> None:
         if not shard(split, devices.worker).is_file():
             rows = sum(part.stop - part.start for _, part in work.own_batches(split))
             with atomic.new_file(shard(split, devices.worker)) as partial:
-                _save(partial, (rows, work.shape(split)[-1]), work.features(split))
+                array_files.write_npy(partial, (rows, work.shape(split)[-1]), work.features(split))
     devices.any(False)  # All shards are there.
     if devices.chief:
-        _write(folder, identity, work, merged)
+        _write(folder, work, merged)
         shutil.rmtree(shards)
     devices.any(False)  # The cache is there.
-
-
-def _save(path: Path, shape: tuple[int, ...], blocks: Iterable[np.ndarray]) -> None:
-    """Writes a .npy file block by block."""
-    # Written, not memory-mapped: on a full disk a write is refused, where a map would kill the process.
-    with path.open("wb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for block in blocks:
-            file.write(np.ascontiguousarray(block, "<f4"))
 
 
 def _embedded(backbone: keras.Model, batches: Iterable, devices: Devices) -> Iterator[np.ndarray]:
