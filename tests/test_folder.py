@@ -253,6 +253,12 @@ def test_layouts_that_cannot_be_used_say_why(root, case):
         load(root)
 
 
+@pytest.mark.parametrize("name", ["glyphs", "omniglot", "cifar_fs", "mini_imagenet"])
+def test_other_data_sets_refuse_its_options(tmp_path, name):
+    with pytest.raises(InputError, match=rf"Data set '{name}' takes no options; got \['image_size'\]\."):
+        datasets.load(name, str(tmp_path), str(tmp_path), {"image_size": 64})
+
+
 def test_a_folder_must_be_named(tmp_path):
     with pytest.raises(InputError, match=r"data_dir is required for data set 'folder': name a folder laid out as"):
         datasets.load("folder", None, str(tmp_path))

@@ -193,8 +193,6 @@ def _naming_damage(folder: Path) -> Iterator[None]:
 def _read(builder, split: str) -> Split:
     dataset = builder.as_dataset(split=split, batch_size=_READ_BATCH, shuffle_files=False)
     batches = list(dataset.as_numpy_iterator())
-    if not batches:
-        raise InputError(f"Data set '{builder.name}' has no pictures in its {split} split; check the source files.")
     images, names, ids = (np.concatenate([b[key] for b in batches]) for key in ("image", "class_name", "id"))
     # Not astype("T"): up to NumPy 2.2 that makes "b'name'" of bytes.
     names, ids = (np.array([value.decode() for value in values], dtype="T") for values in (names, ids))
