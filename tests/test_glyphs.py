@@ -1,5 +1,6 @@
 """Glyphs: the choice of letters, the drawings, and the builder on a few letters."""
 
+import hashlib
 import itertools
 import unicodedata
 from pathlib import Path
@@ -8,14 +9,16 @@ from unittest import mock
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from PIL import Image, ImageFilter, ImageOps
 
 from sib_tf import datasets
 from sib_tf.datasets import glyphs
-from sib_tf.datasets.drawn import glyph_alphabets, glyph_fonts
-from sib_tf.datasets.drawn.glyph_alphabets import MIN_DISTANCE, SCRIPTS, letters, letters_of
+from sib_tf.datasets.drawn import glyph_fonts
+from sib_tf.datasets.drawn.glyph_alphabets import letters, letters_of
 from sib_tf.datasets.drawn.glyph_drawing import draw
 
 SPLITS = ("train", "validation", "test")
+MIN_DISTANCE = 0.06
 
 
 def letter_of(code_point):
@@ -53,61 +56,57 @@ def test_examples_are_the_drawings(tmp_path, monkeypatch):
     np.testing.assert_array_equal(data.validation.images, [draw(letter, index, 32, seed=0) for index in range(20)])
 
 
-@pytest.mark.parametrize(("split", "classes", "scripts"), [("train", 600, 7), ("validation", 100, 3), ("test", 100, 5)])
+@pytest.mark.parametrize(("split", "classes", "scripts"), [("train", 741, 7), ("validation", 155, 3), ("test", 185, 5)])
 def test_split_sizes(split, classes, scripts):
-    assert len(letters_of(split)) >= classes
+    assert len(letters_of(split)) == classes
     assert len({letter.script for letter in letters_of(split)}) == scripts
 
 
 def test_splits_share_no_script_and_hold_every_class():
-    scripts = [letter.script for split in SPLITS for letter in letters_of(split)]
-    assert len(scripts) == len(letters()) >= 1000
-    assert set(scripts) == {script for script, _ in SCRIPTS.values()}
-    of_split = [{letter.script for letter in letters_of(split)} for split in SPLITS]
-    assert sum(map(len, of_split)) == len(set().union(*of_split))
-
-
-def test_class_names_are_distinct_and_name_the_letter():
-    assert len({letter.class_name for letter in letters()}) == len(letters())
+    rows = sorted((letter.split, letter.class_name, letter.faces) for letter in letters())
+    # Pinned: classes, and which face a picture is drawn in, must be the same for ever.
+    assert hashlib.sha256(repr(rows).encode()).hexdigest().startswith("8377852e496d39a6")
+    assert len({letter.script for letter in letters()}) == 15
+    assert len({letter.code_point for letter in letters()}) == len(letters()) == sum(len(letters_of(s)) for s in SPLITS)
     assert letter_of(0x416).class_name == "Cyrillic/U+0416 CYRILLIC CAPITAL LETTER ZHE"
     assert letter_of(0x416) in letters_of("validation")
 
 
+def appearance(code_point: int) -> np.ndarray:
+    """What a letter looks like whatever its size: a unit vector of the drawing stretched to a square and blurred."""
+    square = glyph_fonts.ink(glyph_fonts.FACES[0], code_point).resize((20, 20), Image.Resampling.BOX)
+    padded = np.asarray(ImageOps.expand(square, 2).filter(ImageFilter.GaussianBlur(1)), np.float64).ravel()
+    return padded / np.linalg.norm(padded)
+
+
 def test_no_two_classes_look_the_same():
-    vectors = np.stack([glyph_alphabets.appearance(letter.code_point) for letter in letters()])
+    vectors = np.stack([appearance(letter.code_point) for letter in letters()])
     distance = 1 - vectors @ vectors.T
     np.fill_diagonal(distance, 1.0)
     assert distance.min() >= MIN_DISTANCE - 1e-9
 
 
 @pytest.mark.parametrize(("one", "other"), [("O", "o"), ("A", "\u0391"), ("\u0391", "\u0410"), ("K", "\u212a")])
-def test_look_alikes_are_closer_than_the_threshold(one, other):
-    distance = 1 - glyph_alphabets.appearance(ord(one)) @ glyph_alphabets.appearance(ord(other))
-    assert distance < MIN_DISTANCE
+def test_of_look_alikes_one_is_a_class(one, other):
+    assert 1 - appearance(ord(one)) @ appearance(ord(other)) < MIN_DISTANCE
     assert len({ord(one), ord(other)} & {letter.code_point for letter in letters()}) <= 1
 
 
 def test_variants_of_other_letters_are_no_classes():
     # A with acute, mathematical bold A, superscript a, the Arabic initial form of beh: all decompose.
     assert not {0xC1, 0x1D400, 0xAA, 0xFE91} & {letter.code_point for letter in letters()}
+    assert not any(unicodedata.decomposition(chr(letter.code_point)) for letter in letters())
     assert {unicodedata.category(chr(letter.code_point))[0] for letter in letters()} == {"L", "N"}
 
 
 def test_every_class_has_two_faces_with_a_drawing_that_is_not_the_missing_glyph():
+    missing = {face: glyph_fonts.ink(face, 0xFFFF) for face in glyph_fonts.FACES}  # A noncharacter: a box, or nothing.
     for letter in letters():
         assert len(letter.faces) >= 2
         for face in letter.faces:
             drawing = glyph_fonts.ink(face, letter.code_point)
             assert drawing is not None and drawing.getextrema()[1] > 200
-            assert drawing != glyph_fonts.missing(face)
-
-
-@pytest.mark.parametrize(
-    ("face", "code_point"),
-    [("DejaVuSans", 0x4E00), ("DejaVuSans", 0x20), ("STIXGeneral", 0x4E00), ("DejaVuSerif", 0x2D30)],
-)
-def test_boxes_and_blanks_do_not_count_as_drawings(face, code_point):
-    assert not glyph_fonts.draws(face, code_point)
+            assert drawing != missing[face]
 
 
 def test_a_picture_is_uint8_rgb_of_its_size_and_varies_with_index_seed_and_letter():

@@ -16,8 +16,7 @@ class Builder(FewShotBuilder):
     Meta-splits are disjoint by script. No two classes, of the same or of different splits, look the same but for size
     and aspect. Pictures differ in face, pose, stroke, colours, texture, occlusion, blur and noise.
 
-    Drawing is deterministic. Another version of matplotlib (fonts), Pillow or FreeType may draw slightly differently,
-    and so move a pixel or a letter that is only just distinct.
+    Drawing is deterministic. Another version of matplotlib (fonts), Pillow or FreeType may move a pixel.
     """
 
     name = "glyphs"
