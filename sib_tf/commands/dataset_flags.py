@@ -38,7 +38,7 @@ def define(values: flags.FlagValues, dataset_help: str | None = None) -> None:
 
 def folder_options(values: flags.FlagValues) -> dict:
     """Returns the fields of the folder data set's `FolderOptions` that the flags give."""
-    return {"image_size": values.stored_size} | {name: values[name].value for name in _FOLDER}
+    return {"image_size": values.stored_size} | record_flags.fields(values, FolderOptions)
 
 
 def load(values: flags.FlagValues, default: str | None = None):

@@ -35,13 +35,7 @@ class Support(NamedTuple):
 
 
 class Query(NamedTuple):
-    """Unlabelled pictures.
-
-    Attributes:
-        pictures: `[pictures, size, size, 3]` uint8, RGB; sorted by path.
-        paths: file of each.
-        skipped: what was left out, a sentence each that names the file and the reason.
-    """
+    """Unlabelled pictures, sorted by path; fields as those of `Support`."""
 
     pictures: np.ndarray
     paths: list[Path]
