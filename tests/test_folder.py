@@ -150,24 +150,22 @@ def test_pictures_count_at_any_depth_and_links_are_followed(root):
     draw(root / "cat" / "young ones" / "0.png")
     draw(root.parent / "elsewhere" / "dog" / "x.png")
     (root / "dog").symlink_to(root.parent / "elsewhere" / "dog")
-    data = load(root)
-    ids = sum((data.split(split).ids.tolist() for split in datasets.META_SPLITS), [])
-    assert {"cat/0.png", "cat/young ones/0.png", "dog/x.png"} < set(ids)
+    ids = {picture.id for pictures in folder.builder_config(str(root)).pictures.values() for picture in pictures}
+    assert {"cat/0.png", "cat/young ones/0.png", "dog/x.png"} < ids
 
 
 def test_loose_pictures_beside_class_folders_are_warned_of(root, caplog):
     fill(root, CLASSES[:3])
     draw(root / "cover.png")
-    load(root)
+    folder.builder_config(str(root))
     assert warnings(caplog) == [f"Left out 1 pictures that lie in no class folder: {root / 'cover.png'}"]
 
 
 def test_a_class_may_be_called_like_a_split(root):
     for name in ("train", "bus", "tram"):
         draw(root / name / "0.png")
-    data = load(root)
-    names = sum((data.split(split).class_names for split in datasets.META_SPLITS), ())
-    assert sorted(names) == ["bus", "train", "tram"]
+    splits = folder.builder_config(str(root)).pictures.values()
+    assert sorted(picture.class_name for pictures in splits for picture in pictures) == ["bus", "train", "tram"]
 
 
 def test_a_changed_folder_is_prepared_anew(root):

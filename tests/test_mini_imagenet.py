@@ -207,12 +207,17 @@ def test_layouts_that_cannot_be_used_say_why(root, make, complaint):
         ),
         ("filename,label\na.jpg,goose\n", r"train\.csv line 2 has the label 'goose'; a WordNet id, such as n01532829,"),
         ("filename,label\na.jpg,n01532829\n", r"train\.csv line 2 names a\.jpg, which is not in .*images; add the pic"),
+        (
+            "filename,label\n../secret.png,n01532829\n",
+            r"train\.csv line 2 names \.\./secret\.png, which is not inside .*images; remove the line",
+        ),
         ('filename,label\n"a.jpg,n01532829\n', r"train\.csv is not a readable csv file \(unexpected end of data\)"),
         ("filename,label\n\xff", r"train\.csv is not a readable csv file \(.*can't decode byte.*\); fetch it again\."),
     ],
 )
 def test_csv_files_that_cannot_be_used_are_named(root, content, complaint):
     make_csv_files(root)
+    draw(root / "secret.png", picture_of(TEST, 0))
     (root / "train.csv").write_text(content, encoding="latin-1")
     with pytest.raises(InputError, match=complaint):
         configure(root)
