@@ -5,12 +5,15 @@ brightness, contrast and saturation factors in 1 +- jitter, mirror. The order of
 torchvision draws per picture, is drawn per batch.
 """
 
+import functools
+import itertools
+
 import tensorflow as tf
 
 from sib_tf.config import PretrainConfig
 
 _GREY = (0.299, 0.587, 0.114)
-_ORDERS = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 0))
+_ORDERS = tuple(itertools.permutations(range(3)))
 
 
 def augment(images: tf.Tensor, seed: tf.Tensor, size: int, config: PretrainConfig) -> tf.Tensor:
@@ -62,16 +65,13 @@ def color_jitter(images: tf.Tensor, strength: float, factor_seed: tf.Tensor, ord
     steps = (_brightness, _contrast, _saturation)
 
     def in_order(order):
-        def apply():
-            result = images
-            for step in order:
-                result = tf.clip_by_value(steps[step](result, factors[step]), 0.0, 255.0)
-            return result
-
-        return apply
+        result = images
+        for step in order:
+            result = tf.clip_by_value(steps[step](result, factors[step]), 0.0, 255.0)
+        return result
 
     choice = tf.random.stateless_uniform([], order_seed, 0, len(_ORDERS), tf.int32, alg="philox")
-    return tf.switch_case(choice, [in_order(order) for order in _ORDERS])
+    return tf.switch_case(choice, [functools.partial(in_order, order) for order in _ORDERS])
 
 
 def _brightness(images, factor):

@@ -14,7 +14,6 @@ from sib_tf import field_types
 from sib_tf.errors import InputError, require, require_choice, require_positive
 from sib_tf.storage import atomic
 
-DATASETS = ("glyphs", "omniglot", "cifar_fs", "mini_imagenet", "folder")
 BACKBONES = ("conv4", "wide_resnet")
 GRADIENT_NETWORKS = ("joint", "per_class")
 STEP_REDUCTIONS = ("sum", "mean", "shrunk_mean")

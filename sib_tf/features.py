@@ -1,12 +1,13 @@
 """Pictures to features: every picture is embedded once by the frozen backbone and kept in memory-mapped files."""
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import keras
@@ -16,9 +17,9 @@ from tqdm import tqdm
 
 from sib_tf import augmentation
 from sib_tf.config import PretrainConfig
-from sib_tf.datasets import META_SPLITS, MetaDataset, Split
+from sib_tf.datasets import META_SPLITS, MetaDataset
 from sib_tf.devices import Devices
-from sib_tf.errors import InputError
+from sib_tf.errors import InputError, require
 from sib_tf.storage import array_files, atomic, digests, run_lock
 
 MANIFEST = "manifest.json"
@@ -35,19 +36,18 @@ def centre_crop(images: np.ndarray, size: int) -> np.ndarray:
     return images[:, top : top + size, left : left + size]
 
 
-def embed(backbone: keras.Model, images: np.ndarray, batch_size: int = _BATCH) -> np.ndarray:
+def embed(backbone: keras.Model, images: np.ndarray) -> np.ndarray:
     """Embeds pictures with the backbone in inference mode.
 
     Args:
         backbone: from `sib_tf.backbones`.
         images: `[pictures, height, width, 3]` uint8, at least as large as the backbone wants; the middle is taken.
-        batch_size: pictures per call; only speed and memory depend on it.
 
     Returns:
         `[pictures, D]` float32.
     """
     pictures = centre_crop(images, backbone.input_shape[1])
-    batches = (pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size))
+    batches = (pictures[start : start + _BATCH] for start in range(0, len(pictures), _BATCH))
     return np.concatenate(list(_embedded(backbone, batches, Devices())))
 
 
@@ -85,9 +85,9 @@ class FeatureCache:
             raise InputError(f"features_dir {folder} holds no feature cache; make one with train.extract_features.")
         manifest = atomic.read_json(folder / MANIFEST, "Feature cache manifest")
         if not isinstance(manifest, dict) or not isinstance(manifest.get("files", {}), dict):
-            raise InputError(f"{folder / MANIFEST} is no manifest; make the cache again with train.extract_features.")
+            raise InputError(f"{folder / MANIFEST} is no manifest; {_WAY_OUT}.")
         if missing := sorted(_FIELDS - set(manifest)):
-            raise InputError(f"{folder / MANIFEST} lacks {missing}; make the cache again with train.extract_features.")
+            raise InputError(f"{folder / MANIFEST} lacks {missing}; {_WAY_OUT}.")
         if manifest["format"] != _FORMAT:
             raise InputError(f"{folder} has cache format {manifest['format']}; this version reads {_FORMAT}.")
         digests.check(folder, {name: manifest["files"].get(name) for name in _FILES}, _WAY_OUT)
@@ -147,9 +147,7 @@ def extract(
     damaged, is replaced.
 
     Args:
-        data: the data set.
-        backbone: the frozen backbone.
-        folder: where the cache goes.
+        data, backbone, folder: what is embedded, by what frozen backbone, and where the cache goes.
         views: R >= 1, views of each training picture.
         augmentation_config: how views are augmented (and their seed); None: the released code's.
         devices: what to compute on; None: one device. Batches are the same ones, and so is the cache. Every worker
@@ -158,86 +156,22 @@ def extract(
     Returns:
         False if `folder` already held this very cache, and nothing was done.
     """
-    if views < 1:
-        raise InputError(f"views must be at least 1; got {views}.")
-    augmentation_config = augmentation_config or PretrainConfig()
-    identity = _identity(data, backbone, views, augmentation_config)
+    require("views", views, views >= 1, "at least 1")
     folder, devices = Path(folder), devices or Devices()
-    devices.agree("pictures, backbone and views", identity)
-    if devices.any(_holds(folder, identity)):
+    work = _Extraction(data, backbone, views, augmentation_config or PretrainConfig(), devices)
+    devices.agree("pictures, backbone and views", work.identity)
+    if devices.any(_holds(folder, work.identity)):
         return False
     stored, wanted = data.train.images.shape[1], backbone.input_shape[1]
     if stored < wanted:
         raise InputError(f"The backbone takes pictures of {wanted} pixels; those of {data.name} have only {stored}.")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
         raise InputError(f"output_dir {folder} holds other files; name a new folder.")
-    embedder = Embedder(backbone, views, augmentation_config, devices)
     if devices.workers == 1:
-        _write(folder, identity, data, embedder.write)
+        _write(folder, work, work.features)
     else:
-        _write_together(folder, identity, data, embedder)
+        _write_together(folder, work)
     return True
-
-
-def _write(folder: Path, identity: dict, data: MetaDataset, write_features) -> None:
-    """Writes the cache; `write_features(path, split, name)` writes one file of features."""
-    with run_lock.held(folder, beside=True), atomic.new_folder(folder) as partial:
-        for name in META_SPLITS:
-            split = data.split(name)
-            np.save(partial / f"{name}_labels.npy", split.labels)
-            write_features(partial / f"{name}_features.npy", split, name)
-        atomic.write_json(partial / MANIFEST, {**identity, "files": digests.of_folder(partial)})
-
-
-def _write_together(folder: Path, identity: dict, data: MetaDataset, embedder: "Embedder") -> None:
-    """Every worker writes its shards beside `folder`; the chief makes the cache of them. Shards that are there stay."""
-    devices = embedder.devices
-    key = hashlib.sha256(json.dumps([identity, devices.workers]).encode()).hexdigest()[:12]
-    shards = folder.parent / f".shards-{folder.name}-{key}"
-    for name in META_SPLITS:
-        path = _shard(shards, name, devices.worker)
-        if not path.is_file():
-            with atomic.new_file(path) as partial:
-                embedder.write(partial, data.split(name), name)
-    devices.any(False)  # All shards are there.
-
-    def merge(path: Path, split: Split, name: str) -> None:
-        paths = [_shard(shards, name, worker) for worker in range(devices.workers)]
-        if missing := [str(p) for p in paths if not p.is_file()]:
-            raise InputError(
-                f"output_dir {folder} must lie in a folder that all workers share; {missing[0]} is not here."
-            )
-        shape = (embedder.views_of(name), len(split.images), embedder.feature_dim)
-        features = np.lib.format.open_memmap(path, "w+", np.float32, shape)
-        parts = [array_files.open_npy(p, f"remove {shards}") for p in paths]
-        np.concatenate(parts, out=features.reshape(-1, shape[-1]))
-        features.flush()
-
-    if devices.chief:
-        _write(folder, identity, data, merge)
-        shutil.rmtree(shards)
-    devices.any(False)  # The cache is there.
-
-
-def _shard(folder: Path, name: str, worker: int) -> Path:
-    return folder / f"{name}_features-{worker}.npy"
-
-
-def _identity(data: MetaDataset, backbone: keras.Model, views: int, config: PretrainConfig) -> dict:
-    return {
-        "format": _FORMAT,
-        "dataset": {
-            "name": data.name,
-            "version": data.version,
-            "fingerprints": {name: data.split(name).fingerprint for name in META_SPLITS},
-        },
-        "backbone": {"name": backbone.name, "weights": weights_fingerprint(backbone)},
-        "image_size": backbone.input_shape[1],
-        "feature_dim": backbone.output_shape[-1],
-        "views": views,
-        # Views of one picture need no augmentation, so its settings make no difference then.
-        "augmentation": dataclasses.asdict(config) if views > 1 else None,
-    }
 
 
 def _holds(folder: Path, identity: dict) -> bool:
@@ -247,59 +181,93 @@ def _holds(folder: Path, identity: dict) -> bool:
         return False
 
 
-class Embedder:
-    """Embeds the views of a split, batch by batch, each replica whole batches.
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Extraction:
+    """What is embedded, and by what; the fields are arguments of `extract`."""
 
-    Args:
-        backbone: the frozen backbone, loaded in the scope of `devices.strategy`.
-        views: of each training picture; others have one.
-        config: how views are augmented.
-        devices: what to compute on.
-    """
+    data: MetaDataset
+    backbone: keras.Model
+    views: int
+    augmentation: PretrainConfig
+    devices: Devices
 
-    def __init__(self, backbone: keras.Model, views: int, config: PretrainConfig, devices: Devices):
-        self.views, self.config, self.devices = views, config, devices
-        self.backbone, self.feature_dim = backbone, backbone.output_shape[-1]
+    @functools.cached_property
+    def identity(self) -> dict:
+        """What the features are made from, as the manifest says it."""
+        fingerprints = {name: self.data.split(name).fingerprint for name in META_SPLITS}
+        return {
+            "format": _FORMAT,
+            "dataset": {"name": self.data.name, "version": self.data.version, "fingerprints": fingerprints},
+            "backbone": {"name": self.backbone.name, "weights": weights_fingerprint(self.backbone)},
+            "image_size": self.backbone.input_shape[1],
+            "feature_dim": self.backbone.output_shape[-1],
+            "views": self.views,
+            # Views of one picture need no augmentation, so its settings make no difference then.
+            "augmentation": dataclasses.asdict(self.augmentation) if self.views > 1 else None,
+        }
 
-    def views_of(self, name: str) -> int:
-        """Returns the number of views that pictures of split `name` have."""
-        return self.views if name == "train" else 1
+    def shape(self, split: str) -> tuple[int, int, int]:
+        """Views, pictures and D of a split."""
+        views = self.views if split == "train" else 1
+        return views, len(self.data.split(split).labels), self.backbone.output_shape[-1]
 
-    def write(self, path: Path, split: Split, name: str) -> None:
-        """Writes this worker's rows of a split as `.npy`: `[views, pictures, D]`, or of several workers `[rows, D]`."""
-        views, count = self.views_of(name), len(split.images)
-        batches = [(view, start) for view in range(views) for start in range(0, count, _BATCH)]
-        own = [batches[i] for i in np.array_split(np.arange(len(batches)), self.devices.workers)[self.devices.worker]]
-        rows = sum(min(_BATCH, count - start) for _, start in own)
-        shape = (views, count) if self.devices.workers == 1 else (rows,)
-        bar = tqdm(total=rows, unit="picture", desc=f"embed {name}", disable=not self.devices.chief)
-        # Written, not memory-mapped: on a full disk a write is refused, where a map would kill the process.
-        with path.open("wb") as file, bar as progress:
-            header = {"descr": "<f4", "fortran_order": False, "shape": (*shape, self.feature_dim)}
-            np.lib.format.write_array_header_1_0(file, header)
-            for batch in _embedded(self.backbone, self._pictures(split.images, own), self.devices):
-                file.write(np.ascontiguousarray(batch, "<f4"))
-                progress.update(len(batch))
+    def own_batches(self, split: str) -> list[tuple[int, slice]]:
+        """The batches that this worker embeds: views, and rows of the split."""
+        views, count, _ = self.shape(split)
+        starts = [(view, start) for view in range(views) for start in range(0, count, _BATCH)]
+        own = np.array_split(np.arange(len(starts)), self.devices.workers)[self.devices.worker]
+        return [(view, slice(start, min(start + _BATCH, count))) for view, start in (starts[i] for i in own)]
 
-    def _pictures(self, images: np.ndarray, batches: list[tuple[int, int]]) -> Iterator:
-        size = self.backbone.input_shape[1]
-        for view, start in batches:
-            pictures = _Augmented(images, view, size, self.config) if view else centre_crop(images, size)
-            yield pictures[start : start + _BATCH]
+    def features(self, split: str) -> Iterator[np.ndarray]:
+        """Yields `[rows, D]` float32 features of this worker's batches."""
+        batches = self.own_batches(split)
+        rows = sum(part.stop - part.start for _, part in batches)
+        with tqdm(total=rows, unit="picture", desc=f"embed {split}", disable=not self.devices.chief) as progress:
+            pictures = (self._pictures(split, view, part) for view, part in batches)
+            for block in _embedded(self.backbone, pictures, self.devices):
+                yield block
+                progress.update(len(block))
+
+    def _pictures(self, split: str, view: int, part: slice):
+        images, size = self.data.split(split).images, self.backbone.input_shape[1]
+        if view == 0:
+            return centre_crop(images[part], size)
+        seed = tf.constant([self.augmentation.seed, view * len(images) + part.start])
+        return augmentation.augment(images[part], seed, size, self.augmentation)
 
 
-class _Augmented:
-    """A view of pictures that augments each slice taken from it, by a seed of (seed, view, row)."""
+def _write(folder: Path, work: _Extraction, features: Callable[[str], Iterable[np.ndarray]]) -> None:
+    """Writes the cache; `features(split)` gives its rows, view by view, in blocks `[rows, D]`."""
+    with run_lock.held(folder, beside=True), atomic.new_folder(folder) as partial:
+        for split in META_SPLITS:
+            np.save(partial / f"{split}_labels.npy", work.data.split(split).labels)
+            array_files.write_npy(partial / f"{split}_features.npy", work.shape(split), features(split))
+        atomic.write_json(partial / MANIFEST, {**work.identity, "files": digests.of_folder(partial)})
 
-    def __init__(self, images: np.ndarray, view: int, size: int, config: PretrainConfig):
-        self.images, self.view, self.size, self.config = images, view, size, config
 
-    def __len__(self) -> int:
-        return len(self.images)
+def _write_together(folder: Path, work: _Extraction) -> None:
+    """Every worker writes its shards beside `folder`; the chief makes the cache of them. Shards that are there stay."""
+    devices = work.devices
+    key = hashlib.sha256(json.dumps([work.identity, devices.workers]).encode()).hexdigest()[:12]
+    shards = folder.parent / f".shards-{folder.name}-{key}"
 
-    def __getitem__(self, rows: slice) -> tf.Tensor:
-        seed = [self.config.seed, self.view * len(self.images) + rows.start]
-        return augmentation.augment(self.images[rows], tf.constant(seed), self.size, self.config)
+    def shard(split: str, worker: int) -> Path:
+        return shards / f"{split}_features-{worker}.npy"
+
+    def merged(split: str) -> list[np.ndarray]:
+        way_out = f"name an output_dir in a folder that all workers share, or remove {shards}"
+        return [array_files.open_npy(shard(split, worker), way_out) for worker in range(devices.workers)]
+
+    for split in META_SPLITS:
+        if not shard(split, devices.worker).is_file():
+            rows = sum(part.stop - part.start for _, part in work.own_batches(split))
+            with atomic.new_file(shard(split, devices.worker)) as partial:
+                array_files.write_npy(partial, (rows, work.shape(split)[-1]), work.features(split))
+    devices.any(False)  # All shards are there.
+    if devices.chief:
+        _write(folder, work, merged)
+        shutil.rmtree(shards)
+    devices.any(False)  # The cache is there.
 
 
 def _embedded(backbone: keras.Model, batches: Iterable, devices: Devices) -> Iterator[np.ndarray]:

@@ -26,11 +26,12 @@ def test_the_middle_is_cropped():
     assert features.centre_crop(images, 84).shape == images.shape
 
 
-def test_embedding_is_the_backbone_in_inference_mode_whatever_the_batch(tiny_dataset, tiny_backbone):
+def test_embedding_is_the_backbone_in_inference_mode_whatever_the_batch(tiny_dataset, tiny_backbone, monkeypatch):
     images = tiny_dataset.test.images[:10]
     expected = tiny_backbone(images.astype(np.float32), training=False).numpy()
     for batch_size in (3, 10, 256):
-        found = features.embed(tiny_backbone, images, batch_size)
+        monkeypatch.setattr(features, "_BATCH", batch_size)
+        found = features.embed(tiny_backbone, images)
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
@@ -130,7 +131,7 @@ def test_an_extraction_that_is_cut_off_leaves_the_old_cache(tiny_dataset, cache_
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(features.Embedder, "write", stop)
+    monkeypatch.setattr(features, "centre_crop", stop)
     with pytest.raises(KeyboardInterrupt):
         features.extract(tiny_dataset, backbones.build(BackboneConfig(width=2)), cache_copy)
     assert FeatureCache.open(cache_copy).manifest == before

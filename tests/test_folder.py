@@ -12,7 +12,6 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from sib_tf import datasets
-from sib_tf.config import DATASETS
 from sib_tf.datasets import folder
 from sib_tf.errors import InputError
 
@@ -71,8 +70,8 @@ class FolderTest(tfds.testing.DatasetBuilderTestCase):
 
 
 def test_all_data_sets_can_be_imported_together():
-    names = {importlib.import_module(f"sib_tf.datasets.{name}").Builder.name for name in DATASETS}
-    assert len(names) == len(DATASETS)
+    names = {importlib.import_module(f"sib_tf.datasets.{name}").Builder.name for name in datasets.DATASETS}
+    assert len(names) == len(datasets.DATASETS)
     assert names <= set(tfds.list_builders(with_community_datasets=False))
 
 
@@ -151,24 +150,22 @@ def test_pictures_count_at_any_depth_and_links_are_followed(root):
     draw(root / "cat" / "young ones" / "0.png")
     draw(root.parent / "elsewhere" / "dog" / "x.png")
     (root / "dog").symlink_to(root.parent / "elsewhere" / "dog")
-    data = load(root)
-    ids = sum((data.split(split).ids.tolist() for split in datasets.META_SPLITS), [])
-    assert {"cat/0.png", "cat/young ones/0.png", "dog/x.png"} < set(ids)
+    ids = {picture.id for pictures in folder.builder_config(str(root)).pictures.values() for picture in pictures}
+    assert {"cat/0.png", "cat/young ones/0.png", "dog/x.png"} < ids
 
 
 def test_loose_pictures_beside_class_folders_are_warned_of(root, caplog):
     fill(root, CLASSES[:3])
     draw(root / "cover.png")
-    load(root)
+    folder.builder_config(str(root))
     assert warnings(caplog) == [f"Left out 1 pictures that lie in no class folder: {root / 'cover.png'}"]
 
 
 def test_a_class_may_be_called_like_a_split(root):
     for name in ("train", "bus", "tram"):
         draw(root / name / "0.png")
-    data = load(root)
-    names = sum((data.split(split).class_names for split in datasets.META_SPLITS), ())
-    assert sorted(names) == ["bus", "train", "tram"]
+    splits = folder.builder_config(str(root)).pictures.values()
+    assert sorted(picture.class_name for pictures in splits for picture in pictures) == ["bus", "train", "tram"]
 
 
 def test_a_changed_folder_is_prepared_anew(root):
@@ -203,10 +200,10 @@ def test_broken_pictures_can_be_skipped_and_are_all_named(root, caplog):
     (root / "bée" / "gone.png").symlink_to(root / "nowhere.png")
     data = load(root, on_broken="skip")
     assert sum(len(data.split(split).labels) for split in datasets.META_SPLITS) == 6
-    [warning] = warnings(caplog)
-    assert warning.startswith("Skipped 2 broken pictures: ")
-    assert str(root / "cat" / "bad.jpg") in warning
-    assert f"{root / 'bée' / 'gone.png'} cannot be read as a picture (No such file or directory)" in warning
+    found = "\n".join(warnings(caplog))
+    assert found.count("Skipped 1 broken pictures of the ") == 2
+    assert str(root / "cat" / "bad.jpg") in found
+    assert f"{root / 'bée' / 'gone.png'} cannot be read as a picture (No such file or directory)" in found
 
 
 def test_a_class_of_broken_pictures_only_is_refused_by_name(root):
@@ -252,6 +249,12 @@ def test_layouts_that_cannot_be_used_say_why(root, case):
             draw(root / name)
     with pytest.raises(InputError, match=complaint):
         load(root)
+
+
+@pytest.mark.parametrize("name", ["glyphs", "omniglot", "cifar_fs", "mini_imagenet"])
+def test_other_data_sets_refuse_its_options(tmp_path, name):
+    with pytest.raises(InputError, match=rf"Data set '{name}' takes no options; got \['image_size'\]\."):
+        datasets.load(name, str(tmp_path), str(tmp_path), {"image_size": 64})
 
 
 def test_a_folder_must_be_named(tmp_path):

@@ -199,7 +199,7 @@ def test_an_episode_that_the_model_refuses(capsys, home):
         ({"protocol": "smtp"}, "flag --protocol=smtp"),
         ({"timeout": 0}, "flag --timeout"),
         ({"output": "out.txt"}, r"output must end in \.csv; got out\.txt\."),
-        ({"support": "none"}, "support none cannot be opened"),
+        ({"support": "none"}, "Folder none cannot be opened"),
         ({"query": "none"}, "Folder none cannot be opened"),
         ({"support_rows": 5}, r"support_rows must be at least the 6 pictures of support; got 5\."),
         ({"query_rows": 5}, r"query_rows must be at least the 10 pictures of query; got 5\."),

@@ -15,7 +15,7 @@ from exported import load_run, run_folder, write_tflite
 from PIL import Image
 from web_visitor import PAGE, Visitor, launcher, require_chromium, served
 
-from sib_tf.pictures.files import fit_picture
+from sib_tf.pictures.pixels import fit_picture
 from sib_tf.prediction.litert import METADATA, LiteRTClassifier
 
 pytestmark = pytest.mark.slow

@@ -34,9 +34,8 @@ def main() -> None:
     with devices.lost_worker(_GOING_ON):
         made = features.extract(data, backbone, FLAGS.output_dir, FLAGS.views, devices=devices)
     counts = " + ".join(str(len(data.split(name).labels)) for name in ("train", "validation", "test"))
-    state = "written to" if made else "already in"
-    print(f"Features of {counts} pictures (length {backbone.output_shape[-1]}, {FLAGS.views} views) {state} "
-          f"{FLAGS.output_dir}.")  # fmt: skip
+    features = f"Features of {counts} pictures (length {backbone.output_shape[-1]}, {FLAGS.views} views)"
+    print(f"{features} {'written to' if made else 'already in'} {FLAGS.output_dir}.")
 
 
 if __name__ == "__main__":

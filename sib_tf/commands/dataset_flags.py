@@ -1,9 +1,12 @@
 """The flags that name a data set, shared by the entry points that read pictures."""
 
+import functools
+
 from absl import flags
 
 from sib_tf.commands import cli
-from sib_tf.config import DATASETS
+from sib_tf.datasets import DATASETS
+from sib_tf.datasets.folder_options import FolderOptions
 
 
 def define(values: flags.FlagValues, dataset_help: str | None = None) -> None:
@@ -11,29 +14,21 @@ def define(values: flags.FlagValues, dataset_help: str | None = None) -> None:
 
     --dataset is required unless `dataset_help` says what its absence means.
     """
-    flags.DEFINE_enum("dataset", None, DATASETS, dataset_help or "Data set.", flag_values=values)
+    enum, text, integer, number = (
+        functools.partial(make, flag_values=values)
+        for make in (flags.DEFINE_enum, flags.DEFINE_string, flags.DEFINE_integer, flags.DEFINE_float)
+    )
+    enum("dataset", None, DATASETS, dataset_help or "Data set.")
     if dataset_help is None:
         flags.mark_flag_as_required("dataset", flag_values=values)
-    flags.DEFINE_string(
-        "data_dir", None, "Folder with the archives or pictures; only read. Default: download.", flag_values=values
-    )
-    flags.DEFINE_string(
-        "cache_dir",
-        None,
-        "Folder for prepared data sets. Default: $TFDS_DATA_DIR, or else ~/tensorflow_datasets.",
-        flag_values=values,
-    )
-    flags.DEFINE_integer(
-        "stored_size", 32, "folder only: side in pixels that pictures are scaled to.", 16, flag_values=values
-    )
-    flags.DEFINE_enum(
-        "on_broken", "refuse", ("refuse", "skip"), "folder only: what a broken picture does.", flag_values=values
-    )
-    flags.DEFINE_integer("split_seed", 0, "folder only: seed of the split by class.", 0, flag_values=values)
-    flags.DEFINE_float(
-        "validation_fraction", 0.2, "folder only: share of the classes for validation.", 0, 1, flag_values=values
-    )
-    flags.DEFINE_float("test_fraction", 0.2, "folder only: share of the classes for testing.", 0, 1, flag_values=values)
+    text("data_dir", None, "Folder with the archives or pictures; only read. Default: download.")
+    text("cache_dir", None, "Folder for prepared data sets. Default: $TFDS_DATA_DIR, or else ~/tensorflow_datasets.")
+    folder = FolderOptions()
+    integer("stored_size", folder.image_size, "folder only: side in pixels that pictures are scaled to.", 16)
+    enum("on_broken", folder.on_broken, folder.CHOICES["on_broken"], "folder only: what a broken picture does.")
+    integer("split_seed", folder.split_seed, "folder only: seed of the split by class.", 0)
+    number("validation_fraction", folder.validation_fraction, "folder only: share of the classes for validation.", 0, 1)
+    number("test_fraction", folder.test_fraction, "folder only: share of the classes for testing.", 0, 1)
 
 
 def folder_options(values: flags.FlagValues) -> dict:

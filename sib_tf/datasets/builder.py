@@ -1,10 +1,17 @@
-"""What all builders share: the features of an example, and PNG bytes from arrays."""
+"""What all builders share: the features of an example, and how pictures become examples."""
 
+import dataclasses
 import io
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
+
+from sib_tf.config import Record
+from sib_tf.datasets import META_SPLITS
+from sib_tf.pictures.files import Picture
+from sib_tf.pictures.pixels import read_picture
 
 
 class FewShotBuilder(tfds.core.GeneratorBasedBuilder):
@@ -13,12 +20,16 @@ class FewShotBuilder(tfds.core.GeneratorBasedBuilder):
     An example is `image` (uint8 RGB `[height, width, 3]`), `class_name` (text) and `id` (text, unique in the split; it
     orders the pictures of a class, so it must not depend on where or in which order the source files lie).
 
-    Subclasses give `VERSION`, `IMAGE_SIZE` (pixels, both sides) and `_split_generators`, and may give
-    `NORMALIZATION`: the published (mean, std) per channel on the 0-255 scale.
+    Subclasses give `VERSION`, `IMAGE_SIZE` (pixels, both sides) and `_pictures`, and may give the others below. A
+    module whose builder is configured by the user's folder has a function `builder_config(data_dir, **options)` too.
     """
 
     IMAGE_SIZE: int | None = None
+    # Side in pixels that backbones take; None: all of the picture.
+    CROP_SIZE: int | None = None
+    # The published (mean, std) per channel on the 0-255 scale.
     NORMALIZATION: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    OPTIONS: type[Record] | None = None
     HOMEPAGE = ""
     CITATION = ""
 
@@ -41,6 +52,32 @@ class FewShotBuilder(tfds.core.GeneratorBasedBuilder):
     def image_size(self) -> int:
         """Side of the stored pictures in pixels."""
         return self.IMAGE_SIZE
+
+    def _pictures(self, dl_manager, split: str) -> Iterable[tuple[str, str, np.ndarray | Image.Image]]:
+        """Returns (class name, id, picture) of each picture of a split; files are fetched before it returns."""
+        raise NotImplementedError
+
+    def _split_generators(self, dl_manager):
+        return {split: self._generate_examples(self._pictures(dl_manager, split)) for split in META_SPLITS}
+
+    def _generate_examples(self, pictures) -> Iterator[tuple[str, dict]]:
+        for class_name, identity, picture in pictures:
+            yield identity, {"image": png_bytes(picture), "class_name": class_name, "id": identity}
+
+
+@dataclasses.dataclass(eq=False)
+class PictureListConfig(tfds.core.BuilderConfig):
+    """Picture files by meta-split, listed once so that the name, which has their digest, and the content agree."""
+
+    pictures: dict[str, list[Picture]] = dataclasses.field(default_factory=dict, repr=False)
+
+
+class PictureListBuilder(FewShotBuilder):
+    """Pictures of the user's, scaled and cropped to `image_size`, from the files that a `PictureListConfig` lists."""
+
+    def _pictures(self, dl_manager, split):
+        for picture in self.builder_config.pictures[split]:
+            yield picture.class_name, picture.id, read_picture(picture.path, self.image_size)
 
 
 def png_bytes(image: np.ndarray | Image.Image) -> io.BytesIO:

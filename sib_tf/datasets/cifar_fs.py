@@ -1,12 +1,13 @@
 """CIFAR-FS (Bertinetto et al., ICLR 2019): CIFAR-100, all 600 pictures of each class, split by class 64 / 16 / 20."""
 
+import collections
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from sib_tf.datasets.builder import FewShotBuilder, png_bytes
+from sib_tf.datasets.builder import FewShotBuilder
 from sib_tf.datasets.sources import archive, read_members
 from sib_tf.errors import InputError
 
@@ -20,8 +21,8 @@ _TEST = (
     "baby bed bicycle chimpanzee fox leopard man pickup_truck plain poppy rocket rose snail sweet_pepper table "
     "telephone wardrobe whale woman worm"
 )
-VALIDATION_CLASSES = frozenset(_VALIDATION.split())
-TEST_CLASSES = frozenset(_TEST.split())
+# Class -> meta-split; all others are for training.
+HELD_OUT = dict.fromkeys(_VALIDATION.split(), "validation") | dict.fromkeys(_TEST.split(), "test")
 _RECORD = np.dtype([("coarse", "u1"), ("fine", "u1"), ("pixels", "u1", (3, 32, 32))])
 
 
@@ -44,32 +45,24 @@ class Builder(FewShotBuilder):
     @techreport{krizhevsky2009, title={Learning multiple layers of features from tiny images},
     author={Krizhevsky, Alex}, year={2009}}"""
 
-    def _split_generators(self, dl_manager):
-        path = archive(dl_manager, ARCHIVE, URL)
-        return {split: self._generate_examples(path, split) for split in ("train", "validation", "test")}
-
-    def _generate_examples(self, path: Path, split: str) -> Iterator[tuple[str, dict]]:
-        names, records = read_archive(path)
-        of_split = np.array([meta_split_of(name) == split for name in names])
-        records = records[of_split[records["fine"]]]
-        if not len(records):
-            raise InputError(f"{path} has no records of {split} classes; fetch it again from {URL}.")
-        seen: dict[str, int] = {}
-        for record in records:
-            pixels = np.ascontiguousarray(record["pixels"].transpose(1, 2, 0))
-            name = names[record["fine"]]
-            key = hashlib.sha1(name.encode() + pixels.tobytes(), usedforsecurity=False).hexdigest()
-            # CIFAR-100 holds a few exact repeats; a counter keeps their ids apart.
-            seen[key] = seen.get(key, -1) + 1
-            identity = f"{key}-{seen[key]}"
-            yield identity, {"image": png_bytes(pixels), "class_name": name, "id": identity}
+    def _pictures(self, dl_manager, split):
+        return _records_of(archive(dl_manager, ARCHIVE, URL), split)
 
 
-def meta_split_of(class_name: str) -> str:
-    """Returns the meta-split of a CIFAR-100 fine class."""
-    if class_name in VALIDATION_CLASSES:
-        return "validation"
-    return "test" if class_name in TEST_CLASSES else "train"
+def _records_of(path: Path, split: str) -> Iterator[tuple[str, str, np.ndarray]]:
+    names, records = read_archive(path)
+    of_split = np.array([HELD_OUT.get(name, "train") == split for name in names])
+    records = records[of_split[records["fine"]]]
+    if not len(records):
+        raise InputError(f"{path} has no records of {split} classes; fetch it again from {URL}.")
+    seen = collections.Counter()
+    for record in records:
+        pixels = np.ascontiguousarray(record["pixels"].transpose(1, 2, 0))
+        name = names[record["fine"]]
+        key = hashlib.sha1(name.encode() + pixels.tobytes(), usedforsecurity=False).hexdigest()
+        # CIFAR-100 holds a few exact repeats; a counter keeps their ids apart.
+        yield name, f"{key}-{seen[key]}", pixels
+        seen[key] += 1
 
 
 def read_archive(path: Path) -> tuple[list[str], np.ndarray]:
@@ -78,10 +71,10 @@ def read_archive(path: Path) -> tuple[list[str], np.ndarray]:
     Raises:
         InputError: the archive is damaged, or a record names a class that does not exist.
     """
-    wanted = ("fine_label_names.txt", "train.bin", "test.bin")
-    members = read_members(path, wanted)
+    parts = ("train.bin", "test.bin")
+    members = read_members(path, ("fine_label_names.txt", *parts))
     names = members["fine_label_names.txt"].decode("utf-8").split()
-    for part in ("train.bin", "test.bin"):
+    for part in parts:
         if not members[part] or len(members[part]) % _RECORD.itemsize:
             raise InputError(
                 f"{part} in {path} has {len(members[part])} bytes, which is not a whole number of "

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sib_tf.config import DATASETS
-from sib_tf.errors import InputError
+from sib_tf.datasets import DATASETS, META_SPLITS
+from sib_tf.errors import InputError, require_choice
 from sib_tf.storage import atomic, digests, disk_errors, run_lock
 
-META_SPLITS = ("train", "validation", "test")
 _READ_BATCH = 512
 
 
@@ -76,8 +75,7 @@ class MetaDataset:
 
     def split(self, name: str) -> Split:
         """Returns the meta-split called `name`: "train", "validation" or "test"."""
-        if name not in META_SPLITS:
-            raise InputError(f"split must be one of {', '.join(META_SPLITS)}; got {name!r}.")
+        require_choice("split", name, META_SPLITS)
         return getattr(self, name)
 
 
@@ -87,7 +85,7 @@ def load(
     """Loads a data set into memory, preparing it first if `cache_dir` does not hold it yet.
 
     Args:
-        name: one of `sib_tf.config.DATASETS`.
+        name: one of `sib_tf.datasets.DATASETS`.
         data_dir: folder with the source files (archives, or pictures); it is only read. None: download them where
             the data set can be downloaded.
         cache_dir: folder for prepared files. None: `TFDS_DATA_DIR`, or else `~/tensorflow_datasets`.
@@ -96,26 +94,46 @@ def load(
     Raises:
         InputError: unknown name, missing or broken source files, or classes shared between splits.
     """
-    if name not in DATASETS:
-        raise InputError(f"dataset must be one of {', '.join(DATASETS)}; got {name!r}.")
+    require_choice("dataset", name, DATASETS)
     if data_dir is not None and not Path(data_dir).is_dir():
         raise InputError(f"data_dir must be an existing folder; {data_dir} is not.")
+    module = importlib.import_module(f"sib_tf.datasets.{name}")
+    if options and module.Builder.OPTIONS is None:
+        raise InputError(f"Data set '{name}' takes no options; got {sorted(options)}.")
+    config = module.builder_config(data_dir, **options or {}) if hasattr(module, "builder_config") else None
+    builder, splits = read(module.Builder, data_dir, cache_dir, config)
+    version = str(builder.version) if config is None else f"{config.name}-{builder.version}"
+    normalization = builder.NORMALIZATION or channel_statistics(splits["train"].images)
+    size = builder.CROP_SIZE or splits["train"].images.shape[1]
+    return MetaDataset(name, version, **splits, normalization=normalization, picture_size=size)
+
+
+def read(builder_class: type, data_dir: str | None, cache_dir: str | None, config=None):
+    """Prepares a builder's data set where needed, and reads all its splits.
+
+    Args:
+        builder_class: the builder.
+        data_dir, cache_dir: as for `load`.
+        config: the builder's configuration; None: its own.
+
+    Returns:
+        The builder, and the `Split`s by name.
+    """
     import tensorflow_datasets as tfds
 
     _stay_off_the_network()
-    module = importlib.import_module(f"sib_tf.datasets.{name}")
-    config = _builder_config(module, name, data_dir, options or {})
-    with _naming_damage(name, cache_dir):
-        builder = module.Builder(data_dir=cache_dir, config=config)
-    with _alone(Path(builder.data_dir)):
-        _prepare(builder, tfds.download.DownloadConfig(manual_dir=data_dir, try_download_gcs=False))
-    with _naming_damage(name, cache_dir, builder):
-        train, validation, test = (_read(builder, split) for split in META_SPLITS)
-    _record_digests(Path(builder.data_dir))
-    version = str(builder.version) if config is None else f"{config.name}-{builder.version}"
-    normalization = builder.NORMALIZATION or channel_statistics(train.images)
-    size = getattr(builder, "CROP_SIZE", train.images.shape[1])
-    return MetaDataset(name, version, train, validation, test, normalization, size)
+    with _naming_damage(Path(cache_dir or "~/tensorflow_datasets") / builder_class.name):
+        builder = builder_class(data_dir=cache_dir, config=config)
+    folder = Path(builder.data_dir)
+    with _alone(folder):
+        _check_digests(folder)
+        # manual_dir must exist for tensorflow-datasets, so the configuration has it only where the user named one.
+        download_config = tfds.download.DownloadConfig(manual_dir=data_dir, try_download_gcs=False)
+        builder.download_and_prepare(download_config=download_config)
+    with _naming_damage(folder):
+        splits = {split: _read(builder, split) for split in builder.info.splits}
+    _record_digests(folder)
+    return builder, splits
 
 
 def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -145,22 +163,10 @@ def _alone(prepared: Path) -> Iterator[None]:
         yield
 
 
-def _builder_config(module, name: str, data_dir: str | None, options: Mapping):
-    if hasattr(module, "builder_config"):
-        return module.builder_config(data_dir, **options)
-    if options:
-        raise InputError(f"Data set '{name}' takes no options; got {sorted(options)}.")
-    return None
-
-
-def _prepare(builder, download_config) -> None:
-    """Prepares what is not there yet; checks what is there already."""
-    folder = Path(builder.data_dir)
+def _check_digests(folder: Path) -> None:
     if (folder / digests.FILE).is_file():
         recorded = atomic.read_json(folder / digests.FILE, "List of files")
         digests.check(folder, recorded, f"remove {folder} to prepare the data set again")
-    # manual_dir must exist for tensorflow-datasets, so the configuration has it only where the user named one.
-    builder.download_and_prepare(download_config=download_config)
 
 
 def _record_digests(folder: Path) -> None:
@@ -171,14 +177,13 @@ def _record_digests(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _naming_damage(name: str, cache_dir: str | None, builder=None) -> Iterator[None]:
+def _naming_damage(folder: Path) -> Iterator[None]:
     """tensorflow-datasets and TensorFlow raise many kinds for damaged files, most without their names."""
     try:
         yield
     except (InputError, OSError):
         raise
     except Exception as error:
-        folder = builder.data_dir if builder else Path(cache_dir or "~/tensorflow_datasets") / name
         raise InputError(
             f"The prepared data set in {folder} is damaged ({type(error).__name__}); remove it to prepare the data set "
             "again."
@@ -188,8 +193,6 @@ def _naming_damage(name: str, cache_dir: str | None, builder=None) -> Iterator[N
 def _read(builder, split: str) -> Split:
     dataset = builder.as_dataset(split=split, batch_size=_READ_BATCH, shuffle_files=False)
     batches = list(dataset.as_numpy_iterator())
-    if not batches:
-        raise InputError(f"Data set '{builder.name}' has no pictures in its {split} split; check the source files.")
     images, names, ids = (np.concatenate([b[key] for b in batches]) for key in ("image", "class_name", "id"))
     # Not astype("T"): up to NumPy 2.2 that makes "b'name'" of bytes.
     names, ids = (np.array([value.decode() for value in values], dtype="T") for values in (names, ids))

@@ -7,10 +7,10 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image
 
-from sib_tf.datasets.builder import FewShotBuilder, png_bytes
+from sib_tf.datasets.builder import FewShotBuilder
 from sib_tf.datasets.sources import archive, open_zip, read_picture_member
 from sib_tf.errors import InputError
-from sib_tf.pictures.files import open_picture
+from sib_tf.pictures.pixels import open_picture
 
 _ADDRESS = "https://github.com/brendenlake/omniglot/raw/master/python/"
 BACKGROUND = "images_background.zip"
@@ -37,40 +37,40 @@ class Builder(FewShotBuilder):
     author={Lake, Brenden M. and Salakhutdinov, Ruslan and Tenenbaum, Joshua B.}, journal={Science}, volume={350},
     number={6266}, pages={1332--1338}, year={2015}}"""
 
-    def _split_generators(self, dl_manager):
-        background = archive(dl_manager, BACKGROUND, _ADDRESS + BACKGROUND)
-        evaluation = archive(dl_manager, EVALUATION, _ADDRESS + EVALUATION)
-        return {
-            "train": self._generate_examples(background, "train"),
-            "validation": self._generate_examples(background, "validation"),
-            "test": self._generate_examples(evaluation, "test"),
-        }
-
-    def _generate_examples(self, path: Path, split: str) -> Iterator[tuple[str, dict]]:
-        found = False
-        with open_zip(path) as pictures:
-            for name in pictures.namelist():
-                parts = PurePosixPath(name).parts
-                if len(parts) != 4 or not name.endswith(".png"):
-                    continue
-                _, alphabet, character, file = parts
-                if split != "test" and (alphabet in VALIDATION_ALPHABETS) != (split == "validation"):
-                    continue
-                found = True
-                identity = f"{alphabet}/{character}/{Path(file).stem}"
-                image = png_bytes(_read_drawing(pictures, name, self.IMAGE_SIZE))
-                yield identity, {"image": image, "class_name": f"{alphabet}/{character}", "id": identity}
-        if not found:
-            raise InputError(
-                f"{path} has no drawings of {split} alphabets, called <archive>/<alphabet>/<character>/<drawing>.png; "
-                "fetch it again."
-            )
+    def _pictures(self, dl_manager, split):
+        name = EVALUATION if split == "test" else BACKGROUND
+        return drawings(archive(dl_manager, name, _ADDRESS + name), split, self.IMAGE_SIZE)
 
 
-def _read_drawing(pictures: zipfile.ZipFile, name: str, size: int) -> Image.Image:
+def drawings(path: Path, split: str, size: int) -> Iterator[tuple[str, str, Image.Image]]:
+    """Yields (class name, id, RGB picture of `size` pixels) of a split's drawings in the archive `path`.
+
+    Raises:
+        InputError: the archive is damaged, or has none.
+    """
+    found = False
+    with open_zip(path) as archived:
+        for name in archived.namelist():
+            parts = PurePosixPath(name).parts
+            if len(parts) != 4 or not name.endswith(".png"):
+                continue
+            _, alphabet, character, file = parts
+            if split != "test" and (alphabet in VALIDATION_ALPHABETS) != (split == "validation"):
+                continue
+            found = True
+            class_name = f"{alphabet}/{character}"
+            yield class_name, f"{class_name}/{Path(file).stem}", _read_drawing(archived, name, size)
+    if not found:
+        raise InputError(
+            f"{path} has no drawings of {split} alphabets, called <archive>/<alphabet>/<character>/<drawing>.png; "
+            "fetch it again."
+        )
+
+
+def _read_drawing(archived: zipfile.ZipFile, name: str, size: int) -> Image.Image:
     try:
-        with open_picture(io.BytesIO(read_picture_member(pictures, name)), ("PNG",)) as image:
+        with open_picture(io.BytesIO(read_picture_member(archived, name)), ("PNG",)) as image:
             # BOX averages the pixels that fall together, so that one-pixel strokes survive as grey.
             return image.convert("L").resize((size, size), Image.Resampling.BOX).convert("RGB")
     except Exception as error:  # zipfile's and Pillow's decoders raise whatever the broken bytes lead them to.
-        raise InputError(f"{name} in {pictures.filename} cannot be read ({error}); fetch the archive again.") from error
+        raise InputError(f"{name} in {archived.filename} cannot be read ({error}); fetch the archive again.") from error

@@ -11,7 +11,8 @@ import numpy as np
 
 from sib_tf.datasets.domains import Pictures
 from sib_tf.errors import InputError
-from sib_tf.pictures.files import find_pictures, listing_digest, read_picture
+from sib_tf.pictures.files import find_pictures, listing_digest
+from sib_tf.pictures.pixels import read_picture
 
 DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
 CLASSES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")

@@ -5,6 +5,7 @@ out of them is bounded.
 """
 
 import gzip
+import io
 import tarfile
 import zipfile
 import zlib
@@ -52,18 +53,18 @@ def read_members(path: Path, wanted: Iterable[str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     try:
         with gzip.open(path) as file:
-            unpacked = _Bounded(file, MOST_UNPACKED)
-            with tarfile.open(fileobj=unpacked, mode="r|") as tar:
-                for member in tar:
-                    name = Path(member.name).name
-                    # Links are no files here, and the holes of a sparse file have any size.
-                    if name in wanted and member.isreg() and not member.issparse():
-                        if name in found:
-                            raise tarfile.TarError(f"it has {name} twice")
-                        found[name] = tar.extractfile(member).read()
-            # What follows the last member, too: the checksum over everything stands at the end.
-            while unpacked.read():
-                pass
+            # To its end, where the checksum over everything stands.
+            unpacked = file.read(MOST_UNPACKED + 1)
+        if len(unpacked) > MOST_UNPACKED:
+            raise tarfile.TarError("it unpacks to more than its data set has")
+        with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as tar:
+            for member in tar:
+                name = Path(member.name).name
+                # Links are no files here, and the holes of a sparse file have any size.
+                if name in wanted and member.isreg() and not member.issparse():
+                    if name in found:
+                        raise tarfile.TarError(f"it has {name} twice")
+                    found[name] = tar.extractfile(member).read()
     except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error) as error:
         raise InputError(f"{path} is damaged ({error}); fetch it again.") from error
     if missing := sorted(wanted - set(found)):
@@ -98,17 +99,3 @@ def read_picture_member(pictures: zipfile.ZipFile, name: str) -> bytes:
     if size > MOST_PICTURE:
         raise ValueError(f"it unpacks to {size:,} bytes; at most {MOST_PICTURE:,} are read")
     return pictures.read(name)
-
-
-class _Bounded:
-    """A stream to read from, in pieces of moderate size; an error once more than `most` bytes have come out of it."""
-
-    def __init__(self, stream, most: int):
-        self.stream, self.left = stream, most
-
-    def read(self, size: int = -1) -> bytes:
-        data = self.stream.read(1 << 20 if size < 0 else min(size, 1 << 20))
-        self.left -= len(data)
-        if self.left < 0:
-            raise tarfile.TarError("it unpacks to more than its data set has")
-        return data

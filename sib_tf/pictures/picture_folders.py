@@ -12,7 +12,8 @@ import numpy as np
 from tqdm import tqdm
 
 from sib_tf.errors import InputError
-from sib_tf.pictures.files import find_pictures, is_hidden, is_picture, read_picture
+from sib_tf.pictures.files import find_pictures, loose_pictures, subfolders
+from sib_tf.pictures.pixels import read_picture
 
 _LAYOUT = "<support>/<class>/<pictures>"
 
@@ -34,13 +35,7 @@ class Support(NamedTuple):
 
 
 class Query(NamedTuple):
-    """Unlabelled pictures.
-
-    Attributes:
-        pictures: `[pictures, size, size, 3]` uint8, RGB; sorted by path.
-        paths: file of each.
-        skipped: what was left out, a sentence each that names the file and the reason.
-    """
+    """Unlabelled pictures, sorted by path; fields as those of `Support`."""
 
     pictures: np.ndarray
     paths: list[Path]
@@ -58,9 +53,7 @@ def read_support(folder: str | os.PathLike, size: int) -> Support:
     Raises:
         InputError: the folder cannot be opened, has fewer than two classes, or one without a picture that can be read.
     """
-    entries = _entries(folder)
-    classes = [entry for entry in entries if entry.is_dir() and not is_hidden(entry.name)]
-    loose = [entry for entry in entries if is_picture(entry) and entry.is_file()]
+    classes, loose = subfolders(folder), loose_pictures(folder)
     if len(classes) < 2:
         raise InputError(
             f"support {folder} must have at least two class folders, {_LAYOUT}; it has {len(classes)}, and "
@@ -99,10 +92,3 @@ def _read(paths: list[Path], size: int, what: str, allow_empty: bool = False) ->
         reason = f"only broken ones: {skipped[0]}" if skipped else "none; add some."
         raise InputError(f"{what} must have at least one picture; it has {reason}")
     return Query(np.concatenate(pictures), read, skipped)
-
-
-def _entries(folder: str | os.PathLike) -> list[Path]:
-    try:
-        return sorted(Path(folder).iterdir())
-    except OSError as error:
-        raise InputError(f"support {folder} cannot be opened ({error.strerror}); name a folder of classes.") from error

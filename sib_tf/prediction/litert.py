@@ -17,7 +17,7 @@ from ai_edge_litert.interpreter import Interpreter
 from PIL import Image
 
 from sib_tf.errors import InputError
-from sib_tf.pictures.files import fit_picture, read_picture
+from sib_tf.pictures.pixels import fit_picture, read_picture
 from sib_tf.prediction import open_set
 from sib_tf.prediction.description import check_format
 from sib_tf.prediction.model import SIGNATURES, Model
