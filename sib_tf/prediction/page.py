@@ -11,8 +11,6 @@ from tqdm import tqdm
 from sib_tf import templates
 from sib_tf.pictures.picture_folders import Query, Support
 from sib_tf.pictures.pixels import read_picture
-from sib_tf.pictures.picture_folders import Query, Support
-from sib_tf.pictures.pixels import read_picture
 from sib_tf.prediction.predictions import Predictions
 from sib_tf.storage import atomic
 
