@@ -7,10 +7,12 @@ A new data set is a module and its name in `DATASETS`.
 import importlib
 
 DATASETS = ("glyphs", "omniglot", "cifar_fs", "mini_imagenet", "folder")
+# Not few-shot data sets: the same classes in several domains; see `sib_tf.datasets.domains`.
+DOMAIN_DATASETS = ("pacs", "glyph_domains")
 META_SPLITS = ("train", "validation", "test")
 _LOADING = ("MetaDataset", "Split", "load")
 
-__all__ = ["DATASETS", "META_SPLITS", *_LOADING]
+__all__ = ["DATASETS", "DOMAIN_DATASETS", "META_SPLITS", *_LOADING]
 
 
 def __getattr__(name: str):

@@ -24,6 +24,7 @@ class FewShotBuilder(tfds.core.GeneratorBasedBuilder):
     module whose builder is configured by the user's folder has a function `builder_config(data_dir, **options)` too.
     """
 
+    SPLITS: tuple[str, ...] = META_SPLITS
     IMAGE_SIZE: int | None = None
     # Side in pixels that backbones take; None: all of the picture.
     CROP_SIZE: int | None = None
@@ -58,7 +59,7 @@ class FewShotBuilder(tfds.core.GeneratorBasedBuilder):
         raise NotImplementedError
 
     def _split_generators(self, dl_manager):
-        return {split: self._generate_examples(self._pictures(dl_manager, split)) for split in META_SPLITS}
+        return {split: self._generate_examples(self._pictures(dl_manager, split)) for split in self.SPLITS}
 
     def _generate_examples(self, pictures) -> Iterator[tuple[str, dict]]:
         for class_name, identity, picture in pictures:

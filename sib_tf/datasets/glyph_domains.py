@@ -4,13 +4,13 @@ No letter looks like another, or like itself, when it is turned by 90 degrees on
 """
 
 import hashlib
+import itertools
 import math
-from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops, ImageFilter
 
-from sib_tf.datasets.domains import Pictures
+from sib_tf.datasets.domains import Config, DomainBuilder
 from sib_tf.datasets.drawn import glyph_fonts
 from sib_tf.datasets.drawn.glyph_drawing import pose, shrink, texture
 from sib_tf.errors import InputError
@@ -25,23 +25,28 @@ _DIFFICULTY = {"print": 0.5, "outline": 0.6, "hand": 0.7, "textured": 0.6}
 _VERSION = 1
 
 
-def digest(data_dir: str | None, size: int) -> str:
-    """SHA-256 over what the pictures depend on, but for the versions of the fonts and of Pillow.
+class Builder(DomainBuilder):
+    """Ten letters in four styles, `PICTURES_PER_CLASS` pictures of each in each, drawn with matplotlib's fonts."""
+
+    name = "glyph_domains"
+    VERSION = "1.0.0"
+    SPLITS = DOMAINS
+
+    def _pictures(self, dl_manager, split):
+        for letter, i in itertools.product(CLASSES, range(PICTURES_PER_CLASS)):
+            yield letter, f"{letter}/{i:03d}", draw(split, letter, i, self.image_size, _SEED)
+
+
+def builder_config(data_dir: str | None, size: int) -> Config:
+    """The digest covers what the pictures depend on, but for the versions of the fonts and of Pillow.
 
     Raises:
         InputError: a folder was named.
     """
     if data_dir is not None:
         raise InputError(f"data_dir must not be given for data set 'glyph_domains', which is drawn; got {data_dir}.")
-    return hashlib.sha256(repr((_VERSION, _SEED, CLASSES, PICTURES_PER_CLASS, size)).encode()).hexdigest()
-
-
-def read(data_dir: str | None, size: int) -> Iterator[tuple[str, Pictures]]:
-    """Yields (domain, pictures), `PICTURES_PER_CLASS` of every class."""
-    labels = np.repeat(np.arange(len(CLASSES)), PICTURES_PER_CLASS)
-    for domain in DOMAINS:
-        images = [draw(domain, letter, i, size, _SEED) for letter in CLASSES for i in range(PICTURES_PER_CLASS)]
-        yield domain, Pictures(np.stack(images), labels)
+    digest = hashlib.sha256(repr((_VERSION, _SEED, CLASSES, PICTURES_PER_CLASS, size)).encode()).hexdigest()
+    return Config(image_size=size, digest=digest)
 
 
 def draw(domain: str, letter: str, index: int, size: int, seed: int) -> np.ndarray:
@@ -69,17 +74,14 @@ def _print(coverage: Image.Image, random: np.random.RandomState) -> np.ndarray:
 def _outline(coverage: Image.Image, random: np.random.RandomState) -> np.ndarray:
     """A light line around nothing, on a dark ground."""
     line, ground = random.uniform(150, 255, 3), random.uniform(0, 110, 3)
-    inner = np.asarray(coverage)
-    outer = _spread(inner, 1)
-    edge = Image.fromarray(outer - np.minimum(outer, 255 - _spread(255 - inner, 1)))
+    edge = ImageChops.subtract(coverage.filter(ImageFilter.MaxFilter(3)), coverage.filter(ImageFilter.MinFilter(3)))
     return _mix(ground, line, shrink(edge)) + _noise(coverage, 15, random)
 
 
 def _hand(coverage: Image.Image, random: np.random.RandomState) -> np.ndarray:
     """A trembling, uneven pen on paper."""
     side = coverage.width
-    thinner = Image.fromarray(255 - _spread(255 - np.asarray(coverage), 1))
-    thin = Image.blend(coverage, thinner, random.uniform(0, 0.6))
+    thin = Image.blend(coverage, coverage.filter(ImageFilter.MinFilter(3)), random.uniform(0, 0.6))
     rows, columns = np.mgrid[:side, :side]
     down, across = (_waves(side, random) * 0.08 * side for _ in range(2))
     places = [np.clip(np.rint(x), 0, side - 1).astype(int) for x in (rows + down, columns + across)]
@@ -113,15 +115,6 @@ def _mix(low, high, share: np.ndarray) -> np.ndarray:
 def _noise(coverage: Image.Image, most: float, random: np.random.RandomState) -> np.ndarray:
     size = shrink(coverage).shape[0]
     return random.normal(0, random.uniform(0, most), (size, size, 3))
-
-
-def _spread(values: np.ndarray, pixels: int) -> np.ndarray:
-    """The largest value within so many pixels along both axes."""
-    for _ in range(pixels):
-        padded = np.pad(values, 1, "edge")
-        values = np.maximum(np.maximum(padded[:-2], padded[1:-1]), padded[2:])
-        values = np.maximum(np.maximum(values[:, :-2], values[:, 1:-1]), values[:, 2:])
-    return values
 
 
 def _waves(size: int, random: np.random.RandomState) -> np.ndarray:

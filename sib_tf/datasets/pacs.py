@@ -4,15 +4,11 @@ Read from the user's folder, `<data_dir>/<domain>/<class>/<pictures>`, or one le
 has it. Sketches are PNG files, the others JPEG; the content tells. Nothing is downloaded.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-
-from sib_tf.datasets.domains import Pictures
+from sib_tf.datasets.domains import Config, DomainBuilder
 from sib_tf.errors import InputError
-from sib_tf.pictures.files import find_pictures, listing_digest
-from sib_tf.pictures.pixels import read_picture
+from sib_tf.pictures.files import Picture, listing_digest, pictures_of
 
 DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
 CLASSES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
@@ -20,42 +16,30 @@ SIZE = 224
 _LAYOUT = "<data_dir>/<domain>/<class>/<pictures>, with or without kfold/ above the domains"
 
 
-def digest(data_dir: str | None, size: int) -> str:
-    """SHA-256 over names, sizes and times of the files.
+class Builder(DomainBuilder):
+    """PACS from the user's folder; a picture's shorter side is scaled to the size, the longer one cropped."""
+
+    name = "pacs"
+    VERSION = "1.0.0"
+    SPLITS = DOMAINS
+
+
+def builder_config(data_dir: str | None, size: int) -> Config:
+    """The digest covers names, sizes and times of the files.
 
     Raises:
         InputError: no folder was named, or it lacks a domain, a class or pictures; the first that is missing is named.
     """
-    files = [(f"{domain}/{name}/{path.name}", path) for domain, name, path in _files(data_dir)]
-    return listing_digest(files, f"pacs {size}")
-
-
-def read(data_dir: str | None, size: int) -> Iterator[tuple[str, Pictures]]:
-    """Yields (domain, pictures); the shorter side is scaled to `size` pixels, the longer one cropped.
-
-    Raises:
-        InputError: a picture is broken, or the folder is not laid out as needed.
-    """
-    files = list(_files(data_dir))
-    for domain in DOMAINS:
-        own = [(name, path) for of, name, path in files if of == domain]
-        images = np.empty((len(own), size, size, 3), np.uint8)
-        for i, (_, path) in enumerate(own):
-            images[i] = read_picture(path, size)
-        yield domain, Pictures(images, np.array([CLASSES.index(name) for name, _ in own], np.int64))
-
-
-def _files(data_dir: str | None) -> Iterator[tuple[str, str, Path]]:
     root = _root(data_dir)
-    for domain in DOMAINS:
-        for name in CLASSES:
-            folder = root / domain / name
-            if not folder.is_dir():
-                raise InputError(f"data_dir {data_dir} has no folder {domain}/{name}; lay it out as {_LAYOUT}.")
-            paths = find_pictures(folder)
-            if not paths:
-                raise InputError(f"{folder} must hold pictures; got none. Fetch PACS again, whole.")
-            yield from ((domain, name, path) for path in paths)
+    pictures = {d: [picture for name in CLASSES for picture in _of_class(root / d / name)] for d in DOMAINS}
+    files = [(f"{domain}/{picture.id}", picture.path) for domain in DOMAINS for picture in pictures[domain]]
+    return Config(image_size=size, digest=listing_digest(files, f"pacs {size}"), pictures=pictures)
+
+
+def _of_class(folder: Path) -> list[Picture]:
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}; lay PACS out as {_LAYOUT}.")
+    return pictures_of(folder)
 
 
 def _root(data_dir: str | None) -> Path:
