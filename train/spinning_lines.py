@@ -10,23 +10,12 @@ import sys
 from absl import flags
 
 from sib_tf.commands import cli, record_flags
-from sib_tf.zero_shot.config import SpinningLinesConfig
+from sib_tf.zero_shot.config import SpinningLinesConfig, help_texts
 
-DEFAULT = SpinningLinesConfig()
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("output_dir", None, "Folder of this run.", flag_values=FLAGS)
 flags.mark_flag_as_required("output_dir", flag_values=FLAGS)
-flags.DEFINE_integer("num_steps", DEFAULT.num_steps, "K, synthetic-gradient steps.", 1, flag_values=FLAGS)
-flags.DEFINE_float("inner_learning_rate", DEFAULT.inner_learning_rate, "eta, size of a step.", flag_values=FLAGS)
-flags.DEFINE_integer("posterior_samples", DEFAULT.posterior_samples, "S, samples of the slope.", 1, flag_values=FLAGS)
-flags.DEFINE_integer("hidden_units", DEFAULT.hidden_units, "Width of the network.", 1, flag_values=FLAGS)
-flags.DEFINE_integer("queries", DEFAULT.queries, "n, unlabelled points of a task.", 2, flag_values=FLAGS)
-flags.DEFINE_float("spread", DEFAULT.spread, "Standard deviation of a task's inputs.", flag_values=FLAGS)
-flags.DEFINE_float("noise", DEFAULT.noise, "Standard deviation of targets around the line.", flag_values=FLAGS)
-flags.DEFINE_integer("steps", DEFAULT.steps, "Outer steps.", 1, flag_values=FLAGS)
-flags.DEFINE_integer("batch_tasks", DEFAULT.batch_tasks, "Tasks an outer step.", 1, flag_values=FLAGS)
-flags.DEFINE_float("learning_rate", DEFAULT.learning_rate, "Of Adam, at its highest.", flag_values=FLAGS)
-flags.DEFINE_integer("seed", DEFAULT.seed, "Seed of weights and tasks.", 0, flag_values=FLAGS)
+record_flags.define(FLAGS, SpinningLinesConfig(), help_texts(SpinningLinesConfig))
 flags.DEFINE_integer("test_tasks", 2000, "Unseen tasks to measure on.", 2, flag_values=FLAGS)
 
 
@@ -35,7 +24,7 @@ def main() -> None:
     cli.load_tensorflow()
     from sib_tf.zero_shot import spinning_lines
 
-    metrics = spinning_lines.run(config, FLAGS.output_dir, FLAGS.test_tasks).metrics
+    metrics = spinning_lines.run(config, FLAGS.output_dir, FLAGS.test_tasks)
     first, last = (metrics["divergence"][k]["mean"] for k in (0, -1))
     print(
         f"KL(q || p(w | x, y)) on {FLAGS.test_tasks} unseen lines: {first:.2f} nats at k = 0, {last:.2f} at k = "

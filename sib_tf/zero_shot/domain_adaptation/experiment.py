@@ -4,6 +4,7 @@ What is done stays: a finished (target, method, seed) is a whole folder, and is 
 """
 
 import dataclasses
+import itertools
 import os
 import time
 from pathlib import Path
@@ -13,13 +14,11 @@ import numpy as np
 
 from sib_tf import checkpoints
 from sib_tf.datasets.domains import DomainDataset
-from sib_tf.errors import InputError, require, require_choice
+from sib_tf.errors import require, require_choice
 from sib_tf.storage import atomic, run_lock
 from sib_tf.zero_shot.config import DOMAIN_METHODS, DomainAdaptationConfig
-from sib_tf.zero_shot.domain_adaptation import figures, page, scoring, starting, tasks, training
+from sib_tf.zero_shot.domain_adaptation import backbone, report, scoring, tasks, training
 from sib_tf.zero_shot.domain_adaptation.model import AdaptiveHead
-
-RESULT, PREDICTIONS = "result.json", "predictions.npz"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +29,7 @@ class Plan:
         targets: domains, each in turn without labels.
         methods: of `DOMAIN_METHODS`.
         seeds: of weights, order and augmentation.
-        weights: of the backbone, as in `starting.backbone`.
+        weights: of the backbone, as in `backbone.build`.
         oracle: whether the target is predicted at every validation, to show what the best checkpoint would have had.
     """
 
@@ -60,60 +59,45 @@ def run(dataset: DomainDataset, config: DomainAdaptationConfig, plan: Plan, outp
     """
     for target in plan.targets:
         require_choice("target", target, tuple(dataset.domains))
-    _check_sizes(dataset, config)
-    folder = Path(output_dir)
+    for domain, pictures in dataset.domains.items():
+        most = len(pictures.labels)
+        expected = f"at most the pictures of a domain, {most} for {domain}"
+        require("minibatch", config.minibatch, config.minibatch <= most, expected)
+    folder, settings = Path(output_dir), dataclasses.asdict(config)
     record = {"dataset": dataset.name, "digest": dataset.digest, "weights": plan.weights, "oracle": plan.oracle}
     with run_lock.held(folder):
-        checkpoints.claim_folder(folder, {**record, "domain_adaptation": dataclasses.asdict(config)})
-        return _run(dataset, config, plan, record, folder)
-
-
-def _run(dataset: DomainDataset, config: DomainAdaptationConfig, plan: Plan, record: dict, folder: Path) -> dict:
-    for target in plan.targets:
-        sources = tasks.split(dataset, target, config.validation_fraction)
-        for seed in plan.seeds:
-            for method in plan.methods:
+        checkpoints.claim_folder(folder, {**record, "domain_adaptation": settings})
+        for target in plan.targets:
+            sources = tasks.split(dataset, target, config.validation_fraction)
+            for seed, method in itertools.product(plan.seeds, plan.methods):
                 home = folder / target / f"{method}-{seed}"
-                if not (home / RESULT).is_file():
+                if not (home / "result.json").is_file():
                     _train(config, sources, method, seed, len(dataset.class_names), plan, home)
-    scores = scoring.collect(folder, dataset, config, plan)
-    metrics = {**record, "config": dataclasses.asdict(config), **dataclasses.asdict(plan), **scoring.summary(scores)}
-    figures.pictures_figure(dataset, folder / "domains.png")
-    figures.accuracy_figure(metrics, folder / "accuracy.png")
-    atomic.write_json(folder / "metrics.json", metrics)
-    atomic.write_text(folder / "report.md", page.text(metrics))
+        scores = scoring.collect(folder, dataset, config, plan)
+        metrics = {**record, "config": settings, **dataclasses.asdict(plan), **scoring.summary(scores)}
+        report.write(folder, dataset, metrics)
+        atomic.write_json(folder / "metrics.json", metrics)
     return metrics
 
 
 def _train(config, sources: tasks.Sources, method: str, seed: int, classes: int, plan: Plan, home: Path) -> None:
     keras.utils.set_random_seed(seed)
-    backbone = starting.backbone(config, sources, plan.weights)
-    head = AdaptiveHead(config, backbone.output_shape[-1], classes, method)
-    learner = training.Learner(backbone, head, seed)
+    features = backbone.build(config, sources, plan.weights)
+    head = AdaptiveHead(config, features.output_shape[-1], classes, method)
     start = time.perf_counter()
-    trained = training.train(learner, sources, plan.oracle)
-    chosen = trained.chosen
+    chosen, validated, losses = training.train(training.Learner(features, head, seed), sources, plan.oracle)
     result = {
         "method": method,
         "seed": seed,
         "step": chosen.step,
         "validation_accuracy": chosen.validation_accuracy,
-        "validations": [[each.step, each.validation_accuracy] for each in trained.all],
-        "last_losses": trained.losses[-20:].mean(axis=0).round(4).tolist(),
+        "validations": [[each.step, each.validation_accuracy] for each in validated],
+        "last_losses": losses[-20:].mean(axis=0).round(4).tolist(),
         "seconds": round(time.perf_counter() - start, 1),
     }
-    every = {f"step{each.step}": each.prediction for each in trained.all if each.prediction is not None}
+    every = {f"step{each.step}": each.prediction for each in validated if each.prediction is not None}
     with atomic.new_folder(home) as partial:
-        np.savez(partial / PREDICTIONS, chosen=chosen.prediction, **every)
-        backbone.save(partial / "backbone.keras")
+        np.savez(partial / "predictions.npz", chosen=chosen.prediction, **every)
+        features.save(partial / "backbone.keras")
         head.save(partial / "head.keras")
-        atomic.write_json(partial / RESULT, result)
-
-
-def _check_sizes(dataset: DomainDataset, config: DomainAdaptationConfig) -> None:
-    for domain, pictures in dataset.domains.items():
-        if len(pictures.labels) < config.minibatch:
-            raise InputError(
-                f"minibatch must be at most the pictures of a domain, {len(pictures.labels)} for {domain}; "
-                f"got {config.minibatch}."
-            )
+        atomic.write_json(partial / "result.json", result)

@@ -42,12 +42,14 @@ class AdaptiveHead(keras.Model):
     def __init__(self, config: DomainAdaptationConfig | dict, feature_dim: int, classes: int, method: str, **kwargs):
         super().__init__(**kwargs)
         require_choice("method", method, DOMAIN_METHODS)
-        if not isinstance(config, DomainAdaptationConfig):
-            config = DomainAdaptationConfig.from_dict(config, "config")
-        self.config, self.feature_dim, self.classes, self.method = config, feature_dim, classes, method
+        self.config = DomainAdaptationConfig.from_dict(config, "config") if isinstance(config, dict) else config
+        self.feature_dim, self.classes, self.method = feature_dim, classes, method
         self.label_head = keras.layers.Dense(classes, name="label_head")
-        self.rotation_head = keras.layers.Dense(TURNS, name="rotation_head")
-        self.gradient_network = gradient_networks.build(config.gradient_network, classes) if self.num_steps else None
+        # Where there is no rotation loss, the head of the turns is not learned.
+        self.rotation_head = keras.layers.Dense(TURNS, name="rotation_head", trainable=self.turns_pictures)
+        self.gradient_network = (
+            gradient_networks.build(self.config.gradient_network, classes) if self.num_steps else None
+        )
 
     @property
     def num_steps(self) -> int:
@@ -64,15 +66,7 @@ class AdaptiveHead(keras.Model):
         """Whether the method has a rotation loss at all."""
         return self.method != "source_only"
 
-    @property
-    def learned_variables(self) -> list:
-        """The weights that the method's outer loss depends on."""
-        left = self.rotation_head.trainable_variables if not self.turns_pictures else []
-        return [v for v in self.trainable_variables if not any(v is other for other in left)]
-
     def build(self, input_shape=None):
-        if self.built:
-            return
         dim = self.config.shared_dim
         # The last row is the biases; a normal number there does no harm.
         start = keras.initializers.HeNormal()
@@ -84,7 +78,6 @@ class AdaptiveHead(keras.Model):
             # Zeros: training starts from theta^K = theta^0, and not from K steps in a random direction.
             for variable in self.gradient_network.dense3.weights:
                 variable.assign(ops.zeros_like(variable))
-        self.built = True
 
     def call(self, features, turned=None):
         """Label logits `[tasks, n, classes]` under the method's theta; arguments as for `adapt`."""
@@ -95,8 +88,8 @@ class AdaptiveHead(keras.Model):
 
         Args:
             features: `[tasks, n, F]`, of the pictures as they are.
-            turned: `[tasks, 4, n, F]`, of the same ones turned by 0, 90, 180 and 270 degrees; None where the method
-                does not adapt.
+            turned: `[tasks, 4 n, F]`, of the same ones turned by 0, then by 90, 180 and 270 degrees; None where the
+                method does not adapt.
         """
         theta = ops.broadcast_to(self.start, (ops.shape(features)[0], *self.start.shape))
         if self.adapts:
@@ -117,8 +110,8 @@ class AdaptiveHead(keras.Model):
         return self.label_head(ops.relu(_project(theta, features)))
 
     def rotation_logits(self, theta, turned):
-        """`[tasks, 4 n, 4]` from features of turned pictures `[tasks, 4, n, F]`."""
-        return self.rotation_head(ops.relu(_project(theta, _rows(turned))))
+        """`[tasks, 4 n, 4]` from features of turned pictures `[tasks, 4 n, F]`."""
+        return self.rotation_head(ops.relu(_project(theta, turned)))
 
     def rotation_loss(self, theta, turned):
         """Mean cross-entropy of the turns in nats, `[tasks]`."""
@@ -128,9 +121,7 @@ class AdaptiveHead(keras.Model):
     def rotation_gradient(self, theta, turned):
         """d `rotation_loss` / d theta in closed form, shape of theta; differentiable itself."""
         error = ops.softmax(self.rotation_logits(theta, turned), axis=-1) - _turn_targets(turned)
-        rows = _rows(turned)
-        scale = ops.cast(ops.shape(rows)[1], rows.dtype)
-        return self.pull_back(theta, rows, error, self.rotation_head) / scale
+        return self.pull_back(theta, turned, error, self.rotation_head) / ops.cast(ops.shape(turned)[1], error.dtype)
 
     def pull_back(self, theta, features, gradient, head):
         """J^T g: from a gradient with respect to a head's logits to that with respect to theta.
@@ -161,12 +152,6 @@ def _project(theta, features):
     return ops.matmul(_with_one(features), theta)
 
 
-def _rows(turned):
-    """`[tasks, 4, n, F]` -> `[tasks, 4 n, F]`."""
-    shape = ops.shape(turned)
-    return ops.reshape(turned, (shape[0], TURNS * shape[2], shape[3]))
-
-
 def _turn_targets(turned):
-    """One-hot turns `[1, 4 n, 4]`, in the order of `_rows`."""
-    return ops.repeat(ops.eye(TURNS, dtype=turned.dtype), ops.shape(turned)[2], axis=0)[None]
+    """One-hot turns `[1, 4 n, 4]`."""
+    return ops.repeat(ops.eye(TURNS, dtype=turned.dtype), ops.shape(turned)[1] // TURNS, axis=0)[None]

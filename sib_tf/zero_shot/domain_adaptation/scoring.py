@@ -4,6 +4,7 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+from scipy import stats
 
 from sib_tf.datasets.domains import DomainDataset
 from sib_tf.errors import InputError
@@ -27,19 +28,18 @@ def collect(folder: Path, dataset: DomainDataset, config: DomainAdaptationConfig
         InputError: a run's files are damaged.
     """
     found = {}
-    for target in plan.targets:
+    for target, method, seed in itertools.product(plan.targets, plan.methods, plan.seeds):
         labels = dataset.domains[target].labels
         labels = labels[tasks.fixed(np.arange(len(labels)), config.minibatch)]
-        for method, seed in itertools.product(plan.methods, plan.seeds):
-            home = folder / target / f"{method}-{seed}"
-            answers = array_files.read_npz(home / "predictions.npz", f"remove {home} to train it again")
-            if "chosen" not in answers or any(each.shape != labels.shape for each in answers.values()):
-                raise InputError(f"{home} has no answers for every picture of {target}; remove it to train it again.")
-            hits = {name: (each == labels).mean(axis=1) for name, each in answers.items()}
-            accuracy = hits.pop("chosen")
-            oracle = max(hits.values(), key=np.mean) if hits else None
-            result = atomic.read_json(home / "result.json", "Result")
-            found[target, method, seed] = {"accuracy": accuracy, "oracle": oracle, "result": result}
+        home = folder / target / f"{method}-{seed}"
+        answers = array_files.read_npz(home / "predictions.npz", f"remove {home} to train it again")
+        if "chosen" not in answers or any(each.shape != labels.shape for each in answers.values()):
+            raise InputError(f"{home} has no answers for every picture of {target}; remove it to train it again.")
+        hits = {name: (each == labels).mean(axis=1) for name, each in answers.items()}
+        accuracy = hits.pop("chosen")
+        oracle = max(hits.values(), key=np.mean) if hits else None
+        result = atomic.read_json(home / "result.json", "Result")
+        found[target, method, seed] = {"accuracy": accuracy, "oracle": oracle, "result": result}
     return found
 
 
@@ -51,32 +51,31 @@ def summary(scores: dict) -> dict:
     trained models, and over (target, seed), which counts training them again too.
     """
     targets, methods, seeds = (tuple(dict.fromkeys(key[i] for key in scores)) for i in range(3))
-    accuracy = {key: score["accuracy"] for key, score in scores.items()}
-    names = [*methods, *(pair for pair in PAIRS if set(pair) <= set(methods))]
-    rows = []
-    for name in names:
-        per = {(target, seed): _values(accuracy, target, name, seed) for target in targets for seed in seeds}
-        by_target = {target: np.mean([per[target, seed] for seed in seeds], axis=0) for target in targets}
-        rows.append(
-            {
-                "name": name if isinstance(name, str) else " - ".join(name),
-                "paired": not isinstance(name, str),
-                "targets": {target: _figure(values) for target, values in by_target.items()},
-                "average": {
-                    "mean": float(np.mean([values.mean() for values in by_target.values()])),
-                    "ci95_minibatches": _stratified(list(by_target.values())),
-                    "ci95_runs": _runs_interval([values.mean() for values in per.values()]),
-                },
-                "runs": [{"target": t, "seed": s, **_figure(values)} for (t, s), values in per.items()],
-            }
-        )
-    return {"rows": rows, "runs": [_run(key, score) for key, score in scores.items()]}
+    compared = [(method,) for method in methods] + [pair for pair in PAIRS if set(pair) <= set(methods)]
+    rows = [_row(names, scores, targets, seeds) for names in compared]
+    return {"rows": rows, "runs": [_run(*key, **score) for key, score in scores.items()]}
 
 
-def _values(accuracy: dict, target: str, name, seed: int) -> np.ndarray:
-    if isinstance(name, str):
-        return accuracy[target, name, seed]
-    return accuracy[target, name[0], seed] - accuracy[target, name[1], seed]
+def _row(names: tuple[str, ...], scores: dict, targets: tuple[str, ...], seeds: tuple[int, ...]) -> dict:
+    """Of one method, or of the first less the second."""
+    runs = {}
+    for target, seed in itertools.product(targets, seeds):
+        first, *second = (scores[target, name, seed]["accuracy"] for name in names)
+        runs[target, seed] = first - sum(second)
+    by_target = {target: np.mean([runs[target, seed] for seed in seeds], axis=0) for target in targets}
+    figures = {target: _figure(values) for target, values in by_target.items()}
+    return {
+        "name": " - ".join(names),
+        "paired": len(names) > 1,
+        "targets": figures,
+        "average": {
+            "mean": float(np.mean([values.mean() for values in by_target.values()])),
+            # The minibatches of each target are a sample of their own.
+            "ci95_minibatches": float(np.linalg.norm([each["ci95"] for each in figures.values()]) / len(targets)),
+            "ci95_runs": _runs_interval([values.mean() for values in runs.values()]),
+        },
+        "runs": [{"target": t, "seed": s, **_figure(values)} for (t, s), values in runs.items()],
+    }
 
 
 def _figure(values: np.ndarray) -> dict:
@@ -84,23 +83,19 @@ def _figure(values: np.ndarray) -> dict:
     return {"mean": mean, "ci95": half}
 
 
-def _stratified(values: list[np.ndarray]) -> float:
-    """Half-width of the mean over targets: the minibatches of each are a sample of their own."""
-    return float(np.sqrt(sum(mean_and_ci95(each)[1] ** 2 for each in values)) / len(values))
-
-
 def _runs_interval(means: list[float]) -> float | None:
     """Half-width over runs by Student's t, which small numbers of them need; None for one alone."""
     if len(means) < 2:
         return None
-    from scipy import stats
-
-    return float(stats.t.ppf(0.975, len(means) - 1) * np.std(means, ddof=1) / np.sqrt(len(means)))
+    return float(stats.t.ppf(0.975, len(means) - 1) * stats.sem(means))
 
 
-def _run(key: tuple, score: dict) -> dict:
-    target, method, seed = key
-    oracle = None if score["oracle"] is None else float(score["oracle"].mean())
-    kept = {name: score["result"][name] for name in ("step", "validation_accuracy", "seconds")}
-    own = {"accuracy": float(score["accuracy"].mean()), "oracle": oracle}
-    return {"target": target, "method": method, "seed": seed, **own, **kept}
+def _run(target: str, method: str, seed: int, accuracy: np.ndarray, oracle: np.ndarray | None, result: dict) -> dict:
+    return {
+        "target": target,
+        "method": method,
+        "seed": seed,
+        "accuracy": float(accuracy.mean()),
+        "oracle": None if oracle is None else float(oracle.mean()),
+        **{name: result[name] for name in ("step", "validation_accuracy", "seconds")},
+    }

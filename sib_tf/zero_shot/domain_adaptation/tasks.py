@@ -3,28 +3,27 @@
 Training gets labels of the source domains only: `Sources` has no place for the target's, and its pictures come alone.
 """
 
-import dataclasses
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from sib_tf.datasets.domains import DomainDataset, Pictures
+from sib_tf.datasets import Split
+from sib_tf.datasets.domains import DomainDataset
 
 # Streams of random numbers: held-out pictures, order of testing, order of training.
 _SPLIT, _TEST, _TRAIN = 0, 1, 2
 
 
 class Rows(NamedTuple):
-    """Some pictures of a domain, not copied: `images` and `labels` of all, `rows` of those meant."""
+    """Some pictures of a domain, not copied: all of them, and the `rows` of those meant."""
 
-    pictures: Pictures
+    pictures: Split
     rows: np.ndarray
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Sources:
+class Sources(NamedTuple):
     """What training sees.
 
     Attributes:
@@ -46,7 +45,7 @@ def split(dataset: DomainDataset, target: str, fraction: float) -> Sources:
     for domain, pictures in dataset.domains.items():
         if domain == target:
             continue
-        random = np.random.RandomState(np.random.Philox(np.random.SeedSequence([_SPLIT, len(pictures.labels)])))
+        random = _random(_SPLIT, len(pictures.labels))
         held = []
         for label in np.unique(pictures.labels):
             own = random.permutation(np.flatnonzero(pictures.labels == label))
@@ -57,9 +56,9 @@ def split(dataset: DomainDataset, target: str, fraction: float) -> Sources:
     return Sources(train, validation, dataset.domains[target].images)
 
 
-def endless(rows: np.ndarray, size: int, seed) -> Iterator[np.ndarray]:
+def endless(rows: np.ndarray, size: int, seed: int, domain: str) -> Iterator[np.ndarray]:
     """Yields minibatches `[size]` for ever: shuffled passes over `rows`, one after the other."""
-    random = np.random.RandomState(np.random.Philox(np.random.SeedSequence(seed)))
+    random = _random(_TRAIN, seed, *domain.encode())
     left = np.empty(0, int)
     while True:
         while len(left) < size:
@@ -68,18 +67,12 @@ def endless(rows: np.ndarray, size: int, seed) -> Iterator[np.ndarray]:
         left = left[size:]
 
 
-def training_seed(seed: int, domain: str) -> list[int]:
-    """The seed of a domain's order of training pictures."""
-    return [_TRAIN, seed, *domain.encode()]
-
-
 def fixed(rows: np.ndarray, size: int) -> np.ndarray:
     """Minibatches `[minibatches, size]` that hold every one of `rows`, shuffled, the same for ever.
 
     The last one is filled up with pictures of the first ones, which count twice.
     """
-    random = np.random.RandomState(np.random.Philox(np.random.SeedSequence([_TEST, len(rows)])))
-    order = random.permutation(rows)
+    order = _random(_TEST, len(rows)).permutation(rows)
     return np.resize(order, (-(-len(order) // size), size))
 
 
@@ -89,3 +82,7 @@ def turn(images):
     half = images[:, :, ::-1, ::-1]
     three_quarters = tf.transpose(images[:, :, ::-1], [0, 1, 3, 2, 4])
     return tf.stack([images, quarter, half, three_quarters], axis=1)
+
+
+def _random(*seed: int) -> np.random.RandomState:
+    return np.random.RandomState(np.random.Philox(np.random.SeedSequence(seed)))

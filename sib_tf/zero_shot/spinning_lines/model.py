@@ -13,7 +13,6 @@ from keras import ops
 from sib_tf import distributions
 from sib_tf.sib import descend
 from sib_tf.zero_shot.config import SpinningLinesConfig
-from sib_tf.zero_shot.spinning_lines.tasks import PRIOR_SCALE
 
 
 @keras.saving.register_keras_serializable("sib_tf")
@@ -46,7 +45,6 @@ class PredictionGradientNetwork(keras.layers.Layer):
         self.dense1.build((None, None, 4))
         self.dense2.build((None, None, self.hidden_units))
         self.dense3.build((None, None, self.hidden_units))
-        self.built = True
 
     def call(self, predictions):
         mean = ops.mean(predictions, axis=1, keepdims=True)
@@ -71,23 +69,18 @@ class SpinningLines(keras.Model):
 
     def __init__(self, config: SpinningLinesConfig | dict, **kwargs):
         super().__init__(**kwargs)
-        self.config = (
-            config if isinstance(config, SpinningLinesConfig) else SpinningLinesConfig.from_dict(config, "config")
-        )
-        self.prior = distributions.GaussianPrior(PRIOR_SCALE, name="prior")
+        self.config = SpinningLinesConfig.from_dict(config, "config") if isinstance(config, dict) else config
+        self.prior = distributions.GaussianPrior(1.0, name="prior")
         # A tenth of a natural-gradient step, relative to the mean's: 1 / (2 scale^2) / 10.
         self.posterior = distributions.GaussianPosterior(self.config.posterior_samples, 0.1, 5.0, name="posterior")
         self.gradient_network = PredictionGradientNetwork(self.config.hidden_units, name="gradient_network")
 
     def build(self, input_shape=None):
-        if self.built:
-            return
         # Not 0: all predictions of a line without slope are 0, and say nothing.
         self.start = self.add_weight(name="start", shape=(1, 1), initializer="ones")
         self.prior.build(1)
         self.posterior.build()
         self.gradient_network.build()
-        self.built = True
 
     def call(self, x, noise=None):
         """theta^K of inputs `[tasks, n]`: `[tasks, 1, 2]`, mean and log-scale of the slope."""
@@ -95,7 +88,7 @@ class SpinningLines(keras.Model):
 
     def adapt(self, x, noise=None) -> list:
         """The path theta^0 .. theta^K, `[tasks, 1, 2]` each; noise as for `GaussianPosterior.draw`."""
-        return self._descend(x, noise, lambda predictions: self.gradient_network(predictions))
+        return self._descend(x, noise, self.gradient_network)
 
     def adapt_with_targets(self, x, y, rate: float | None = None) -> list:
         """The path of as many steps with the true gradient: what only the one who knows the targets `y` can take."""
@@ -121,9 +114,9 @@ class SpinningLines(keras.Model):
 
     def negative_bound(self, theta, x, y, noise):
         """Minus the evidence lower bound of every task, in nats: `[tasks]`."""
-        w = self.posterior.draw(theta, noise)[:, 0]
+        weights = self.posterior.draw(theta, noise)[:, 0]
         samples = noise.shape[1]
-        error = ops.repeat(y, samples, axis=0) - w * ops.repeat(x, samples, axis=0)
+        error = ops.repeat(y, samples, axis=0) - weights * ops.repeat(x, samples, axis=0)
         variance = self.config.noise**2
         minus_log = 0.5 * ops.sum(ops.square(error) / variance + np.log(2 * np.pi * variance), axis=1)
         return ops.mean(ops.reshape(minus_log, (-1, samples)), axis=1) + self.prior.kl(theta, self.posterior)

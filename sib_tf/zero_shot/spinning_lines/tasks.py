@@ -12,13 +12,11 @@ import numpy as np
 
 from sib_tf.zero_shot.config import SpinningLinesConfig
 
-PRIOR_MEAN, PRIOR_SCALE = 0.0, 1.0
-
 
 def sample_tasks(config: SpinningLinesConfig, count: int, seed) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Draws tasks: slopes `[tasks]`, inputs and targets `[tasks, n]` float32; a pure function of `seed` (integers)."""
     random = np.random.RandomState(np.random.Philox(np.random.SeedSequence(seed)))
-    slope = random.normal(PRIOR_MEAN, PRIOR_SCALE, count)
+    slope = random.normal(size=count)
     x = slope[:, None] + config.spread * random.standard_normal((count, config.queries))
     y = slope[:, None] * x + config.noise * random.standard_normal(x.shape)
     return slope, x.astype("f"), y.astype("f")
@@ -27,8 +25,8 @@ def sample_tasks(config: SpinningLinesConfig, count: int, seed) -> tuple[np.ndar
 def exact_posterior(x: np.ndarray, y: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of p(w | x, y), `[tasks]` each, with the generator's prior."""
     x, y = np.asarray(x, "d"), np.asarray(y, "d")
-    precision = PRIOR_SCALE**-2 + np.sum(x**2, axis=1) / noise**2
-    return (PRIOR_MEAN / PRIOR_SCALE**2 + np.sum(x * y, axis=1) / noise**2) / precision, precision**-0.5
+    precision = 1 + np.sum(x**2, axis=1) / noise**2
+    return np.sum(x * y, axis=1) / noise**2 / precision, precision**-0.5
 
 
 def divergence(theta, x: np.ndarray, y: np.ndarray, noise: float) -> np.ndarray:
@@ -42,13 +40,13 @@ def divergence(theta, x: np.ndarray, y: np.ndarray, noise: float) -> np.ndarray:
 def least_divergence(x: np.ndarray, config: SpinningLinesConfig) -> np.ndarray:
     """The least divergence, in the mean over the targets, for who sees the inputs and no target: `[tasks]`, in nats.
 
-    Given x, the slope is normal with precision 1 / prior scale^2 + n / spread^2, and so is the mean of p(w | x, y). At
+    Given x, the slope is normal with precision 1 + n / spread^2, and so is the mean of p(w | x, y). At
     best q is in the middle of what this mean can be, and as wide as p(w | x, y): left is half the variance of the mean,
     in units of the posterior's.
     """
     x = np.asarray(x, "d")
     information = np.sum(x**2, axis=1) / config.noise**2
-    precision = PRIOR_SCALE**-2 + information
-    slope_variance = 1 / (PRIOR_SCALE**-2 + config.queries / config.spread**2)
+    precision = 1 + information
+    slope_variance = 1 / (1 + config.queries / config.spread**2)
     mean_variance = (information / precision) ** 2 * slope_variance + information / precision**2
     return 0.5 * mean_variance * precision

@@ -1,14 +1,12 @@
-"""Figures of the spinning lines: the divergence by step, nine tasks, and the same as an animation."""
+"""The report of an experiment: `report.md`, the divergence by step, nine tasks, and the same as an animation."""
 
-import os
+from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")  # Figures go to files; no screen is needed.
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import animation
 
+from sib_tf.reports import templates
 from sib_tf.reports.figures import ADAPTED, BASELINE, save
 from sib_tf.storage import atomic
 from sib_tf.zero_shot.config import SpinningLinesConfig
@@ -17,15 +15,29 @@ from sib_tf.zero_shot.spinning_lines import tasks
 _FRAMES_PER_STEP, _PAUSE = 8, 12
 
 
-def divergence_figure(divergence, true_gradient, metrics: dict, path: str | os.PathLike) -> None:
-    """Draws the mean divergence after every step, with the quartiles of the tasks, on a logarithmic scale.
+def write(folder: Path, metrics: dict, divergence: np.ndarray, true_gradient: np.ndarray, losses: np.ndarray) -> None:
+    """Writes the page and two of its figures; arguments as from `experiment.measure` and `experiment.train`."""
+    least = metrics["least_divergence"]["mean"]
+    _divergence_figure(divergence, true_gradient, least, folder / "divergence.png")
+    _loss_figure(losses, folder / "training.png")
+    atomic.write_text(folder / "report.md", templates.render(__package__, "report.md", **metrics))
+
+
+def draw_lines(folder: Path, path: np.ndarray, x: np.ndarray, y: np.ndarray, config: SpinningLinesConfig) -> None:
+    """Draws tasks with the line after every step, in one figure, and turning.
 
     Args:
-        divergence: `[K + 1, tasks]` of SIB.
-        true_gradient: the same of descent with the true gradient.
-        metrics: of the experiment.
-        path: where the PNG goes.
+        folder: where `lines.png` and `lines.gif` go.
+        path: `[K + 1, tasks, 2]`, mean and log-scale of the slope.
+        x, y: `[tasks, n]`; the number of tasks is a square.
+        config: of the tasks.
     """
+    _lines_figure(path, *_panels(x, y, config), folder / "lines.png")
+    _animate(path, *_panels(x, y, config), folder / "lines.gif")
+
+
+def _divergence_figure(divergence, true_gradient, least: float, path: Path) -> None:
+    """Draws the mean divergence after every step, with the quartiles of the tasks, on a logarithmic scale."""
     figure, axis = plt.subplots(figsize=(5.6, 3.8), layout="constrained")
     steps = np.arange(len(divergence))
     for values, color, label in (
@@ -35,14 +47,14 @@ def divergence_figure(divergence, true_gradient, metrics: dict, path: str | os.P
         low, high = np.percentile(values, [25, 75], axis=1)
         axis.fill_between(steps, low, high, color=color, alpha=0.15, lw=0)
         axis.plot(steps, values.mean(axis=1), "o-", color=color, label=label)
-    axis.axhline(metrics["least_divergence"]["mean"], color="black", ls=":", label="least possible without targets")
+    axis.axhline(least, color="black", ls=":", label="least possible without targets")
     axis.set(xlabel="steps k", ylabel="KL(q || p(w | x, y)) in nats", yscale="log", xticks=steps)
     axis.set_title("Distance to the true posterior; bands: half of the tasks")
     figure.legend(loc="outside lower center", frameon=False)
     save(figure, path)
 
 
-def loss_figure(losses: np.ndarray, path: str | os.PathLike) -> None:
+def _loss_figure(losses: np.ndarray, path: Path) -> None:
     """Draws minus the bound over the outer steps, as means of a hundredth of them."""
     size = max(1, len(losses) // 100)
     means = losses[: len(losses) // size * size].reshape(-1, size).mean(axis=1)
@@ -52,16 +64,7 @@ def loss_figure(losses: np.ndarray, path: str | os.PathLike) -> None:
     save(figure, path)
 
 
-def lines_figure(path, x, y, config: SpinningLinesConfig, file: str | os.PathLike) -> None:
-    """Draws tasks with the line after every step.
-
-    Args:
-        path: `[K + 1, tasks, 2]`, mean and log-scale of the slope.
-        x, y: `[tasks, n]`.
-        config: of the tasks.
-        file: where the PNG goes.
-    """
-    figure, panels = _panels(x, y, config)
+def _lines_figure(path: np.ndarray, figure, panels, file: Path) -> None:
     steps = len(path) - 1
     for axis, own in zip(panels, path.swapaxes(0, 1), strict=True):
         for k, (mean, _) in enumerate(own):
@@ -69,26 +72,22 @@ def lines_figure(path, x, y, config: SpinningLinesConfig, file: str | os.PathLik
             color = plt.get_cmap("viridis")(0.1 + 0.75 * (1 - k / steps)) if k < steps else ADAPTED
             axis.axline((0, 0), slope=mean, color=color, lw=2 if k == steps else 1, label=f"k = {k}")
     figure.suptitle("Lines after every step; shaded: true posterior, two standard deviations", fontsize=10)
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right center", frameon=False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
     save(figure, file)
 
 
-def animate(path, x, y, config: SpinningLinesConfig, file: str | os.PathLike) -> None:
-    """Writes the lines turning from theta^0 to theta^K, as an animated GIF; arguments as for `lines_figure`."""
-    figure, panels = _panels(x, y, config)
+def _animate(path: np.ndarray, figure, panels, file: Path) -> None:
     drawn = [axis.axline((0, 0), slope=0, color=ADAPTED, lw=2) for axis in panels]
     title = figure.suptitle("k = 0")
     steps = len(path) - 1
-    places = [0.0] * _PAUSE + list(np.linspace(0, steps, steps * _FRAMES_PER_STEP + 1)) + [float(steps)] * _PAUSE
+    places = np.pad(np.linspace(0, steps, steps * _FRAMES_PER_STEP + 1), _PAUSE, "edge")
 
-    def show(place: float):
+    def show(place: float) -> None:
         k = min(int(place), steps - 1)
         slopes = path[k, :, 0] + (place - k) * (path[k + 1, :, 0] - path[k, :, 0])
         for line, slope in zip(drawn, slopes, strict=True):
             line.set_slope(slope)
         title.set_text(f"k = {int(place)}")
-        return [*drawn, title]
 
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # It is the same in all frames, and takes half of their time.
@@ -98,17 +97,15 @@ def animate(path, x, y, config: SpinningLinesConfig, file: str | os.PathLike) ->
     plt.close(figure)
 
 
-def _panels(x, y, config: SpinningLinesConfig):
-    """Draws points, and the true posterior's line with twice its standard deviation."""
+def _panels(x: np.ndarray, y: np.ndarray, config: SpinningLinesConfig):
+    """A figure and its axes, with points, and the true posterior's line with twice its standard deviation."""
     side = int(np.ceil(np.sqrt(len(x))))
-    figure, axes = plt.subplots(side, side, figsize=(2.6 * side + 0.8, 2.4 * side), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(side, side, figsize=(2.6 * side + 0.8, 2.4 * side), layout="constrained")
     means, scales = tasks.exact_posterior(x, y, config.noise)
-    for axis, inputs, targets, mean, scale in zip(axes.flat, x, y, means, scales, strict=False):
+    for axis, inputs, targets, mean, scale in zip(axes.flat, x, y, means, scales, strict=True):
         axis.scatter(inputs, targets, s=8, color="grey", alpha=0.6)
         width = max(abs(inputs.min()), abs(inputs.max()))
         ends = np.array([-width, width])
         axis.fill_between(ends, (mean - 2 * scale) * ends, (mean + 2 * scale) * ends, color=BASELINE, alpha=0.4, lw=0)
         axis.set(xticks=[], yticks=[])
-    for axis in axes.flat[len(x) :]:
-        axis.remove()
-    return figure, list(axes.flat[: len(x)])
+    return figure, axes.flat

@@ -1,0 +1,63 @@
+"""The report of an experiment: `report.md`, pictures of every domain, and accuracy by target and method."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from sib_tf.datasets.domains import DomainDataset
+from sib_tf.reports import templates
+from sib_tf.reports.figures import ADAPTED, BASELINE, save
+from sib_tf.storage import atomic
+
+_COLORS = {"source_only": "#9a9a9a", "rot": BASELINE, "k0": "#7fbf9f", "sib_rot": ADAPTED}
+_LABELS = {"source_only": "source only", "rot": "rotation loss", "k0": "K = 0", "sib_rot": "SIB-Rot"}
+
+
+def write(folder: Path, dataset: DomainDataset, metrics: dict) -> None:
+    """Writes the page and its figures into `folder`; `metrics` are those of `metrics.json`."""
+    _pictures_figure(dataset, folder / "domains.png")
+    _accuracy_figure(metrics["rows"], folder / "accuracy.png")
+    atomic.write_text(folder / "report.md", templates.render(__package__, "report.md", **metrics))
+
+
+def _pictures_figure(dataset: DomainDataset, path: Path) -> None:
+    """Draws the first picture of every class in every domain."""
+    names, domains = dataset.class_names, dataset.domains
+    shape = (len(domains), len(names))
+    figure, axes = plt.subplots(*shape, figsize=(0.8 * shape[1] + 1, 0.85 * shape[0] + 0.3), squeeze=False)
+    for row, (domain, pictures) in zip(axes, domains.items(), strict=True):
+        for label, axis in enumerate(row):
+            axis.imshow(pictures.images[np.flatnonzero(pictures.labels == label)[0]])
+            axis.set(xticks=[], yticks=[])
+        row[0].set_ylabel(domain, rotation=0, ha="right", va="center")
+    for axis, name in zip(axes[0], names, strict=True):
+        axis.set_title(name, fontsize=9)
+    figure.tight_layout(pad=0.3)
+    save(figure, path)
+
+
+def _accuracy_figure(rows: list[dict], path: Path) -> None:
+    """Draws every method's accuracy by target, and the paired differences, with 95 % bars over minibatches."""
+    methods, pairs = ([row for row in rows if row["paired"] == paired] for paired in (False, True))
+    panels = 1 + bool(pairs)
+    figure, axes = plt.subplots(1, panels, figsize=(5 * panels, 3.6), layout="constrained", squeeze=False)
+    labels, colors = ([names[row["name"]] for row in methods] for names in (_LABELS, _COLORS))
+    _bars(axes[0, 0], methods, labels, colors)
+    axes[0, 0].set(ylabel="accuracy in %", title="Target pictures, no label of which was seen")
+    if pairs:
+        _bars(axes[0, 1], pairs, [row["name"] for row in pairs], plt.get_cmap("Set2").colors)
+        axes[0, 1].axhline(0, color="black", lw=0.8)
+        axes[0, 1].set(ylabel="points", title="Paired differences, the same minibatches")
+    save(figure, path)
+
+
+def _bars(axis, rows: list[dict], labels: list[str], colors) -> None:
+    width = 0.8 / len(rows)
+    places = np.arange(len(rows[0]["targets"]))
+    for i, (row, label) in enumerate(zip(rows, labels, strict=True)):
+        mean, half = (100 * np.array([figure[key] for figure in row["targets"].values()]) for key in ("mean", "ci95"))
+        shift = (i - (len(rows) - 1) / 2) * width
+        axis.bar(places + shift, mean, width, yerr=half, color=colors[i], label=label, error_kw={"lw": 1})
+    axis.set_xticks(places, rows[0]["targets"])
+    axis.legend(frameon=False, fontsize=8, ncols=len(rows), loc="upper center", bbox_to_anchor=(0.5, -0.08))
