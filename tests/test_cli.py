@@ -433,10 +433,11 @@ def test_a_folder_that_is_in_use_is_refused(capsys, work, monkeypatch, module, c
 
 
 def _few_domains(module):
-    from sib_tf.datasets.domains import DomainDataset, Pictures
+    from sib_tf.datasets import Split
+    from sib_tf.datasets.domains import DomainDataset
 
-    pictures = Pictures(np.zeros((40, 32, 32, 3), np.uint8), np.repeat(np.arange(4), 10))
-    return DomainDataset("glyph_domains", "0" * 64, tuple("abcd"), dict.fromkeys(module.DOMAINS, pictures))
+    pictures = Split(np.zeros((40, 32, 32, 3), np.uint8), np.repeat(np.arange(4), 10), tuple("abcd"), np.arange(40))
+    return DomainDataset("glyph_domains", "0" * 64, dict.fromkeys(module.DOMAINS, pictures))
 
 
 def test_a_refusal_of_the_system_is_one_line(capsys, monkeypatch):

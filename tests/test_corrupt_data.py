@@ -15,11 +15,10 @@ import pytest
 import test_cifar_fs
 import test_omniglot
 from damage import check_damage, damaged, refused
-from pacs_folder import make_pacs
 from PIL import Image
 
 from sib_tf import datasets
-from sib_tf.datasets import cifar_fs, domains, omniglot, sources
+from sib_tf.datasets import cifar_fs, omniglot, sources
 from sib_tf.errors import InputError
 from sib_tf.pictures.pixels import fit_picture, read_picture
 
@@ -204,23 +203,3 @@ def test_a_prepared_data_set_is_refused_or_read_as_it_was(tmp_path):
     content[100] ^= 1
     record.write_bytes(content)
     refused(load, f"{record.parent} is damaged (DataLossError); remove it")
-
-
-def test_prepared_domains_are_refused_or_read_as_they_were(tmp_path):
-    make_pacs(tmp_path / "data", per_class=1)
-
-    def load(_=None):
-        found = domains.load("pacs", str(tmp_path / "data"), str(tmp_path / "cache"), 16)
-        return b"".join(part.tobytes() for pictures in found.domains.values() for part in pictures)
-
-    expected = load()
-    for path in (tmp_path / "cache").rglob("*-*.npy"):
-        result = check_damage(path, load, expected.__eq__, flips=12, cuts=4)
-        assert result["refused"] == result["all"]
-    (digest_file,) = (tmp_path / "cache").rglob("digests.json")
-    check_damage(digest_file, load, expected.__eq__, flips=12, cuts=4)
-    digest_file.unlink()
-    assert load() == expected
-    (labels,) = (tmp_path / "cache").rglob("photo-labels.npy")
-    np.save(labels, np.full(7, 99))
-    refused(load, "has other pictures or labels of photo than it should; remove")
