@@ -11,7 +11,7 @@ import sys
 from absl import flags
 
 from sib_tf.commands import cli, record_flags
-from sib_tf.config import DOMAIN_DATASETS
+from sib_tf.datasets import DOMAIN_DATASETS
 from sib_tf.errors import InputError
 from sib_tf.zero_shot.config import DOMAIN_METHODS, DomainAdaptationConfig, help_texts
 
