@@ -10,9 +10,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from sib_tf import checkpoints, distributions
+from sib_tf import checkpoints, distributions, templates
 from sib_tf.commands import cli
-from sib_tf.reports import templates
 from sib_tf.zero_shot.config import SpinningLinesConfig
 from sib_tf.zero_shot.spinning_lines import PredictionGradientNetwork, SpinningLines, experiment, tasks
 from train import spinning_lines as entry_point

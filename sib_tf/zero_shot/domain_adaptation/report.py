@@ -5,8 +5,8 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
+from sib_tf import templates
 from sib_tf.datasets.domains import DomainDataset
-from sib_tf.reports import templates
 from sib_tf.reports.figures import ADAPTED, BASELINE, save
 from sib_tf.storage import atomic
 
@@ -18,7 +18,7 @@ def write(folder: Path, dataset: DomainDataset, metrics: dict) -> None:
     """Writes the page and its figures into `folder`; `metrics` are those of `metrics.json`."""
     _pictures_figure(dataset, folder / "domains.png")
     _accuracy_figure(metrics["rows"], folder / "accuracy.png")
-    atomic.write_text(folder / "report.md", templates.render(__package__, "report.md", **metrics))
+    atomic.write_text(folder / "report.md", templates.render("report.md", __package__, **metrics))
 
 
 def _pictures_figure(dataset: DomainDataset, path: Path) -> None:

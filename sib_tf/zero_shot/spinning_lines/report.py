@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import animation
 
-from sib_tf.reports import templates
+from sib_tf import templates
 from sib_tf.reports.figures import ADAPTED, BASELINE, save
 from sib_tf.storage import atomic
 from sib_tf.zero_shot.config import SpinningLinesConfig
@@ -20,7 +20,7 @@ def write(folder: Path, metrics: dict, divergence: np.ndarray, true_gradient: np
     least = metrics["least_divergence"]["mean"]
     _divergence_figure(divergence, true_gradient, least, folder / "divergence.png")
     _loss_figure(losses, folder / "training.png")
-    atomic.write_text(folder / "report.md", templates.render(__package__, "report.md", **metrics))
+    atomic.write_text(folder / "report.md", templates.render("report.md", __package__, **metrics))
 
 
 def draw_lines(folder: Path, path: np.ndarray, x: np.ndarray, y: np.ndarray, config: SpinningLinesConfig) -> None:
