@@ -26,7 +26,10 @@ def required() -> list[Requirement]:
     setup = configparser.ConfigParser()
     setup.read(CHECKOUT / "setup.cfg")
     extras = setup["options.extras_require"]
-    texts = [setup["options"]["install_requires"], *(extras[name] for name in ("dev", "serve", "tune", "web", "torch"))]
+    texts = [
+        setup["options"]["install_requires"],
+        *(extras[name] for name in ("dev", "serve", "tune", "web", "torch", "domains")),
+    ]
     return [Requirement(line) for text in texts for line in text.splitlines() if line and not line.startswith("#")]
 
 

@@ -152,5 +152,5 @@ def test_a_descent_that_runs_off_says_so():
     model.build()
     metrics, _, true_gradient = experiment.measure(model, 5)
     assert np.isfinite(true_gradient[1]).all() and not np.isfinite(true_gradient[2]).all()
-    page = templates.render("sib_tf.zero_shot.spinning_lines", "report.md", **metrics)
+    page = templates.render("report.md", "sib_tf.zero_shot.spinning_lines", **metrics)
     assert re.search(r"^\| 2 \| \d+\.\d{3} \+-\d+\.\d{3} \| diverges \| diverges \| \d", page, re.MULTILINE)

@@ -34,8 +34,8 @@ def write(folder: Path, results: Sequence[TrialResult], search: Search) -> None:
         )
     _figure(folder / FIGURE, results, search.space)
     page = templates.render(
-        __package__,
         "report.md",
+        __package__,
         summary=summary(results, search),
         search=search,
         completed=sorted((r for r in results if r.state == COMPLETED), key=lambda r: -r.accuracy),
