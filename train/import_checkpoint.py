@@ -42,7 +42,7 @@ def main() -> None:
 
     state, head = released.read_checkpoint(FLAGS.checkpoint, FLAGS.sha256)
     builder = importlib.import_module(f"sib_tf.datasets.{FLAGS.dataset}").Builder
-    size = getattr(builder, "CROP_SIZE", builder.IMAGE_SIZE)
+    size = builder.CROP_SIZE or builder.IMAGE_SIZE
     model, config = released.backbone(state, size, *builder.NORMALIZATION)
     sib = None
     if head:
