@@ -5,29 +5,25 @@ import re
 from absl import flags
 
 from sib_tf.commands import cli, record_flags
-from sib_tf.config import ALPHA, EpisodeSpec, alpha_text, range_text
+from sib_tf.config import EpisodeSpec
+from sib_tf.records import ALPHA, alpha_text, range_text
 
-DEFAULT = EpisodeSpec()
-_SIZES = {
-    "way": "Classes per episode: a number, or a range such as 5-20.",
-    "shot": "Labelled pictures per class: a number or a range.",
-    "query": "Unlabelled pictures per class, on average: a number or a range.",
-}
+_DEFAULT, _TEXTS = EpisodeSpec(), EpisodeSpec.help_texts()
+_SIZES = ("way", "shot", "query")
 
 
 def define(values: flags.FlagValues) -> None:
     """Defines --way, --shot, --query, --query_distribution and --dirichlet_alpha on `values`."""
     define_sizes(values)
-    text = "How an episode's unlabelled pictures are spread over its classes."
-    record_flags.define(values, DEFAULT, {"query_distribution": text})
-    text = "Concentration of the Dirichlet distribution, a number or a range such as 0.1-5; small is imbalanced."
-    flags.DEFINE_string("dirichlet_alpha", alpha_text(DEFAULT.alpha_range), text, flag_values=values)
+    record_flags.define(values, _DEFAULT, {"query_distribution": _TEXTS["query_distribution"]})
+    alpha = alpha_text(_DEFAULT.alpha_range)
+    flags.DEFINE_string("dirichlet_alpha", alpha, _TEXTS["dirichlet_alpha"], flag_values=values)
 
 
 def define_sizes(values: flags.FlagValues) -> None:
     """Defines --way, --shot and --query on `values`."""
-    for name, text in _SIZES.items():
-        flags.DEFINE_string(name, range_text(getattr(DEFAULT, name)), text, flag_values=values)
+    for name in _SIZES:
+        flags.DEFINE_string(name, range_text(getattr(_DEFAULT, name)), _TEXTS[name], flag_values=values)
 
 
 def sizes(values: flags.FlagValues) -> dict[str, tuple[int, int]]:

@@ -24,25 +24,11 @@ flags.DEFINE_integer(
     "image_size", None, "Side in pixels of the backbone's pictures. Default: as stored; mini_imagenet 80.", 16,
     flag_values=FLAGS,
 )  # fmt: skip
-record_flags.define(
-    FLAGS, BackboneConfig(), {"precision": "What convolutions compute in; weights and features are float32."}
-)
+record_flags.define(FLAGS, BackboneConfig(), BackboneConfig.help_texts())
 cli.define_distribution(FLAGS)
 flags.DEFINE_string("output_dir", None, "Folder of this run.", flag_values=FLAGS)
 flags.mark_flag_as_required("output_dir", flag_values=FLAGS)
-_TRAINING = {
-    "schedule": "Learning rate over the steps.",
-    "learning_rate": "Highest learning rate.",
-    "epochs": "Passes over the training pictures.",
-    "batch_size": "Pictures per step.",
-    "weight_decay": "Coupled weight decay.",
-    "logit_scale": "Start of the classifier's learned scale.",
-    "augment": "Random crop, colour jitter and mirror.",
-    "mirror": "Whether augmentation mirrors; letters should not be.",
-    "color_jitter": "Range of colour factors, 1 +- this.",
-    "seed": "Seed of weights, order and augmentation.",
-}
-record_flags.define(FLAGS, PretrainConfig(), _TRAINING)
+record_flags.define(FLAGS, PretrainConfig(), PretrainConfig.help_texts())
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from sib_tf.config import Record
+from sib_tf.records import Record
 from sib_tf.errors import require
 
 
