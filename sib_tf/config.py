@@ -55,8 +55,8 @@ class EpisodeSpec(Record):
     )
     dirichlet_alpha: float | tuple[float, float] = setting(
         2.0,
-        "Concentration of the Dirichlet distribution; small is imbalanced. A number (2 is Veilleux et al.'s) or a range "
-        "such as 0.1-5, drawn from uniformly in the logarithm.",
+        "Concentration of the Dirichlet distribution; small is imbalanced. A number (2 is Veilleux et al.'s), or a "
+        "range such as 0.1-5, drawn from uniformly in the logarithm.",
     )
     balanced_fraction: float = setting(
         0.0, "Share of balanced episodes among Dirichlet ones.", Bound(lambda share: 0 <= share <= 1, "in [0, 1]")
@@ -137,18 +137,15 @@ class BackboneConfig(Record):
 
     Attributes:
         name: "conv4" or "wide_resnet".
-        width: conv4: filters of each block (64); wide_resnet: the widening factor (10).
-        depth: wide_resnet only: 6 * blocks + 4 layers (28).
-        image_size: side in pixels of the square pictures that the backbone takes.
         mean, std: per RGB channel, on the 0-255 scale; the backbone's first layer applies them.
     """
 
     CHOICES = {"precision": PRECISIONS}
 
     name: str = "conv4"
-    width: int = 64
-    depth: int = 28
-    image_size: int = 32
+    width: int = setting(64, "conv4: filters (default 64); wide_resnet: widening factor (default 10).", at_least(1))
+    depth: int = setting(28, "wide_resnet only: layers, 6 * blocks + 4.")
+    image_size: int = setting(32, "Side in pixels of the square pictures that it takes.", at_least(16, "pixels"))
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     precision: str = setting("float32", "What convolutions compute in; weights and features are float32 always.")
@@ -156,8 +153,6 @@ class BackboneConfig(Record):
     def __post_init__(self):
         require_choice("backbone", self.name, BACKBONES)
         super().__post_init__()
-        require("width", self.width, self.width >= 1, "at least 1")
-        require("image_size", self.image_size, self.image_size >= 16, "at least 16 pixels")
         if self.name == "wide_resnet":
             require("depth", self.depth, self.depth >= 10 and (self.depth - 4) % 6 == 0, "6 * blocks + 4 (10, 16, 28)")
         require("std", self.std, len(self.std) == 3 and min(self.std) > 0, "three numbers above 0")
@@ -207,9 +202,7 @@ class SIBConfig(Record):
     num_steps: int = setting(3, "K, synthetic-gradient steps; 0 is nearest prototypes.", _UNROLLED)
     inner_learning_rate: float = setting(1e-3, "eta, size of a synthetic-gradient step.", ABOVE_0)
     gradient_network: str = setting("joint", "Synthetic gradient network: the paper's, for one way, or ours, for any.")
-    hidden_units: int | None = setting(
-        None, "Width of its two hidden layers. Default: joint 8 * way, per_class 32.", at_least(1)
-    )
+    hidden_units: int | None = setting(None, "Its hidden width. Default: joint 8 * way, per_class 32.", at_least(1))
     step_reduction: str = setting(
         "sum",
         "How the n queries of a step add up: sum (released code), mean (the paper's 1/n), or ours, shrunk_mean: the "
@@ -218,9 +211,7 @@ class SIBConfig(Record):
     )
     separate_steps: bool = setting(False, "A synthetic gradient network for every step, instead of one for all.")
     learned_initialization: bool = setting(True, "Learn the vector a of theta^0, or keep 1: nearest prototypes.")
-    support_gradient: bool = setting(
-        False, "Every step also takes the gradient of the labelled pictures, by a learned step size each. Ours."
-    )
+    support_gradient: bool = setting(False, "Every step takes the support's gradient too, by learned sizes. Ours.")
     prior: str = setting("none", "p(w): gaussian is a learned mean and scales, the same for every class.")
     posterior: str = setting("dirac", "q_theta(w); gaussian needs a prior.")
     posterior_samples: int = setting(4, "S, samples of w from a gaussian posterior; 0: its mean.", _UP_TO_100)

@@ -40,15 +40,8 @@ class Episode(NamedTuple):
     query_mask: tf.Tensor
 
 
-class EpisodeRows(NamedTuple):
+class EpisodeRows(Episode):
     """An `Episode` whose pictures are row numbers of a split's table: `support` and `query` are int32, no features."""
-
-    support: np.ndarray
-    support_labels: np.ndarray
-    support_mask: np.ndarray
-    query: np.ndarray
-    query_labels: np.ndarray
-    query_mask: np.ndarray
 
     def gather(self, table) -> Episode:
         """Replaces row numbers by rows of `table` `[pictures, ...]`."""
