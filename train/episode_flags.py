@@ -41,9 +41,7 @@ def spec(values: flags.FlagValues, **fields) -> EpisodeSpec:
 def mixture(values: flags.FlagValues, **fields) -> tuple[EpisodeSpec, ...]:
     """Returns the further specifications that --mixture gives, each "field=value field=value".
 
-    Args:
-        values: of the flags; what a text leaves out is as they say.
-        fields: go over the flags.
+    What a text leaves out is as `fields` say, or else the flags.
 
     Raises:
         InputError: a text of another form.
