@@ -42,8 +42,6 @@ class CosineClassifier(keras.layers.Layer):
 
     def __init__(self, classes: int, initial_scale: float = 10.0, **kwargs):
         super().__init__(**kwargs)
-        if classes < 2:
-            raise ValueError(f"classes must be at least 2; got {classes}.")
         self.classes = classes
         self.initial_scale = initial_scale
 

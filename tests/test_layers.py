@@ -28,11 +28,6 @@ def test_cosine_classifier_by_hand():
     np.testing.assert_allclose(layer(np.float32([[3, 4], [30, 40]])), [[6, 8], [6, 8]], atol=1e-6)
 
 
-def test_cosine_classifier_refuses_a_single_class():
-    with pytest.raises(ValueError, match="classes must be at least 2; got 1"):
-        CosineClassifier(1)
-
-
 def test_normalization_by_hand():
     layer = EpisodeNormalization(epsilon=0.0)
     x = np.float32([[[1.0], [3.0]], [[10.0], [30.0]]])

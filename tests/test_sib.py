@@ -72,14 +72,10 @@ def episode(way=5, shot=2, queries=20, episodes=2, seed=0) -> Episode:
         noise = random.normal(size=(*of.shape, DIM))
         return (np.take_along_axis(centres, of[..., None], 1) + 0.8 * noise).astype("f")
 
-    return Episode(
-        features(labels),
-        labels.astype("i"),
-        np.ones(labels.shape, bool),
-        features(query_labels),
-        query_labels.astype("i"),
-        np.ones(query_labels.shape, bool),
-    )
+    def whole(of):
+        return features(of), of.astype("i"), np.ones(of.shape, bool)
+
+    return Episode(*whole(labels), *whole(query_labels))
 
 
 def run(model, e: Episode, way=5):
@@ -92,15 +88,12 @@ def padded(e: Episode, support: int, query: int, seed=9) -> Episode:
     """The same episodes with masked rows of noise at the end."""
     random = np.random.RandomState(seed)
 
-    def pad(x, count, value):
-        tail = np.broadcast_to(value, (len(x), count, *x.shape[2:])).astype(x.dtype)
-        return np.concatenate([x, tail], axis=1)
+    def pad(x, labels, mask, count):
+        noise = np.broadcast_to(1e2 * random.normal(size=(count, DIM)), (len(x), count, DIM)).astype(x.dtype)
+        tail = ((0, 0), (0, count))
+        return np.concatenate([x, noise], axis=1), np.pad(labels, tail), np.pad(mask, tail)
 
-    noise = [1e2 * random.normal(size=(count, DIM)) for count in (support, query)]
-    return Episode(
-        pad(e.support, support, noise[0]), pad(e.support_labels, support, 0), pad(e.support_mask, support, False),
-        pad(e.query, query, noise[1]), pad(e.query_labels, query, 0), pad(e.query_mask, query, False),
-    )  # fmt: skip
+    return Episode(*pad(*e[:3], support), *pad(*e[3:], query))
 
 
 def test_zero_steps_are_nearest_prototypes():

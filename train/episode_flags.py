@@ -84,10 +84,10 @@ def alpha_range(name: str, text: str) -> float | tuple[float, float]:
     Raises:
         InputError: neither; names the flag.
     """
-    match = re.fullmatch(r"([0-9.]+(?:e-?[0-9]+)?)(?:-([0-9.]+(?:e-?[0-9]+)?))?", text.strip())
     try:
-        low, high = (match[1], match[2]) if match else (text, None)
-        return float(low) if high is None else (float(low), float(high))
+        # The sign between two numbers, not that of an exponent.
+        numbers = [float(number) for number in re.split(r"(?<=[0-9.])-", text.strip(), maxsplit=1)]
+        return tuple(numbers) if len(numbers) > 1 else numbers[0]
     except ValueError as error:
         raise cli.InputError(f"{name} must be {ALPHA}; got {text!r}.") from error
 
