@@ -16,10 +16,11 @@ from keras import ops
 from scipy import optimize, special, stats
 
 from sib_tf import evaluation
-from sib_tf.config import EpisodeSpec, Record
+from sib_tf.config import EpisodeSpec
 from sib_tf.episodes import UNKNOWN, EpisodeRows, EpisodeSampler, with_unknown_classes
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache, weights_fingerprint
+from sib_tf.records import Record
 from sib_tf.sib import SIB
 
 FILE = "calibration.json"

@@ -5,14 +5,23 @@ Importing this module is cheap: entry points take their choices and defaults fro
 
 import dataclasses
 import math
-import os
-import typing
-from collections.abc import Sequence
-from typing import Self
 
-from sib_tf import field_types
-from sib_tf.errors import InputError, require, require_choice, require_positive
-from sib_tf.storage import atomic
+from sib_tf.errors import require, require_choice
+from sib_tf.records import (
+    ABOVE_0,
+    ALPHA,
+    BELOW_1,
+    FROM_0,
+    SEED,
+    Bound,
+    Range,
+    Record,
+    alpha_text,
+    as_range,
+    at_least,
+    range_text,
+    setting,
+)
 
 BACKBONES = ("conv4", "wide_resnet")
 GRADIENT_NETWORKS = ("joint", "per_class")
@@ -25,109 +34,45 @@ OPTIMIZERS = ("sgd", "adam", "adamw")
 PRECISIONS = ("float32", "bfloat16", "float16")
 DISTRIBUTIONS = ("none", "mirrored", "multi_worker", "tpu")
 
-Range = tuple[int, int]
-ALPHA = "above 0 and finite, or a range low-high of such"
 
-
-def as_range(name: str, value: int | Sequence[int]) -> Range:
-    """Returns (low, high) for a number or a pair; both at least 1 and in order.
-
-    Raises:
-        InputError: anything else.
-    """
-    pair = tuple(value) if isinstance(value, Sequence) else (value, value)
-    if len(pair) != 2 or not all(isinstance(v, int) for v in pair) or not 1 <= pair[0] <= pair[1]:
-        given = range_text(pair) if len(pair) == 2 else value
-        raise InputError(f"{name} must be a whole number of at least 1, or a range low-high of such; got {given}.")
-    return pair
-
-
-def range_text(pair: Range) -> str:
-    """Returns a range as flags and reports write it: "5", or "5-20"."""
-    low, high = pair
-    return str(low) if low == high else f"{low}-{high}"
-
-
-def alpha_text(pair: tuple[float, float]) -> str:
-    """Returns a range of concentrations as flags and reports write it: "2", or "0.1-5"."""
-    low, high = pair
-    return f"{low:g}" if low == high else f"{low:g}-{high:g}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Record:
-    """Base of the configuration records: JSON in and out, with errors that name the file and the field.
-
-    `CHOICES` names, by field, what a text may be; it is checked here, and flags show it.
-    """
-
-    CHOICES: typing.ClassVar[dict[str, tuple[str, ...]]] = {}
-
-    def __post_init__(self):
-        for name, choices in self.CHOICES.items():
-            require_choice(name, getattr(self, name), choices)
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes the record as JSON to `path`, in one move."""
-        atomic.write_json(path, dataclasses.asdict(self))
-
-    @classmethod
-    def load(cls, path: str | os.PathLike) -> Self:
-        """Reads a record written by `save`.
-
-        Raises:
-            InputError: the file is missing, is not JSON, or its fields are not this record's.
-        """
-        return cls.from_dict(atomic.read_json(path, "Configuration"), path)
-
-    @classmethod
-    def from_dict(cls, values: dict, source: str | os.PathLike = "record") -> Self:
-        """Builds the record from the dictionary that `save` writes; `source` names it in errors."""
-        if not isinstance(values, dict):
-            raise InputError(f"{source} must hold a JSON object; got {type(values).__name__}.")
-        names = {field.name for field in dataclasses.fields(cls)}
-        if unknown := sorted(set(values) - names):
-            raise InputError(f"{source} has unknown fields {unknown}; a {cls.__name__} has {sorted(names)}.")
-        for name, hint in typing.get_type_hints(cls).items():
-            if name in values and not field_types.matches(values[name], hint):
-                given = str(values[name])[:60]
-                raise InputError(f"{source} must have {field_types.describe(hint)} as {name}; got {given}.")
-        try:
-            return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
-        except TypeError as error:
-            raise InputError(f"{source} is not a whole {cls.__name__}: {error}.") from error
+_WHOLE = Bound(lambda value: isinstance(value, int) and value >= 1, "a whole number of at least 1")
 
 
 @dataclasses.dataclass(frozen=True)
 class EpisodeSpec(Record):
-    """What an episode looks like. A range (low, high) is inclusive; each episode draws from it uniformly.
-
-    Attributes:
-        way: classes in an episode, >= 1.
-        shot: labelled pictures of each class, >= 1.
-        query: unlabelled pictures *per class on average*, >= 1: an episode has way * query of them.
-        query_distribution: "balanced": exactly `query` of every class; "dirichlet": class proportions of the
-            way * query unlabelled pictures are drawn from a symmetric Dirichlet distribution for every episode
-            (Veilleux et al., NeurIPS 2021), so that a class may have none.
-        dirichlet_alpha: concentration of that distribution, > 0; small is imbalanced. 2.0 is Veilleux et al.'s. A range
-            (low, high) is drawn from for every episode, uniformly in the logarithm.
-        balanced_fraction: probability that an episode is balanced all the same, in [0, 1]; for "dirichlet" only.
-        total_query: unlabelled pictures in all, >= 1, instead of classes * query. What is left of an even division goes
-            to classes drawn at random, one picture each.
-        query_classes: classes of an episode that its unlabelled pictures come from, drawn at random, in [1, way]; the
-            others have support only. None: all of them. The number of pictures stays the same.
-    """
+    """What an episode looks like. A range (low, high) is inclusive; each episode draws from it uniformly."""
 
     CHOICES = {"query_distribution": QUERY_DISTRIBUTIONS}
 
-    way: Range = (5, 5)
-    shot: Range = (1, 1)
-    query: Range = (15, 15)
-    query_distribution: str = "balanced"
-    dirichlet_alpha: float | tuple[float, float] = 2.0
-    balanced_fraction: float = 0.0
-    total_query: int | None = None
-    query_classes: int | None = None
+    way: Range = setting((5, 5), "Classes of an episode: a number, or a range such as 5-20.")
+    shot: Range = setting((1, 1), "Labelled pictures of each class: a number or a range.")
+    query: Range = setting((15, 15), "Unlabelled pictures of each class, on average: a number or a range.")
+    query_distribution: str = setting(
+        "balanced",
+        "How an episode's unlabelled pictures are spread over its classes: balanced, the same number of each, or "
+        "dirichlet, in proportions drawn from a symmetric Dirichlet distribution (Veilleux et al., NeurIPS 2021), so "
+        "that a class may have none.",
+    )
+    dirichlet_alpha: float | tuple[float, float] = setting(
+        2.0,
+        "Concentration of the Dirichlet distribution; small is imbalanced. A number (2 is Veilleux et al.'s), or a "
+        "range such as 0.1-5, drawn from uniformly in the logarithm.",
+    )
+    balanced_fraction: float = setting(
+        0.0, "Share of balanced episodes among Dirichlet ones.", Bound(lambda share: 0 <= share <= 1, "in [0, 1]")
+    )
+    total_query: int | None = setting(
+        None,
+        "Unlabelled pictures in all, instead of classes * query. What is left of an even division goes to classes that "
+        "are drawn at random, one picture each.",
+        _WHOLE,
+    )
+    query_classes: int | None = setting(
+        None,
+        "Classes of an episode that its unlabelled pictures come from, drawn at random; the others have support only. "
+        "None: all of them. The number of pictures stays the same.",
+        _WHOLE,
+    )
 
     def __post_init__(self):
         for name in ("way", "shot", "query"):
@@ -135,11 +80,8 @@ class EpisodeSpec(Record):
         super().__post_init__()
         low, high = self.alpha_range
         require("dirichlet_alpha", alpha_text((low, high)), 0 < low <= high < math.inf, ALPHA)
-        require("balanced_fraction", self.balanced_fraction, 0 <= self.balanced_fraction <= 1, "in [0, 1]")
-        total, classes, way = self.total_query, self.query_classes, self.way[0]
-        for name, value, most in (("total_query", total, math.inf), ("query_classes", classes, way)):
-            expected = "a whole number of at least 1" + (f" and at most the smallest way, {way}" if most == way else "")
-            require(name, value, value is None or (isinstance(value, int) and 1 <= value <= most), expected)
+        classes, way = self.query_classes, self.way[0]
+        require("query_classes", classes, (classes or 1) <= way, f"at most the smallest way, {way}")
 
     @property
     def alpha_range(self) -> tuple[float, float]:
@@ -160,9 +102,9 @@ class EpisodeSpec(Record):
     @property
     def max_query_per_class(self) -> int:
         """The most queries of one class where they are balanced."""
-        if self.total_query:
-            return -(-self.total_query // (self.query_classes or self.way[0]))
-        return self.query[1] if self.query_classes is None else -(-self.max_query // self.query_classes)
+        if self.total_query or self.query_classes:
+            return -(-self.max_query // (self.query_classes or self.way[0]))
+        return self.query[1]
 
     def fixed_way(self) -> int:
         """Returns the way, if all episodes have the same.
@@ -195,28 +137,22 @@ class BackboneConfig(Record):
 
     Attributes:
         name: "conv4" or "wide_resnet".
-        width: conv4: filters of each block (64); wide_resnet: the widening factor (10).
-        depth: wide_resnet only: 6 * blocks + 4 layers (28).
-        image_size: side in pixels of the square pictures that the backbone takes.
         mean, std: per RGB channel, on the 0-255 scale; the backbone's first layer applies them.
-        precision: what convolutions compute in. Weights, batch statistics and features are float32 always.
     """
 
     CHOICES = {"precision": PRECISIONS}
 
     name: str = "conv4"
-    width: int = 64
-    depth: int = 28
-    image_size: int = 32
+    width: int = setting(64, "conv4: filters (default 64); wide_resnet: widening factor (default 10).", at_least(1))
+    depth: int = setting(28, "wide_resnet only: layers, 6 * blocks + 4.")
+    image_size: int = setting(32, "Side in pixels of the square pictures that it takes.", at_least(16, "pixels"))
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    precision: str = "float32"
+    precision: str = setting("float32", "What convolutions compute in; weights and features are float32 always.")
 
     def __post_init__(self):
         require_choice("backbone", self.name, BACKBONES)
         super().__post_init__()
-        require("width", self.width, self.width >= 1, "at least 1")
-        require("image_size", self.image_size, self.image_size >= 16, "at least 16 pixels")
         if self.name == "wide_resnet":
             require("depth", self.depth, self.depth >= 10 and (self.depth - 4) % 6 == 0, "6 * blocks + 4 (10, 16, 28)")
         require("std", self.std, len(self.std) == 3 and min(self.std) > 0, "three numbers above 0")
@@ -229,69 +165,30 @@ class PretrainConfig(Record):
 
     Defaults are the released code's: SGD with Nesterov momentum 0.9 and coupled weight decay, batches of 64, 6,000
     warm-up steps from 1e-7, 60 epochs, a tenth of the rate after epoch 50.
-
-    Attributes:
-        schedule: "paper" (above), "cosine" (one epoch of warm-up, then to zero) or "one_cycle" (30 % up, 70 % down).
-        learning_rate: the highest rate of the schedule.
-        epochs, batch_size: as they say.
-        weight_decay: added to the gradient, times the weight, before momentum.
-        logit_scale: start of the cosine classifier's learned scale; 10 in the released code, for 64 classes. With many
-            hundred classes, 10 is so flat a softmax that training starts slowly.
-        augment: random crop (padded by an eighth, 4 at 32 pixels, or a tenth, 8 at 80), colour jitter, mirror.
-        mirror: whether augmentation mirrors pictures; letters should not be.
-        color_jitter: range of brightness, contrast and saturation factors, 1 +- this, in [0, 1).
-        seed: of weights, order and augmentation.
     """
 
     CHOICES = {"schedule": SCHEDULES}
 
-    schedule: str = "paper"
-    learning_rate: float = 0.1
-    epochs: int = 60
-    batch_size: int = 64
-    weight_decay: float = 5e-4
-    logit_scale: float = 10.0
-    augment: bool = True
-    mirror: bool = True
-    color_jitter: float = 0.4
-    seed: int = 0
+    schedule: str = setting("paper", "Learning rate: as released; warm-up and cosine; 30 % up and 70 % down.")
+    learning_rate: float = setting(0.1, "Highest learning rate of the schedule.", ABOVE_0)
+    epochs: int = setting(60, "Passes over the training pictures.", at_least(1))
+    batch_size: int = setting(64, "Pictures per step.", at_least(2, "(batch normalisation)"))
+    weight_decay: float = setting(5e-4, "Added to the gradient, times the weight, before momentum.", FROM_0)
+    # Of the released code, for 64 classes. With many hundred, 10 is so flat a softmax that training starts slowly.
+    logit_scale: float = setting(10.0, "Start of the cosine classifier's learned scale.", ABOVE_0)
+    augment: bool = setting(True, "Random crop (padded by 4 at 32 pixels, by 8 at 80), colour jitter and mirror.")
+    mirror: bool = setting(True, "Whether augmentation mirrors; letters should not be.")
+    color_jitter: float = setting(0.4, "Brightness, contrast and saturation factors are 1 +- this, in [0, 1).", BELOW_1)
+    seed: int = setting(0, "Seed of weights, order and augmentation.", SEED)
 
-    def __post_init__(self):
-        super().__post_init__()
-        require_positive("learning_rate", self.learning_rate)
-        require("epochs", self.epochs, self.epochs >= 1, "at least 1")
-        require("batch_size", self.batch_size, self.batch_size >= 2, "at least 2 (batch normalisation)")
-        require("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "0 or more and finite")
-        require_positive("logit_scale", self.logit_scale)
-        require("color_jitter", self.color_jitter, 0 <= self.color_jitter < 1, "in [0, 1)")
-        require("seed", self.seed, 0 <= self.seed < 2**31, "in [0, 2**31)")
+
+_UP_TO_100 = Bound(lambda value: 0 <= value <= 100, "in [0, 100]")
+_UNROLLED = _UP_TO_100._replace(expected="in [0, 100] (the steps are unrolled)")
 
 
 @dataclasses.dataclass(frozen=True)
 class SIBConfig(Record):
-    """The SIB model. Symbols are the paper's (Hu et al., ICLR 2020).
-
-    Attributes:
-        feature_dim: D, length of a feature.
-        way: classes per episode that the joint network is built for; None for `per_class`, which takes any way.
-        num_steps: K, synthetic-gradient steps; 0 is nearest prototypes.
-        inner_learning_rate: eta, the step size.
-        gradient_network: "joint" (the paper's) or "per_class" (shared over classes).
-        hidden_units: width of the two hidden layers; None: 8 * way for joint (released code), 32 for per_class.
-        step_reduction: how the n queries of a step add up: "sum" (released code), "mean" (the paper's 1/n), or
-            "shrunk_mean", the mean times (n - 1) / (n - 1 + way): few queries move the classifier little, and one
-            alone, which there is nothing to compare with, not at all. Ours.
-        learned_initialization: whether the initialisation network's vector a is learned (released code); otherwise it
-            stays 1, and theta^0 is nearest prototypes.
-        separate_steps: whether every step has a synthetic gradient network of its own, or all the same (released code).
-        support_gradient: whether every step also takes the gradient of the labelled pictures' cross-entropy, which is
-            known, by a learned step size each. Ours.
-        prior: p(w), "none" (released code) or "gaussian": learned mean and scales, the same for every class.
-        posterior: q_theta(w), "dirac" (released code) or "gaussian", which needs a prior.
-        posterior_samples: S, samples of w in the expectations of a gaussian posterior; 0: its mean stands for them.
-        kl_weight: of KL(q || p) against the cross-entropy summed over the queries, >= 0, in steps and outer loss; 1 is
-            the evidence lower bound.
-    """
+    """The SIB model. Symbols are the paper's (Hu et al., ICLR 2020); defaults are the released code's."""
 
     CHOICES = {
         "gradient_network": GRADIENT_NETWORKS,
@@ -300,31 +197,32 @@ class SIBConfig(Record):
         "posterior": POSTERIORS,
     }
 
-    feature_dim: int = 256
-    way: int | None = 5
-    num_steps: int = 3
-    inner_learning_rate: float = 1e-3
-    gradient_network: str = "joint"
-    hidden_units: int | None = None
-    step_reduction: str = "sum"
-    separate_steps: bool = False
-    learned_initialization: bool = True
-    support_gradient: bool = False
-    prior: str = "none"
-    posterior: str = "dirac"
-    posterior_samples: int = 4
-    kl_weight: float = 1.0
+    feature_dim: int = setting(256, "D, length of a feature.", at_least(1))
+    way: int | None = setting(5, "Classes that the joint network is built for; None for per_class, which takes any.")
+    num_steps: int = setting(3, "K, synthetic-gradient steps; 0 is nearest prototypes.", _UNROLLED)
+    inner_learning_rate: float = setting(1e-3, "eta, size of a synthetic-gradient step.", ABOVE_0)
+    gradient_network: str = setting("joint", "Synthetic gradient network: the paper's, for one way, or ours, for any.")
+    hidden_units: int | None = setting(None, "Its hidden width. Default: joint 8 * way, per_class 32.", at_least(1))
+    step_reduction: str = setting(
+        "sum",
+        "How the n queries of a step add up: sum (released code), mean (the paper's 1/n), or ours, shrunk_mean: the "
+        "mean times (n - 1) / (n - 1 + way), so that few move the classifier little, and one alone, which there is "
+        "nothing to compare with, not at all.",
+    )
+    separate_steps: bool = setting(False, "A synthetic gradient network for every step, instead of one for all.")
+    learned_initialization: bool = setting(True, "Learn the vector a of theta^0, or keep 1: nearest prototypes.")
+    support_gradient: bool = setting(False, "Every step takes the support's gradient too, by learned sizes. Ours.")
+    prior: str = setting("none", "p(w): gaussian is a learned mean and scales, the same for every class.")
+    posterior: str = setting("dirac", "q_theta(w); gaussian needs a prior.")
+    posterior_samples: int = setting(4, "S, samples of w from a gaussian posterior; 0: its mean.", _UP_TO_100)
+    kl_weight: float = setting(
+        1.0, "Of KL(q || p) in steps and outer loss, where cross-entropies are summed; 1: evidence lower bound.", FROM_0
+    )
 
     def __post_init__(self):
-        require("feature_dim", self.feature_dim, self.feature_dim >= 1, "at least 1")
-        require("num_steps", self.num_steps, 0 <= self.num_steps <= 100, "in [0, 100] (the steps are unrolled)")
-        require_positive("inner_learning_rate", self.inner_learning_rate)
         super().__post_init__()
         needs_prior = "dirac without a prior: nothing else keeps a gaussian from becoming a point"
         require("posterior", self.posterior, self.posterior == "dirac" or self.prior != "none", needs_prior)
-        require("posterior_samples", self.posterior_samples, 0 <= self.posterior_samples <= 100, "in [0, 100]")
-        require("kl_weight", self.kl_weight, 0 <= self.kl_weight < math.inf, "0 or more and finite")
-        require("hidden_units", self.hidden_units, self.hidden_units is None or self.hidden_units >= 1, "at least 1")
         if self.gradient_network == "joint":
             require("way", self.way, self.way is not None and self.way >= 2, "2 or more for the joint network")
 
@@ -348,6 +246,10 @@ class SIBConfig(Record):
             spec.fixed_way()
 
 
+def _specification(name: str, given: EpisodeSpec | dict) -> EpisodeSpec:
+    return EpisodeSpec.from_dict(given, name) if isinstance(given, dict) else given
+
+
 # Episodes: smaller parts of a batch would take longer to hand out than they gain.
 _LEAST_PART = 4
 
@@ -361,15 +263,6 @@ class MetaTrainConfig(Record):
         validation: the specification of the fixed validation list.
         mixture: further specifications: every outer step takes `batch_episodes` episodes of each too, and every one has
             a validation list as well. Loss and validation accuracy are the means over all specifications.
-        steps: outer steps.
-        batch_episodes: B, episodes per outer step and specification; the loss is their mean.
-        optimizer: "sgd" (Nesterov momentum, coupled weight decay: released code), "adam" or "adamw".
-        learning_rate, momentum, weight_decay: of the outer optimiser.
-        cosine_decay: whether the learning rate falls to zero along half a cosine; constant otherwise (released code).
-        validation_episodes: length of each fixed validation list.
-        validate_every: outer steps between validations.
-        steps_per_call: outer steps inside one compiled call; only speed depends on it.
-        seed: of weights and episodes.
     """
 
     CHOICES = {"optimizer": OPTIMIZERS}
@@ -377,31 +270,23 @@ class MetaTrainConfig(Record):
     episodes: EpisodeSpec = EpisodeSpec()
     validation: EpisodeSpec = EpisodeSpec()
     mixture: tuple[EpisodeSpec, ...] = ()
-    steps: int = 50_000
-    batch_episodes: int = 1
-    optimizer: str = "sgd"
-    learning_rate: float = 1e-3
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    cosine_decay: bool = False
-    validation_episodes: int = 1000
-    validate_every: int = 1000
-    steps_per_call: int = 100
-    seed: int = 0
+    steps: int = setting(50_000, "Outer steps.", at_least(1))
+    batch_episodes: int = setting(1, "B, episodes per outer step and specification.", at_least(1))
+    optimizer: str = setting("sgd", "Outer optimiser.")
+    learning_rate: float = setting(1e-3, "Outer learning rate.", ABOVE_0)
+    momentum: float = setting(0.9, "Nesterov momentum of sgd.", BELOW_1)
+    weight_decay: float = setting(5e-4, "sgd: coupled; adamw: decoupled; adam: none.", FROM_0)
+    cosine_decay: bool = setting(False, "Let the outer learning rate fall to zero along half a cosine.")
+    validation_episodes: int = setting(1000, "Length of each fixed validation list.", at_least(1))
+    validate_every: int = setting(1000, "Outer steps between validations.", at_least(1))
+    steps_per_call: int = setting(100, "Outer steps per compiled call; only speed.", at_least(1))
+    seed: int = setting(0, "Seed of weights and episodes.", SEED)
 
     def __post_init__(self):
         for name in ("episodes", "validation"):
-            if isinstance(getattr(self, name), dict):
-                object.__setattr__(self, name, EpisodeSpec.from_dict(getattr(self, name), name))
-        mixture = (EpisodeSpec.from_dict(s, "mixture") if isinstance(s, dict) else s for s in self.mixture)
-        object.__setattr__(self, "mixture", tuple(mixture))
-        for name in ("steps", "batch_episodes", "validation_episodes", "validate_every", "steps_per_call"):
-            require(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
+            object.__setattr__(self, name, _specification(name, getattr(self, name)))
+        object.__setattr__(self, "mixture", tuple(_specification("mixture", each) for each in self.mixture))
         super().__post_init__()
-        require_positive("learning_rate", self.learning_rate)
-        require("momentum", self.momentum, 0 <= self.momentum < 1, "in [0, 1)")
-        require("weight_decay", self.weight_decay, 0 <= self.weight_decay < math.inf, "0 or more and finite")
-        require("seed", self.seed, 0 <= self.seed < 2**31, "in [0, 2**31)")
 
     def parts(self, cores: int) -> int:
         """How many equal parts of a batch are computed at a time: one for each of `cores`, of at least 4 episodes."""

@@ -161,9 +161,9 @@ def fixed_noise(samples: int, way, dim: int, dtype: str = "float32"):
     return noise if known else noise[:, :, :way]
 
 
-def random_noise(seed, episodes: int, samples: int, way: int, dim: int, dtype: str = "float32"):
-    """Standard normal numbers `[episodes, S, way, D]`, a pure function of `seed` `[2]` int32."""
-    return tf.random.stateless_normal((episodes, samples, way, dim), seed, dtype=tf.as_dtype(dtype))
+def random_noise(seed, episodes: int, samples: int, way: int, dim: int):
+    """Standard normal numbers `[episodes, S, way, D]` float32, a pure function of `seed` `[2]` int32."""
+    return tf.random.stateless_normal((episodes, samples, way, dim), seed)
 
 
 def mixture_logits(logits):

@@ -6,6 +6,7 @@ seed gives the same episodes for ever, whatever the batch size and the number of
 """
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -40,15 +41,8 @@ class Episode(NamedTuple):
     query_mask: tf.Tensor
 
 
-class EpisodeRows(NamedTuple):
+class EpisodeRows(Episode):
     """An `Episode` whose pictures are row numbers of a split's table: `support` and `query` are int32, no features."""
-
-    support: np.ndarray
-    support_labels: np.ndarray
-    support_mask: np.ndarray
-    query: np.ndarray
-    query_labels: np.ndarray
-    query_mask: np.ndarray
 
     def gather(self, table) -> Episode:
         """Replaces row numbers by rows of `table` `[pictures, ...]`."""
@@ -100,9 +94,7 @@ class EpisodeSampler:
     def __init__(self, labels: np.ndarray, spec: EpisodeSpec, seed: int, views: int = 1):
         if not 0 <= seed < 2**63:
             raise InputError(f"seed must be in [0, 2**63); got {seed}.")
-        self.spec, self.seed, self.views = spec, seed, views
-        self._pictures = len(labels)
-        labels = np.asarray(labels)
+        self.spec, self.seed, self.views, self._pictures = spec, seed, views, len(labels)
         order = np.argsort(labels, kind="stable")
         _, starts, sizes = np.unique(labels[order], return_index=True, return_counts=True)
         shot, query = spec.shot[1], spec.max_query_per_class
@@ -118,27 +110,22 @@ class EpisodeSampler:
         # [classes, largest]: rows of each class; the tail of smaller classes is never picked.
         columns = np.minimum(np.arange(self._sizes.max()), self._sizes[:, None] - 1)
         self._members = order[starts[:, None] + columns].astype(np.int32)
+        # Short batches, one after the other, are of the same block.
+        self._cached_block = functools.lru_cache(maxsize=1)(self._block)
 
     def sample(self, count: int, start: int = 0) -> EpisodeRows:
         """Returns episodes number `start` to `start + count` of this seed: arrays with `count` in front."""
         first, last = start // _BLOCK, -(-(start + count) // _BLOCK)
-        blocks = [self._block(index) for index in range(first, last)]
+        blocks = map(self._cached_block, range(first, last))
         whole = EpisodeRows(*(np.concatenate(fields) for fields in zip(*blocks, strict=True)))
         offset = start - first * _BLOCK
         return whole.part(offset, offset + count)
 
     def batches(self, count: int, start: int = 0) -> Iterator[EpisodeRows]:
         """Yields batches of `count` episodes for ever, from episode number `start` on; no episode is drawn twice."""
-        index, held = start // _BLOCK, None
-        skip = start % _BLOCK
         while True:
-            while held is None or len(held.support) < count:
-                block = self._block(index).part(skip)
-                skip = 0
-                held = block if held is None else EpisodeRows(*map(np.concatenate, zip(held, block, strict=True)))
-                index += 1
-            yield held.part(0, count)
-            held = held.part(count)
+            yield self.sample(count, start)
+            start += count
 
     def _block(self, index: int) -> EpisodeRows:
         random = np.random.RandomState(np.random.Philox(key=[self.seed, index]))

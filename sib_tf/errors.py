@@ -1,6 +1,5 @@
 """The one error that means: what was given cannot be used, and here is the way out."""
 
-import math
 from collections.abc import Sequence
 
 
@@ -16,11 +15,6 @@ def require(name: str, value, holds: bool, expected: str) -> None:
     """Raises an InputError naming the argument, the value and what was expected, unless `holds`."""
     if not holds:
         raise InputError(f"{name} must be {expected}; got {value}.")
-
-
-def require_positive(name: str, value: float) -> None:
-    """Raises an InputError unless `value` is above 0 and finite."""
-    require(name, value, 0 < value < math.inf, "above 0 and finite")
 
 
 def require_choice(name: str, value, choices: Sequence[str]) -> None:

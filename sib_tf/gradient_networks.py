@@ -24,11 +24,27 @@ def _torch_dense(units: int, inputs: int, name: str) -> keras.layers.Dense:
     return keras.layers.Dense(units, kernel_initializer=uniform, bias_initializer=uniform.clone(), name=name)
 
 
-@keras.saving.register_keras_serializable("sib_tf")
-class JointGradientNetwork(keras.layers.Layer):
-    """The paper's network: it reads all classes of a query at once, so it is built for one way.
+class _ThreeLayers(keras.layers.Layer):
+    """Dense -> ReLU -> norm -> Dense -> ReLU -> norm -> Dense (released code; normalisation comes after ReLU)."""
 
-    Dense -> ReLU -> norm -> Dense -> ReLU -> norm -> Dense (released code; normalisation comes after ReLU).
+    def __init__(self, inputs: int, units: int, outputs: int, **kwargs):
+        super().__init__(**kwargs)
+        self._inputs = inputs
+        self.dense1 = _torch_dense(units, inputs, "dense1")
+        self.norm1 = EpisodeNormalization(name="norm1")
+        self.dense2 = _torch_dense(units, units, "dense2")
+        self.norm2 = EpisodeNormalization(name="norm2")
+        self.dense3 = _torch_dense(outputs, units, "dense3")
+
+    def build(self, logits_shape, support_counts_shape=None, query_mask_shape=None, class_mask_shape=None):
+        self.dense1.build((None, None, self._inputs))
+        for layer in (self.norm1, self.dense2, self.norm2, self.dense3):
+            layer.build((None, None, self.dense1.units))
+
+
+@keras.saving.register_keras_serializable("sib_tf")
+class JointGradientNetwork(_ThreeLayers):
+    """The paper's network: it reads all classes of a query at once, so it is built for one way.
 
     Args:
         way: classes per episode.
@@ -45,17 +61,8 @@ class JointGradientNetwork(keras.layers.Layer):
     """
 
     def __init__(self, way: int, hidden_units: int | None = None, **kwargs):
-        super().__init__(**kwargs)
+        super().__init__(way, hidden_units or 8 * way, way, **kwargs)
         self.way, self.hidden_units = way, hidden_units
-        units = hidden_units or 8 * way
-        self.dense1 = _torch_dense(units, way, "dense1")
-        self.norm1 = EpisodeNormalization(name="norm1")
-        self.dense2 = _torch_dense(units, units, "dense2")
-        self.norm2 = EpisodeNormalization(name="norm2")
-        self.dense3 = _torch_dense(way, units, "dense3")
-
-    def build(self, logits_shape, support_counts_shape=None, query_mask_shape=None, class_mask_shape=None):
-        _build_chain(self, self.way)
 
     def call(self, logits, support_counts=None, query_mask=None, class_mask=None):
         x = self.norm1(ops.relu(self.dense1(logits)), query_mask)
@@ -67,7 +74,7 @@ class JointGradientNetwork(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("sib_tf")
-class PerClassGradientNetwork(keras.layers.Layer):
+class PerClassGradientNetwork(_ThreeLayers):
     """One small network shared by all classes: equivariant to their order, for any way. Ours, not the paper's.
 
     For every query i and class c it reads p_ic, log p_ic, the entropy of p_i, the logit less its mean over classes, the
@@ -93,24 +100,17 @@ class PerClassGradientNetwork(keras.layers.Layer):
         Synthetic gradients `[episodes, queries, way]` float32.
     """
 
-    _INPUTS, _CONTEXT = 7, 6
-
     def __init__(self, hidden_units: int | None = None, **kwargs):
-        super().__init__(**kwargs)
-        self.hidden_units = hidden_units
         units = hidden_units or 32
-        self.dense1 = _torch_dense(units, self._INPUTS, "dense1")
-        self.norm1 = EpisodeNormalization(name="norm1")
-        self.dense2 = _torch_dense(units, units, "dense2")
-        self.norm2 = EpisodeNormalization(name="norm2")
-        self.dense3 = _torch_dense(2, units, "dense3")
+        super().__init__(7, units, 2, **kwargs)
+        self.hidden_units = hidden_units
         self.context = keras.layers.Dense(32, activation="relu", name="context")
         # Zeros: at the start nothing is modulated.
         self.modulation = keras.layers.Dense(4 * units, kernel_initializer="zeros", name="modulation")
 
     def build(self, logits_shape, support_counts_shape=None, query_mask_shape=None, class_mask_shape=None):
-        _build_chain(self, self._INPUTS)
-        self.context.build((None, self._CONTEXT))
+        super().build(logits_shape)
+        self.context.build((None, 6))
         self.modulation.build((None, self.context.units))
 
     def call(self, logits, support_counts, query_mask=None, class_mask=None):
@@ -139,13 +139,6 @@ def build(kind: str, way: int | None, hidden_units: int | None = None, name: str
     if kind == "joint":
         return JointGradientNetwork(way, hidden_units, name=name)
     return PerClassGradientNetwork(hidden_units, name=name)
-
-
-def _build_chain(network, inputs: int) -> None:
-    units = network.dense1.units
-    network.dense1.build((None, None, inputs))
-    for layer in (network.norm1, network.dense2, network.norm2, network.dense3):
-        layer.build((None, None, units))
 
 
 def _class_inputs(logits, support_counts, rows, classes):

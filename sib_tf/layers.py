@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 # |v| is bounded below by this, as in the released code; squared where the square is what is bounded.
@@ -41,8 +42,6 @@ class CosineClassifier(keras.layers.Layer):
 
     def __init__(self, classes: int, initial_scale: float = 10.0, **kwargs):
         super().__init__(**kwargs)
-        if classes < 2:
-            raise ValueError(f"classes must be at least 2; got {classes}.")
         self.classes = classes
         self.initial_scale = initial_scale
 
@@ -63,7 +62,7 @@ class CosineClassifier(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("sib_tf")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """Keras's batch normalisation, with TensorFlow's fused kernel while training.
+    """Keras's batch normalisation of pictures, with scale and offset, by TensorFlow's fused kernel while training.
 
     Ours, because Keras 3 computes the moments and the result in separate passes: in conv4 the fused kernel takes a
     third of the time. Its moving variance is the unbiased one, as PyTorch's is. Inference is Keras's own. Replicas of
@@ -71,11 +70,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs, training=None, mask=None):
-        fits = mask is None and len(inputs.shape) == 4 and self.axis in (-1, 3) and self.scale and self.center
-        if not (training and self.trainable and fits and keras.backend.backend() == "tensorflow"):
+        if not (training and self.trainable):
             return super().call(inputs, training=training, mask=mask)
-        import tensorflow as tf
-
         # The kernel takes half-precision pictures, and its statistics are float32 always.
         gamma, beta = ops.cast(self.gamma, "float32"), ops.cast(self.beta, "float32")
         replica = tf.distribute.get_replica_context()
@@ -204,30 +200,21 @@ def unit_rows(features) -> UnitRows:
 
 def along_features(classes, units: UnitRows):
     """<classes_c, units_i>: `[episodes, way, D]` -> `[episodes, way, n]`."""
-    return _along_features(classes, *units)
+    return _product(classes, units.columns, units.rows)
 
 
 def along_rows(values, units: UnitRows):
     """sum_i values_ci * units_i: `[episodes, way, n]` -> `[episodes, way, D]`."""
-    return _along_rows(values, *units)
+    return _product(values, units.rows, units.columns)
 
 
 @ops.custom_gradient
-def _along_features(classes, rows, columns):
+def _product(left, right, turned_right):
     def gradient(*arguments, upstream=None):
         upstream = arguments[0] if upstream is None else upstream
-        return ops.matmul(upstream, rows), ops.matmul(_turned(upstream), classes), ops.zeros_like(columns)
+        return ops.matmul(upstream, turned_right), ops.matmul(_turned(left), upstream), ops.zeros_like(turned_right)
 
-    return ops.matmul(classes, columns), gradient
-
-
-@ops.custom_gradient
-def _along_rows(values, rows, columns):
-    def gradient(*arguments, upstream=None):
-        upstream = arguments[0] if upstream is None else upstream
-        return ops.matmul(upstream, columns), ops.matmul(_turned(values), upstream), ops.zeros_like(columns)
-
-    return ops.matmul(values, rows), gradient
+    return ops.matmul(left, right), gradient
 
 
 def _turned(matrices):

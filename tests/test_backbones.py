@@ -157,12 +157,9 @@ class TestFusedBatchNormalization:
             assert np.abs(plain).max() > 0.01
             np.testing.assert_allclose(fused, plain, rtol=1e-4, atol=1e-5)
 
-    @pytest.mark.parametrize(
-        ("axes", "fields"), [(4, {"scale": False}), (4, {"center": False}), (4, {"trainable": False}), (2, {})]
-    )
-    def test_what_the_kernel_cannot_do_is_keras_own(self, axes, fields):
-        batch = self.batch() if axes == 4 else self.batch()[:, 0, 0]
-        np.testing.assert_allclose(*(kind(**fields)(batch, training=True) for kind in self.KINDS), rtol=1e-5, atol=1e-6)
+    def test_a_frozen_layer_is_keras_own(self):
+        found, expected = (kind(trainable=False)(self.batch(), training=True) for kind in self.KINDS)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_relu_after_pooling_is_relu_before_pooling():

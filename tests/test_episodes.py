@@ -69,30 +69,29 @@ def test_balanced_is_balanced_and_every_picture_is_equally_likely():
         np.testing.assert_allclose(counts, expected, rtol=0.25)
 
 
+def shares(spec, pictures: int, count: int) -> np.ndarray:
+    """`[count, 5]` class shares of the queries of 5-way episodes, from 10 classes of so many `pictures`."""
+    rows = EpisodeSampler(np.repeat(np.arange(10), pictures), spec, seed=4).sample(count)
+    return np.stack([(rows.query_labels == c).mean(axis=1) for c in range(5)], axis=1)
+
+
 def test_dirichlet_shares_have_the_distribution_s_variance():
     """Var of one share of a symmetric Dirichlet over k classes: (1/k)(1 - 1/k) / (k alpha + 1)."""
-    labels = np.repeat(np.arange(10), 600)
     for alpha in (0.5, 2.0, 10.0):
         spec = EpisodeSpec(query_distribution="dirichlet", dirichlet_alpha=alpha, query=60)
-        rows = EpisodeSampler(labels, spec, seed=4).sample(2000)
-        shares = np.stack([(rows.query_labels == c).mean(axis=1) for c in range(5)], axis=1)
-        np.testing.assert_allclose(shares.mean(axis=0), 0.2, atol=0.02)
-        np.testing.assert_allclose(shares.var(), 0.2 * 0.8 / (5 * alpha + 1), rtol=0.08)
+        found = shares(spec, 600, 2000)
+        np.testing.assert_allclose(found.mean(axis=0), 0.2, atol=0.02)
+        np.testing.assert_allclose(found.var(), 0.2 * 0.8 / (5 * alpha + 1), rtol=0.08)
 
 
 def test_a_range_of_alpha_is_drawn_from_uniformly_in_the_logarithm():
-    labels = np.repeat(np.arange(10), 400)
     spec = EpisodeSpec(query_distribution="dirichlet", dirichlet_alpha=(0.5, 8.0), query=60)
-    rows = EpisodeSampler(labels, spec, seed=4).sample(4000)
-    shares = np.stack([(rows.query_labels == c).mean(axis=1) for c in range(5)], axis=1)
     alphas = 0.5 * 16 ** np.linspace(0, 1, 10001)
-    np.testing.assert_allclose(shares.var(), (0.16 / (5 * alphas + 1)).mean(), rtol=0.05)
+    np.testing.assert_allclose(shares(spec, 400, 4000).var(), (0.16 / (5 * alphas + 1)).mean(), rtol=0.05)
     assert spec.describe().endswith("Dirichlet(0.5-8)")
-    one = EpisodeSpec(query_distribution="dirichlet", dirichlet_alpha=(2.0, 2.0))
-    same = EpisodeSpec(query_distribution="dirichlet")
-    assert fingerprint(EpisodeSampler(labels, one, 1).sample(70)) == fingerprint(
-        EpisodeSampler(labels, same, 1).sample(70)
-    )
+    pair, number = (EpisodeSpec(query_distribution="dirichlet", dirichlet_alpha=alpha) for alpha in ((2.0, 2.0), 2.0))
+    found, expected = (fingerprint(EpisodeSampler(LABELS, spec, 1).sample(70)) for spec in (pair, number))
+    assert found == expected
 
 
 def test_dirichlet_gives_what_classes_lack_to_the_others():
@@ -158,7 +157,7 @@ def test_gather_takes_the_rows_of_the_table():
     table = np.arange(len(LABELS), dtype="f")[:, None] * [1, 10]
     rows = EpisodeSampler(LABELS, EpisodeSpec(), seed=12).sample(3)
     episode = rows.gather(tf.constant(table, tf.float32))
-    assert isinstance(episode, Episode)
+    assert type(episode) is Episode
     np.testing.assert_array_equal(episode.query, table[rows.query])
 
 

@@ -1,11 +1,11 @@
-"""Unit vectors, the cosine classifier and per-episode normalisation."""
+"""Unit vectors and rows, the cosine classifier and per-episode normalisation."""
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from sib_tf.layers import CosineClassifier, EpisodeNormalization, unit
+from sib_tf.layers import CosineClassifier, EpisodeNormalization, along_features, along_rows, unit, unit_rows
 
 
 def test_unit_of_a_hand_worked_vector_and_of_zero():
@@ -26,11 +26,6 @@ def test_cosine_classifier_by_hand():
     layer.kernel.assign([[2.0, 0.0], [0.0, 5.0]])
     # Lengths do not count: (3, 4) has cosines 0.6 and 0.8 with the axes.
     np.testing.assert_allclose(layer(np.float32([[3, 4], [30, 40]])), [[6, 8], [6, 8]], atol=1e-6)
-
-
-def test_cosine_classifier_refuses_a_single_class():
-    with pytest.raises(ValueError, match="classes must be at least 2; got 1"):
-        CosineClassifier(1)
 
 
 def test_normalization_by_hand():
@@ -106,3 +101,50 @@ def test_normalization_has_the_gradient_of_its_formula(masked):
         found = gradients(lambda x, f=function: f(x, mask if masked else None))
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_allclose(one, other, rtol=0, atol=2e-5)
+
+
+def test_both_layouts_hold_the_same_numbers():
+    units = unit_rows(tf.constant([[[3.0, 4.0], [0.0, 0.0]]]))
+    np.testing.assert_allclose(units.rows, [[[0.6, 0.8], [0, 0]]], atol=1e-7)
+    np.testing.assert_array_equal(tf.transpose(units.rows, (0, 2, 1)), units.columns)
+    assert [field.shape for field in units.repeated(3)] == [(3, 2, 2), (3, 2, 2)]
+
+
+def plain_products(classes, features, values):
+    units = unit(features)
+    return tf.einsum("bcd,bid->bci", classes, units), tf.einsum("bci,bid->bcd", values, units)
+
+
+def products(classes, features, values):
+    units = unit_rows(features)
+    return along_features(classes, units), along_rows(values, units)
+
+
+def plain_step(classes, features, values):
+    """As in an unrolled step: what one gives goes into the other."""
+    return plain_products(classes, features, tf.tanh(plain_products(classes, features, values)[0]))[1:]
+
+
+def step(classes, features, values):
+    units = unit_rows(features)
+    return (along_rows(tf.tanh(along_features(classes, units)), units),)
+
+
+@pytest.mark.parametrize(("function", "plain"), [(products, plain_products), (step, plain_step)])
+def test_products_of_unit_rows_are_plain_ones_with_their_gradients(function, plain):
+    """The gradient of the features too, which are embedded by a backbone somewhere."""
+    random = np.random.RandomState(0)
+    inputs = [tf.constant(random.normal(size=size), tf.float32) for size in ((2, 3, 4), (2, 6, 4), (2, 3, 6))]
+
+    def gradients(function):
+        """Values, and gradients of a weighted sum of them, so that no symmetry hides a mistake."""
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            values = function(*inputs)
+            total = sum(tf.reduce_sum(v * tf.reshape(tf.range(1.0, 1 + tf.size(v)), v.shape)) / 10 for v in values)
+        return [*values, *(g for g in tape.gradient(total, inputs) if g is not None)]
+
+    expected = gradients(plain)
+    for run in (function, tf.function(function, jit_compile=True)):
+        for found, one in zip(gradients(run), expected, strict=True):
+            np.testing.assert_allclose(found, one, rtol=0, atol=3e-5)

@@ -1,4 +1,4 @@
-"""The commands in README.md parse, and what they name is there; tests/test_cli_runs.py runs the whole path."""
+"""Commands in README.md and flagfiles parse, and what they name is there; test_cli_runs.py runs the whole path."""
 
 import importlib
 import re
@@ -9,6 +9,7 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+FLAGFILES = sorted(path for path in (CHECKOUT / "train/flagfiles").rglob("*") if path.is_file())
 COMMANDS = re.findall(r"python -m ((?:train|export)\.\w+) ([^`\n]+)", README)
 
 
@@ -19,22 +20,25 @@ def test_command_parses(module, arguments):
     assert flags(["program", *shlex.split(arguments)]) == ["program"]
 
 
-def test_all_stages_are_there():
-    train = (
-        "pretrain",
-        "extract_features",
-        "meta_train",
-        "calibrate",
-        "domain_adaptation",
-        "evaluate",
-        "import_checkpoint",
-        "predict",
-        "spinning_lines",
-        "tune",
-    )
-    export = ("saved_model", "tflite", "verify", "benchmark_litert", "serving_client")
-    wanted = {f"train.{name}" for name in train} | {f"export.{name}" for name in export}
-    assert {module for module, _ in COMMANDS} == wanted
+def test_every_command_is_there():
+    files = [path for folder in ("train", "export") for path in (CHECKOUT / folder).glob("*.py")]
+    commands = {f"{path.parent.name}.{path.stem}" for path in files if "cli.run(main" in path.read_text()}
+    assert "train.pretrain" in commands
+    assert {module for module, _ in COMMANDS} == commands
+
+
+@pytest.mark.parametrize("path", FLAGFILES, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_flagfile_parses_and_names_its_command(path):
+    command = rf"python -m (\S+) --flagfile=train/flagfiles/{path.parent.name}/{path.name}"
+    module = re.search(command, path.read_text())[1]
+    assert path.name.startswith(module.split(".")[1])
+    flags = importlib.import_module(module).FLAGS
+    flags.unparse_flags()
+    # With something for every flag that is required and not given.
+    required = [
+        f"--{name}=x" for name in flags if flags[name].default is None and flags[name].flag_type().endswith("string")
+    ]
+    assert flags(["program", *required, f"--flagfile={path}"]) == ["program"]
 
 
 @pytest.mark.parametrize("target", re.findall(r"^    make (\w+)$", README, re.MULTILINE))

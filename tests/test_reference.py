@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
-from sib_tf.episodes import Episode
+from sib_tf.episodes import Episode, EpisodeRows
 from sib_tf.outer_steps import Trainer
 from sib_tf.sib import SIB
 
@@ -28,14 +28,8 @@ class Recording:
         with np.load(path) as arrays:
             self.arrays = dict(arrays)
         self.meta = json.loads(str(self.arrays["meta"]))
-        self.model = SIB(
-            SIBConfig(
-                feature_dim=self.meta["feature_dim"],
-                way=self.meta["way"],
-                num_steps=self.meta["num_steps"],
-                inner_learning_rate=self.meta["inner_learning_rate"],
-            )
-        )
+        names = ("feature_dim", "way", "num_steps", "inner_learning_rate")
+        self.model = SIB(SIBConfig(**{name: self.meta[name] for name in names}))
         self.model.build()
         network = self.model.gradient_networks[0]
         self.variables = {
@@ -103,7 +97,7 @@ def test_sgd_run_of_the_compiled_trainer(recording):
     )
     trainer = Trainer(recording.model, table, config)
     rows = episodes._replace(support=support_rows.astype(np.int32), query=query_rows.astype(np.int32))
-    losses = trainer.steps([tuple_of_rows(rows)]).numpy()
+    losses = trainer.steps([EpisodeRows(*map(tf.constant, rows))]).numpy()
     chaotic = meta["inner_learning_rate"] > CHAOTIC_RATE
     compared = CHAOTIC_STEPS if chaotic else meta["train_steps"]
     np.testing.assert_allclose(losses[:compared], recording.arrays["train/losses"][:compared], rtol=0, atol=1e-4)
@@ -111,9 +105,3 @@ def test_sgd_run_of_the_compiled_trainer(recording):
         for name, variable in recording.variables.items():
             expected = recording.arrays[f"trained/{name}"].reshape(variable.shape)
             np.testing.assert_allclose(variable.numpy(), expected, rtol=0, atol=1e-4, err_msg=name)
-
-
-def tuple_of_rows(episode):
-    from sib_tf.episodes import EpisodeRows
-
-    return EpisodeRows(*(tf.constant(field) for field in episode))

@@ -13,11 +13,11 @@ from absl import flags
 from sib_tf.commands import cli, record_flags
 from sib_tf.datasets import DOMAIN_DATASETS
 from sib_tf.errors import InputError
-from sib_tf.zero_shot.config import DOMAIN_METHODS, DomainAdaptationConfig, help_texts
+from sib_tf.zero_shot.config import DOMAIN_METHODS, DomainAdaptationConfig
 
 # What a ResNet-18 that knows ImageNet needs, where it differs from the record's defaults.
 PACS = {"backbone": "resnet18", "shared_dim": 256, "steps": 2000, "learning_rate": 1e-4, "mirror": True}
-_TEXTS = help_texts(DomainAdaptationConfig)
+_TEXTS = DomainAdaptationConfig.help_texts()
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_enum("dataset", None, DOMAIN_DATASETS, "Data set.", flag_values=FLAGS)

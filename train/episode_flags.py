@@ -5,29 +5,25 @@ import re
 from absl import flags
 
 from sib_tf.commands import cli, record_flags
-from sib_tf.config import ALPHA, EpisodeSpec, alpha_text, range_text
+from sib_tf.config import EpisodeSpec
+from sib_tf.records import ALPHA, alpha_text, range_text
 
-DEFAULT = EpisodeSpec()
-_SIZES = {
-    "way": "Classes per episode: a number, or a range such as 5-20.",
-    "shot": "Labelled pictures per class: a number or a range.",
-    "query": "Unlabelled pictures per class, on average: a number or a range.",
-}
+_DEFAULT, _TEXTS = EpisodeSpec(), EpisodeSpec.help_texts()
+_SIZES = ("way", "shot", "query")
 
 
 def define(values: flags.FlagValues) -> None:
     """Defines --way, --shot, --query, --query_distribution and --dirichlet_alpha on `values`."""
     define_sizes(values)
-    text = "How an episode's unlabelled pictures are spread over its classes."
-    record_flags.define(values, DEFAULT, {"query_distribution": text})
-    text = "Concentration of the Dirichlet distribution, a number or a range such as 0.1-5; small is imbalanced."
-    flags.DEFINE_string("dirichlet_alpha", alpha_text(DEFAULT.alpha_range), text, flag_values=values)
+    record_flags.define(values, _DEFAULT, {"query_distribution": _TEXTS["query_distribution"]})
+    alpha = alpha_text(_DEFAULT.alpha_range)
+    flags.DEFINE_string("dirichlet_alpha", alpha, _TEXTS["dirichlet_alpha"], flag_values=values)
 
 
 def define_sizes(values: flags.FlagValues) -> None:
     """Defines --way, --shot and --query on `values`."""
-    for name, text in _SIZES.items():
-        flags.DEFINE_string(name, range_text(getattr(DEFAULT, name)), text, flag_values=values)
+    for name in _SIZES:
+        flags.DEFINE_string(name, range_text(getattr(_DEFAULT, name)), _TEXTS[name], flag_values=values)
 
 
 def sizes(values: flags.FlagValues) -> dict[str, tuple[int, int]]:
@@ -45,9 +41,7 @@ def spec(values: flags.FlagValues, **fields) -> EpisodeSpec:
 def mixture(values: flags.FlagValues, **fields) -> tuple[EpisodeSpec, ...]:
     """Returns the further specifications that --mixture gives, each "field=value field=value".
 
-    Args:
-        values: of the flags; what a text leaves out is as they say.
-        fields: go over the flags.
+    What a text leaves out is as `fields` say, or else the flags.
 
     Raises:
         InputError: a text of another form.
@@ -90,10 +84,10 @@ def alpha_range(name: str, text: str) -> float | tuple[float, float]:
     Raises:
         InputError: neither; names the flag.
     """
-    match = re.fullmatch(r"([0-9.]+(?:e-?[0-9]+)?)(?:-([0-9.]+(?:e-?[0-9]+)?))?", text.strip())
     try:
-        low, high = (match[1], match[2]) if match else (text, None)
-        return float(low) if high is None else (float(low), float(high))
+        # The sign between two numbers, not that of an exponent.
+        numbers = [float(number) for number in re.split(r"(?<=[0-9.])-", text.strip(), maxsplit=1)]
+        return tuple(numbers) if len(numbers) > 1 else numbers[0]
     except ValueError as error:
         raise cli.InputError(f"{name} must be {ALPHA}; got {text!r}.") from error
 

@@ -3,37 +3,8 @@
 from absl import flags
 
 from sib_tf.commands import cli, record_flags
-from sib_tf.config import MetaTrainConfig, SIBConfig
+from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
 from train import episode_flags
-
-_MODEL = {
-    "gradient_network": "Synthetic gradient network: the paper's, for one way, or ours, for any way.",
-    "hidden_units": "Its hidden width. Default: joint 8 * way, per_class 32.",
-    "num_steps": "K, synthetic-gradient steps.",
-    "inner_learning_rate": "eta, size of a synthetic-gradient step.",
-    "step_reduction": "How queries add up in a step.",
-    "learned_initialization": "Learn the vector a of theta^0, or keep 1.",
-    "separate_steps": "A synthetic gradient network for every step.",
-    "support_gradient": "Every step also takes the gradient of the labelled pictures, by a learned step size.",
-    "prior": "p(w), of a class's weights.",
-    "posterior": "q_theta(w); gaussian needs a prior.",
-    "posterior_samples": "S, samples of a gaussian posterior.",
-    "kl_weight": "Of KL(q || p) against the summed cross-entropy, in steps and outer loss; 1 is the evidence lower "
-    "bound.",
-}
-_TRAINING = {
-    "steps": "Outer steps.",
-    "batch_episodes": "B, episodes per outer step.",
-    "optimizer": "Outer optimiser.",
-    "learning_rate": "Outer learning rate.",
-    "momentum": "Nesterov momentum of sgd.",
-    "weight_decay": "sgd: coupled; adamw: decoupled; adam: none.",
-    "cosine_decay": "Let the outer learning rate fall to zero.",
-    "validation_episodes": "Length of the fixed validation list.",
-    "validate_every": "Outer steps between validations.",
-    "steps_per_call": "Outer steps per compiled call; only speed.",
-    "seed": "Seed of weights and episodes.",
-}
 
 
 def define(values: flags.FlagValues) -> None:
@@ -47,13 +18,12 @@ def define(values: flags.FlagValues) -> None:
         flag_values=values,
     )
     _define_validation(values)
-    record_flags.define(values, SIBConfig(), _MODEL)
-    record_flags.define(values, MetaTrainConfig(), _TRAINING)
+    record_flags.define(values, SIBConfig(), SIBConfig.help_texts("feature_dim", "way"))
+    record_flags.define(values, MetaTrainConfig(), MetaTrainConfig.help_texts())
 
 
 def _define_validation(values: flags.FlagValues) -> None:
-    share = "Share of balanced episodes among Dirichlet ones."
-    flags.DEFINE_float("balanced_fraction", 0.0, share, flag_values=values)
+    record_flags.define(values, EpisodeSpec(), {"balanced_fraction": EpisodeSpec.help_texts()["balanced_fraction"]})
     text = "--way of the validation list. Default: the largest."
     flags.DEFINE_string("validation_way", None, text, flag_values=values)
     text = "--dirichlet_alpha of the validation list. Default: as in training."

@@ -6,6 +6,7 @@ Defaults are the released code's recipe (60 epochs); --schedule=one_cycle --epoc
 command goes on after the last whole epoch, or from SIGTERM.
 """
 
+import dataclasses
 import sys
 
 from absl import flags
@@ -16,45 +17,27 @@ from sib_tf.config import BACKBONES, BackboneConfig, PretrainConfig
 FLAGS = flags.FlagValues()
 dataset_flags.define(FLAGS)
 flags.DEFINE_enum("backbone", "conv4", BACKBONES, "Kind of backbone.", flag_values=FLAGS)
-flags.DEFINE_integer(
-    "width", None, "conv4: filters (default 64); wide_resnet: widening factor (default 10).", 1, flag_values=FLAGS
-)
-flags.DEFINE_integer("depth", 28, "wide_resnet only: layers, 6 * blocks + 4.", 10, flag_values=FLAGS)
-flags.DEFINE_integer(
-    "image_size", None, "Side in pixels of the backbone's pictures. Default: as stored; mini_imagenet 80.", 16,
-    flag_values=FLAGS,
-)  # fmt: skip
-record_flags.define(
-    FLAGS, BackboneConfig(), {"precision": "What convolutions compute in; weights and features are float32."}
-)
+_TEXTS = BackboneConfig.help_texts()
+flags.DEFINE_integer("width", None, _TEXTS.pop("width"), 1, flag_values=FLAGS)
+_SIZE = _TEXTS.pop("image_size") + " Default: as stored; mini_imagenet 80."
+flags.DEFINE_integer("image_size", None, _SIZE, 16, flag_values=FLAGS)
+record_flags.define(FLAGS, BackboneConfig(), _TEXTS)
 cli.define_distribution(FLAGS)
 flags.DEFINE_string("output_dir", None, "Folder of this run.", flag_values=FLAGS)
 flags.mark_flag_as_required("output_dir", flag_values=FLAGS)
-_TRAINING = {
-    "schedule": "Learning rate over the steps.",
-    "learning_rate": "Highest learning rate.",
-    "epochs": "Passes over the training pictures.",
-    "batch_size": "Pictures per step.",
-    "weight_decay": "Coupled weight decay.",
-    "logit_scale": "Start of the classifier's learned scale.",
-    "augment": "Random crop, colour jitter and mirror.",
-    "mirror": "Whether augmentation mirrors; letters should not be.",
-    "color_jitter": "Range of colour factors, 1 +- this.",
-    "seed": "Seed of weights, order and augmentation.",
-}
-record_flags.define(FLAGS, PretrainConfig(), _TRAINING)
+record_flags.define(FLAGS, PretrainConfig(), PretrainConfig.help_texts())
 
 
 def main() -> None:
     config = PretrainConfig(**record_flags.fields(FLAGS, PretrainConfig))
-    backbone = _backbone_config()  # Before the data: a wrong flag should not wait for it.
+    backbone = _backbone_config(FLAGS.image_size or 32)  # Before the data: a wrong flag should not wait for it.
     devices = cli.connect(FLAGS)
     data = dataset_flags.load(FLAGS)
     mean, std = data.normalization
-    size = FLAGS.image_size or data.picture_size
     from sib_tf import pretraining
 
-    backbone = backbone(image_size=size, mean=mean, std=std)
+    size = FLAGS.image_size or data.picture_size
+    backbone = dataclasses.replace(backbone, image_size=size, mean=mean, std=std)
     accuracy = pretraining.pretrain(data, backbone, config, FLAGS.output_dir, devices)
     print(
         f"Backbone {FLAGS.backbone} in {FLAGS.output_dir}: nearest prototypes {100 * accuracy:.2f} % on "
@@ -62,16 +45,10 @@ def main() -> None:
     )
 
 
-def _backbone_config():
-    width = FLAGS.width or (64 if FLAGS.backbone == "conv4" else 10)
-
-    def build(**pictures) -> BackboneConfig:
-        return BackboneConfig(
-            name=FLAGS.backbone, width=width, depth=FLAGS.depth, precision=FLAGS.precision, **pictures
-        )
-
-    build(image_size=FLAGS.image_size or 32)
-    return build
+def _backbone_config(image_size: int) -> BackboneConfig:
+    given = record_flags.fields(FLAGS, BackboneConfig)
+    given |= {"width": FLAGS.width or (64 if FLAGS.backbone == "conv4" else 10), "image_size": image_size}
+    return BackboneConfig(name=FLAGS.backbone, **given)
 
 
 if __name__ == "__main__":

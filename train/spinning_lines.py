@@ -10,12 +10,12 @@ import sys
 from absl import flags
 
 from sib_tf.commands import cli, record_flags
-from sib_tf.zero_shot.config import SpinningLinesConfig, help_texts
+from sib_tf.zero_shot.config import SpinningLinesConfig
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("output_dir", None, "Folder of this run.", flag_values=FLAGS)
 flags.mark_flag_as_required("output_dir", flag_values=FLAGS)
-record_flags.define(FLAGS, SpinningLinesConfig(), help_texts(SpinningLinesConfig))
+record_flags.define(FLAGS, SpinningLinesConfig(), SpinningLinesConfig.help_texts())
 flags.DEFINE_integer("test_tasks", 2000, "Unseen tasks to measure on.", 2, flag_values=FLAGS)
 
 

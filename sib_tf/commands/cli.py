@@ -64,12 +64,9 @@ def run(main: Callable[[], None], values: flags.FlagValues, description: str, ar
 def load_tensorflow(one_thread: bool = False) -> None:
     """Imports TensorFlow, without the lines that it prints whatever the log level.
 
-    Called when the flags are right: the import takes seconds.
-
-    Args:
-        one_thread: of the operations on a CPU, for work whose operations are so small that handing them to other
-            threads takes longer than they do (a one-episode step becomes 1.8 times faster). Drawing ahead has its own.
-            What they free is kept, too.
+    Called when the flags are right: the import takes seconds. With `one_thread`, operations on a CPU have one, for work
+    whose operations are so small that handing them to others takes longer than they do (a one-episode step becomes 1.8
+    times faster), and what they free is kept. Drawing ahead has its own.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # The faster CPU kernels, which TensorFlow turns on by itself only where the processor has AVX512-VNNI.
@@ -90,12 +87,7 @@ def define_distribution(values: flags.FlagValues) -> None:
 
 
 def connect(values: flags.FlagValues, one_thread: bool = False):
-    """Loads TensorFlow and returns the `sib_tf.devices.Devices` that --distribution names.
-
-    Args:
-        values: with --distribution.
-        one_thread: as for `load_tensorflow`.
-    """
+    """Loads TensorFlow, see `load_tensorflow`, and returns the `sib_tf.devices.Devices` that --distribution names."""
     load_tensorflow(one_thread)
     from sib_tf import devices
 
@@ -139,8 +131,6 @@ def _parse(values: flags.FlagValues, argv: list[str]) -> None:
     try:
         rest = values(argv)
     except flags.Error as error:
-        raise InputError(str(error).replace("\n", " ")) from error
-    except OSError as error:  # A flagfile that is not there.
         raise InputError(str(error)) from error
     if len(rest) > 1:
         raise InputError(f"Arguments are flags of the form --name=value; got {' '.join(rest[1:])!r}.")

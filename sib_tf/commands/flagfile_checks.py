@@ -17,16 +17,13 @@ def check(arguments: Sequence[str]) -> None:
     Raises:
         InputError: one cannot be read, is no text, too large, or inside itself; names it.
     """
-    count = 0
     waiting = [(name, ()) for name in _named(arguments)]
-    while waiting:
-        name, outer = waiting.pop()
-        count += 1
+    for name, outer in waiting:  # It grows meanwhile.
         if name in outer:
             raise InputError(f"flagfile {name} is inside itself ({' > '.join([*outer, name])}); remove one of them.")
-        if count > _MOST_FILES:
-            raise InputError(f"flagfile {outer[0] if outer else name} leads to more than {_MOST_FILES} files.")
-        lines = [line.strip() for line in _read(name).splitlines()]
+        if len(waiting) > _MOST_FILES:
+            raise InputError(f"flagfile {(*outer, name)[0]} leads to more than {_MOST_FILES} files.")
+        lines = (line.strip() for line in _read(name).splitlines())
         flags = [line for line in lines if not line.startswith(("#", "//"))]
         waiting += [(inner, (*outer, name)) for inner in _named(flags)]
 
@@ -36,7 +33,7 @@ def _named(arguments: Sequence[str]) -> Iterator[str]:
         if argument == "--":
             return
         if match := _DIRECTIVE.fullmatch(argument):
-            following = arguments[place + 1] if place + 1 < len(arguments) else ""
+            following = "".join(arguments[place + 1 : place + 2])
             if name := following if match[1] is None else match[1].strip():
                 yield str(Path(name).expanduser())
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from absl import flags
 
-from sib_tf.config import Record
+from sib_tf.records import Record
 
 _DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
 

@@ -8,10 +8,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from sib_tf.config import Record
 from sib_tf.datasets import META_SPLITS
 from sib_tf.pictures.files import Picture
 from sib_tf.pictures.pixels import read_picture
+from sib_tf.records import Record
 
 
 class FewShotBuilder(tfds.core.GeneratorBasedBuilder):

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from sib_tf.config import Record
 from sib_tf.errors import require
+from sib_tf.records import Record
 
 
 @dataclasses.dataclass(frozen=True)

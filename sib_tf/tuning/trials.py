@@ -15,9 +15,9 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.src import config as keras_tuner_config
 
 from sib_tf import meta_training
-from sib_tf.config import Record
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache
+from sib_tf.records import Record
 from sib_tf.reports import history
 from sib_tf.storage import atomic
 from sib_tf.tuning.search_space import Search, Searched
