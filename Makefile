@@ -19,13 +19,13 @@ EXTRAS := dev,serve,tune,web,torch,domains
 comma := ,
 LOWEST := .venv-lowest
 
-.PHONY: help install demo web test browser test-lowest lint format fuzz soak lock licences audit clean
+.PHONY: help install demo web test test-sweeps browser test-lowest lint format fuzz soak lock licences audit clean
 
 help:
 	@echo "make demo    train, measure and export on the embedded data set, offline; report in $(RUN)"
 	@echo "make web     serve the page that learns in the browser, at http://127.0.0.1:$(PORT)/ (PORT=...)"
 	@echo "make results train on CIFAR-FS, compare transductive methods, write RESULTS.md; QUICK=1 for a part, in ten minutes"
-	@echo "make test    run the whole test suite"
+	@echo "make test    run the tests; make test-sweeps: more of kinds that these have one of already (kills, processes)"
 	@echo "make bench   measure speed beside PyTorch and write BENCHMARKS.md, in half an hour"
 	@echo "make fuzz    check properties of 100,000 generated episodes, in ten minutes; make soak: memory over long runs"
 	@echo "make lint    check style; make format mends it"
@@ -88,15 +88,21 @@ browser:
 	  || echo "no @litertjs/core: the page is not tested (npm ci --prefix $(WEB))" >&2
 
 # Files stay together: what a module's tests share is made once.
+PYTEST := python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m
+
 test: $(VENV)/tests-installed browser
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
+	$(BIN)/$(PYTEST) 'not sweep' $(TESTS)
+
+# More of kinds of which `make test` has one: kills at random, trainings and searches by several processes.
+test-sweeps: $(VENV)/tests-installed browser
+	$(BIN)/$(PYTEST) sweep $(TESTS)
 
 # The lowest versions that setup.cfg allows of what it names, and the newest of what these need.
 test-lowest: install
 	rm -rf $(LOWEST)
 	$(BIN)/python -m venv $(LOWEST)
 	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[dev,serve,tune]'
-	$(LOWEST)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -p no:cacheprovider $(TESTS)
+	$(LOWEST)/bin/$(PYTEST) 'not sweep' -p no:cacheprovider $(TESTS)
 
 # Needs PyTorch, for the peer; the machine should be idle.
 bench: install

@@ -17,8 +17,10 @@ from sib_tf.storage import atomic
 TINY = BackboneConfig(width=4, mean=(120.0, 110.0, 100.0), std=(60.0, 61.0, 62.0))
 
 
-def write_run(folder: Path, backbone_config: BackboneConfig = TINY, **model) -> trained_run.Run:
-    """Writes `folder/backbone` and `folder/sib` and loads them; `model` are fields of `SIBConfig`.
+def write_run(
+    folder: Path, backbone_config: BackboneConfig = TINY, gradient_network: str = "per_class", **model
+) -> Path:
+    """Writes `folder/backbone` and `folder/sib` and returns `folder`; `model` are further fields of `SIBConfig`.
 
     Weights are seeded, and away from where training starts: the steps change predictions, and folding the moments of
     batch normalisation is part of a conversion.
@@ -30,7 +32,8 @@ def write_run(folder: Path, backbone_config: BackboneConfig = TINY, **model) -> 
             weight.assign(random.normal(0, 0.3, weight.shape))
         if weight.path.endswith(("moving_variance", "gamma")):
             weight.assign(random.uniform(0.5, 1.5, weight.shape))
-    config = SIBConfig(feature_dim=backbone.output_shape[-1], inner_learning_rate=4e-3, **model)
+    kind = {"feature_dim": backbone.output_shape[-1], "gradient_network": gradient_network}
+    config = SIBConfig(**kind, inner_learning_rate=4e-3, **model)
     sib = SIB(config)
     sib.build()
     sib.initialization.feature_scale.assign(random.uniform(0.8, 1.2, config.feature_dim))
@@ -39,11 +42,24 @@ def write_run(folder: Path, backbone_config: BackboneConfig = TINY, **model) -> 
     checkpoints.save_model(sib, folder / "sib" / checkpoints.BEST)
     features = {"backbone": {"name": backbone.name, "weights": weights_fingerprint(backbone)}}
     for name, record in (
-        ("backbone", {"backbone": dataclasses.asdict(backbone_config), "dataset": {"name": "none"}}),
+        ("backbone", {"backbone": dataclasses.asdict(backbone_config), "dataset": {"name": "glyphs"}}),
         ("sib", {"model": dataclasses.asdict(config), "features": features}),
     ):
         atomic.write_json(folder / name / checkpoints.CONFIG, record)
-    return trained_run.load(folder / "sib", folder / "backbone")
+    return folder
+
+
+def load_run(folder: Path, samples: int = 0) -> trained_run.Run:
+    """Loads what `write_run` wrote."""
+    return trained_run.load(folder / "sib", folder / "backbone", samples)
+
+
+def pictures(count: int, seed: int = 0, size: int = 32) -> np.ndarray:
+    """`[count, size, size, 3]` uint8, smooth enough to be told apart; `size` is a multiple of 4."""
+    random = np.random.RandomState(seed)
+    coarse = random.randint(0, 256, (count, 4, 4, 3))
+    noise = random.randint(-20, 21, (count, size, size, 3))
+    return np.clip(coarse.repeat(size // 4, axis=1).repeat(size // 4, axis=2) + noise, 0, 255).astype(np.uint8)
 
 
 def write_tflite(
@@ -51,9 +67,7 @@ def write_tflite(
 ) -> Path:
     """Writes a .tflite file, with fixed sizes if they are given, without the comparison of `export.tflite`."""
     limits = {"way": way or run.sib.config.fixed_way, "max_support": max_support, "max_query": max_query}
-    size = run.backbone_config.image_size
-    pictures = np.random.RandomState(5).randint(0, 256, (32, size, size, 3)).astype(np.uint8)
-    conversion.write(path, run, limits, precision, pictures)
+    conversion.write(path, run, limits, precision, pictures(32, 5, run.backbone_config.image_size))
     return path
 
 

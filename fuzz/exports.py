@@ -64,7 +64,7 @@ def _saved(folder: Path, kind: str) -> Path:
 
 @functools.cache
 def _run(folder: Path, kind: str) -> trained_run.Run:
-    return untrained.write_run(folder / kind, way=recipes.WAY, gradient_network=kind)
+    return untrained.load_run(untrained.write_run(folder / kind, gradient_network=kind, way=recipes.WAY))
 
 
 class Served:

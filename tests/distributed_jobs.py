@@ -17,23 +17,18 @@ from sib_tf.commands import cli
 
 
 def meta_train(folder: Path, devices, calls: dict | None = None, **model) -> None:
-    """50 steps of 4 episodes, in memory. Not by Adam, which makes steps of rounding where a gradient is 0."""
+    """50 steps of 4 episodes, in memory, with numbers drawn at random in every step.
+
+    Not by Adam, which makes steps of rounding where a gradient is 0.
+    """
     from test_meta_training import MemoryCache, model_config, train_config
 
     from sib_tf import meta_training
 
-    calls = {"validate_every": 50, "steps_per_call": 25, **(calls or {})}
+    calls = calls or {"validate_every": 50, "steps_per_call": 25}
+    model = model or {"prior": "gaussian", "posterior": "gaussian", "posterior_samples": 2}
     config = train_config(steps=50, batch_episodes=4, **calls)
     meta_training.meta_train(MemoryCache(), model_config(**model), config, folder, devices)
-
-
-def joint(folder: Path, devices) -> None:
-    meta_train(folder, devices, gradient_network="joint", way=3)
-
-
-def per_class(folder: Path, devices) -> None:
-    """With numbers drawn at random in every step."""
-    meta_train(folder, devices, prior="gaussian", posterior="gaussian", posterior_samples=2)
 
 
 def extract(folder: Path, devices) -> None:
@@ -95,7 +90,7 @@ def send_signal() -> None:
     outer_steps.Trainer.steps = counted
 
 
-JOBS = {job.__name__: job for job in (joint, per_class, extract, pretrain, long)}
+JOBS = {job.__name__: job for job in (meta_train, extract, pretrain, long)}
 
 
 def main() -> None:

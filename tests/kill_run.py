@@ -16,9 +16,11 @@ import shutil
 import sys
 import tempfile
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
-from tests.killing import KILLED, Moment, Outcome, Stable, stable
+from tests import killing
+from tests.killing import KILLED, Moment, Outcome
 
 _PICTURES = ["--dataset=folder", "--data_dir=pictures", "--cache_dir=cache"]
 _TRAINED = ["--model_dir=sib", "--backbone_dir=backbone", *_PICTURES, "--episodes=2"]
@@ -63,7 +65,7 @@ STAGES = {
 _NEEDS = dict.fromkeys(STAGES, ("pictures", "cache", "backbone", "features", "sib"))
 _NEEDS |= {"pretrain": ("pictures", "cache"), "extract_features": ("pictures", "backbone")}
 _NEEDS |= {"meta_train": ("features",), "tune": ("features",), "spinning_lines": ()}
-_FIRST = ("pretrain", "extract_features", "meta_train")
+FIRST = ("pretrain", "extract_features", "meta_train")
 # Of every run its own: times, and TensorFlow's logs and programs, which hold some.
 _TIMES = re.compile(r'"(seconds|date_saved|download_size|hardware)": [^,\n}]*|\d+\.\d s on |(?<=\| )\d+(?= \| \d)')
 # Of a file that has some, the digest too, and in a SavedModel's record those of TensorFlow's files.
@@ -77,31 +79,36 @@ class Bench:
     """Unbroken runs of all stages, and trials against them.
 
     Args:
-        forks: where commands run.
         root: an empty folder.
         seed: of the moments.
+        names: of the stages to run, in their order.
     """
 
-    def __init__(self, forks: Stable, root: Path, seed: int):
-        self.forks, self.root, self.random = forks, root, random.Random(seed)
-        self.whole = root / "whole"
-        self.lengths, self.killed = {}, 0
+    def __init__(self, root: Path, seed: int, names: Iterable[str] = FIRST):
+        self.root, self.random, self.whole = root, random.Random(seed), root / "whole"
+        self.killed, self._lengths = 0, {}
         _draw_pictures(self.whole / "pictures")
-
-    def prepare(self, *names: str) -> None:
-        """Makes the unbroken runs of `names`, in the order of the stages; each twice, to see that they are equal."""
         for name in names:
-            command, outputs = STAGES[name]
-            outcome = self.forks.run(command, self.whole, eager=_eager(name))
+            outcome = self.run(name, self.whole)
             if outcome.code != 0:
                 raise RuntimeError(f"{name} does not run: {outcome.text[-2000:]}")
-            for output in outputs:
-                _copy(self.whole / output, self.root / "expected" / name / output)
-            self.lengths[name] = self.trial(name, [])
+            for output in STAGES[name][1]:
+                _copy(self.whole / output, root / "expected" / name / output)
+
+    def run(self, name: str, folder: Path, moment: Moment | None = None, **limits) -> Outcome:
+        """Runs a stage in `folder`; see `killing.run`."""
+        # Exports are about compiled functions.
+        return killing.run(STAGES[name][0], folder, moment, eager=name not in ("saved_model", "tflite"), **limits)
+
+    def length(self, name: str) -> Outcome:
+        """A second unbroken run of a stage, equal to the first."""
+        if name not in self._lengths:
+            self._lengths[name] = self.trial(name, [])
+        return self._lengths[name]
 
     def moment(self, name: str) -> Moment:
         """Draws a moment in the unbroken run of a stage."""
-        length = self.lengths[name]
+        length = self.length(name)
         kind = self.random.choice(["write", "write", "time", "checkpoint"] if length.checkpoints else ["write", "time"])
         if kind == "write":
             return Moment("write", self.random.randint(1, length.writes))
@@ -115,11 +122,10 @@ class Bench:
         Raises:
             AssertionError: what it ended with differs; the folder is kept.
         """
-        command, _ = STAGES[name]
         folder = Path(tempfile.mkdtemp(dir=self.root, prefix=f"{name}-"))
         self.lay_out(name, folder)
         for moment in [*moments, None]:
-            outcome = self.forks.run(command, folder, moment, _eager(name))
+            outcome = self.run(name, folder, moment)
             self.killed += outcome.code == KILLED
             if "version 1 is in export already" in outcome.text:  # It was killed after the export had appeared.
                 break
@@ -153,10 +159,6 @@ def leftovers(folder: Path) -> list[str]:
 def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
-
-
-def _eager(name: str) -> bool:
-    return name not in ("saved_model", "tflite")  # They are about compiled functions.
 
 
 def compare(expected: Path, found: Path, what: str) -> None:
@@ -227,25 +229,22 @@ def main() -> int:
     flags = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="kill_run-", dir=flags.folder))
     names = flags.stages.split(",")
-    kills, trials, failures = dict.fromkeys(names, 0), dict.fromkeys(names, 0), []
-    with stable() as forks:
-        bench = Bench(forks, root, flags.seed)
-        bench.prepare(*(name for name in STAGES if name in names or name in _FIRST))
-        while sum(kills.values()) < flags.times:
-            for name in names:
-                moments = [bench.moment(name) for _ in range(bench.random.randint(1, 3))]
-                trials[name] += 1
-                before = bench.killed
-                try:
-                    bench.trial(name, moments)
-                except AssertionError as error:
-                    failures.append(f"{name}: {error}")
-                    print(failures[-1], file=sys.stderr, flush=True)
-                kills[name] += bench.killed - before
-            print(f"{sum(trials.values())} trials, {sum(kills.values())} times killed", flush=True)
-    for name in names:
-        print(f"{name}: {trials[name]} trials, {kills[name]} times killed")
-    print(f"{sum(trials.values())} trials, {sum(kills.values())} times killed, {len(failures)} failures")
+    bench = Bench(root, flags.seed, (name for name in STAGES if name in names or name in FIRST))
+    kills, trials, failures = dict.fromkeys(names, 0), 0, 0
+    while sum(kills.values()) < flags.times:
+        for name in names:
+            moments = [bench.moment(name) for _ in range(bench.random.randint(1, 3))]
+            before = bench.killed
+            try:
+                bench.trial(name, moments)
+            except AssertionError as error:
+                failures += 1
+                print(f"{name}: {error}", file=sys.stderr, flush=True)
+            kills[name] += bench.killed - before
+        trials += len(names)
+        print(f"{trials} trials, {sum(kills.values())} times killed, {failures} failures", flush=True)
+    for name, count in kills.items():
+        print(f"{name}: {count} times killed")
     if not failures:
         shutil.rmtree(root)
     return 1 if failures else 0

@@ -500,6 +500,7 @@ def start():
 
 
 @pytest.mark.slow
+@pytest.mark.sweep
 def test_a_chief_and_workers_do_what_one_process_does(capsys, features, start):
     """The first worker fails; it goes on under its own name, with another one."""
     assert run(output_dir="alone", trials=3) == 0

@@ -15,7 +15,7 @@ def measure(rounds: int) -> Comparison:
     """Times a float32 file of an untrained Conv-4-64 model: its numbers make no difference to its speed."""
     load = litert_latency.Load(sgd_steps=_STEPS)
     with tempfile.TemporaryDirectory() as folder:
-        run = untrained.write_run(Path(folder), BackboneConfig(), gradient_network="per_class")
+        run = untrained.load_run(untrained.write_run(Path(folder), BackboneConfig()))
         path = untrained.write_tflite(run, Path(folder) / "model.tflite", way=5, max_support=25, max_query=75)
         sgd = Path(folder) / "sgd.tflite"
         sgd.write_bytes(sgd_baseline.convert(load.way, 256, logit_scale=10.0))
