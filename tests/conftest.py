@@ -115,11 +115,11 @@ def tiny_features(tiny_dataset, tiny_backbone, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def models(tmp_path_factory):
+def models():
     """Paths of a trained run and its exported files, by kind. Tests that change one must copy it first."""
     from exported import Models
 
-    return Models(tmp_path_factory.mktemp("models"))
+    return Models()
 
 
 @pytest.fixture

@@ -80,7 +80,7 @@ def run(
 def _be_child(
     command: list[str], folder: str, moment: Moment | None, eager: bool, largest_file: int, output: str, counts
 ) -> None:
-    with open(output, "ab") as file:
+    with Path(output).open("ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"

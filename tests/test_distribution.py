@@ -116,11 +116,10 @@ def test_training_ends_with_the_parameters_of_one_device(finished, distribution,
 
 @pytest.mark.parametrize("distribution", ["mirrored", pytest.param("multi_worker", marks=pytest.mark.sweep)])
 def test_features_are_those_of_one_device_to_the_byte(finished, distribution):
-    one, several = (
-        {path.name: path.read_bytes() for path in finished(each, "extract").iterdir()} for each in ("none", distribution)
-    )
+    folders = [finished(each, "extract") for each in ("none", distribution)]
+    one, several = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
     assert one == several
-    assert not list(finished(distribution, "extract").parent.glob(".shards*"))
+    assert not list(folders[1].parent.glob(".shards*"))
 
 
 @pytest.mark.sweep

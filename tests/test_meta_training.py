@@ -1,8 +1,10 @@
 """Meta-training: what a step does, that it learns, resumes to the digit, and stops when it must."""
 
 import dataclasses
+import itertools
 import json
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -56,6 +58,19 @@ def make_trainer(config: MetaTrainConfig, cores: int | None = None, **settings) 
 def batches(steps: int, episodes: int):
     """`[steps, episodes, ...]` rows, call after call."""
     return iter(stream(EpisodeSampler(LABELS, SPEC, seed=0), steps, episodes))
+
+
+def after_call(number: int, act: Callable) -> Callable:
+    """`Trainer.steps`, but that `act` is called with the trainer after the call of that number."""
+    steps, calls = outer_steps.Trainer.steps, itertools.count(1)
+
+    def then_acts(self, rows):
+        losses = steps(self, rows)
+        if next(calls) == number:
+            act(self)
+        return losses
+
+    return then_acts
 
 
 def test_one_call_of_many_steps_equals_many_calls_of_one():
@@ -231,15 +246,7 @@ def test_another_run_in_the_same_folder_is_refused(finished):
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_state(tmp_path, monkeypatch):
-    real = outer_steps.Trainer.steps
-    calls = []
-
-    def poisoned(self, rows):
-        calls.append(1)
-        if len(calls) == 4:  # Steps 31 to 40, after the validation at 20.
-            self.model.logit_scale.assign(np.nan)
-        return real(self, rows)
-
+    poisoned = after_call(3, lambda trainer: trainer.model.logit_scale.assign(np.nan))  # The validation is at 20.
     monkeypatch.setattr(outer_steps.Trainer, "steps", poisoned)
     message = r"The loss became nan at step 31; .* state of step 20 and the best model"
     with pytest.raises(meta_training.DivergenceError, match=message) as caught:

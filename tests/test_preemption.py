@@ -6,7 +6,7 @@ import threading
 
 import numpy as np
 import pytest
-from test_meta_training import MemoryCache, model_config, train_config
+from test_meta_training import MemoryCache, after_call, check_same_run, model_config, train_config
 from test_pretraining import BACKBONE, TINY, last_state
 
 from sib_tf import checkpoints, meta_training, outer_steps, pretraining
@@ -55,28 +55,14 @@ def test_meta_training_goes_on_between_two_validations(tmp_path, monkeypatch):
     """After 30 of 40 steps, the validation at 20 behind it: bit for bit the unbroken run, mean losses included."""
     model = model_config(num_steps=0)
     meta_training.meta_train(MemoryCache(), model, train_config(), tmp_path / "whole")
-    steps, calls = outer_steps.Trainer.steps, []
-
-    def then_the_signal(self, rows):
-        losses = steps(self, rows)
-        calls.append(1)
-        if len(calls) == 3:
-            send_sigterm()
-        return losses
-
     with monkeypatch.context() as patch:
-        patch.setattr(outer_steps.Trainer, "steps", then_the_signal)
+        patch.setattr(outer_steps.Trainer, "steps", after_call(3, lambda _: send_sigterm()))
         with pytest.raises(preemption.Preempted) as stopped:
             meta_training.meta_train(MemoryCache(), model, train_config(), tmp_path / "broken")
     assert stopped.value.code == 143
     assert stopped.value.message == "The state of step 30 is saved; the same command goes on from there."
     meta_training.meta_train(MemoryCache(), model, train_config(), tmp_path / "broken")
-    assert (tmp_path / "broken/history.csv").read_text() == (tmp_path / "whole/history.csv").read_text()
-    folders = (tmp_path / "broken", tmp_path / "whole")
-    for found, expected in zip(
-        *(checkpoints.load_model(folder / "last.keras").get_weights() for folder in folders), strict=True
-    ):
-        np.testing.assert_array_equal(found, expected)
+    check_same_run(tmp_path / "broken", tmp_path / "whole")
 
 
 @pytest.mark.slow
