@@ -26,7 +26,7 @@ def saved_model(gradient_network: str = "per_class", num_steps: int = 3) -> Path
 
 
 @functools.cache
-def tflite(*limits: int, gradient_network: str = "per_class", num_steps: int = 3) -> Path:
+def tflite(*limits: int | None, gradient_network: str = "per_class", num_steps: int = 3) -> Path:
     """A .tflite file of `run_folder`, for `limits` (way, labelled and unlabelled pictures) or of any size."""
     name = "_".join(map(str, [gradient_network, num_steps, *limits]))
     path = Path(_HOME.name) / f"{name}.tflite"

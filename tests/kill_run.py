@@ -9,6 +9,7 @@ stage; exit code 1 if a trial failed (its folder is kept). tests/test_faults.py 
 
 import argparse
 import csv
+import dataclasses
 import json
 import random
 import re
@@ -26,45 +27,51 @@ _PICTURES = ["--dataset=folder", "--data_dir=pictures", "--cache_dir=cache"]
 _TRAINED = ["--model_dir=sib", "--backbone_dir=backbone", *_PICTURES, "--episodes=2"]
 _SMALL = ["--way=3", "--query=3", "--num_steps=1", "--validate_every=2", "--steps_per_call=1"]
 _SMALL += ["--gradient_network=per_class", "--validation_episodes=10"]
-# Stages in their order, with what each adds to the folder; all names are relative to it.
+_EPISODES = ["--features_dir=features", "--model_dir=sib", "--way=3", "--query=3", "--episodes=20"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A command, what it adds to the folder it runs in, and what has to be there."""
+
+    command: list[str]
+    outputs: tuple[str, ...]
+    needs: tuple[str, ...] = ("pictures", "cache", "backbone", "features", "sib")
+
+
+# In their order; all names are relative to the folder. Extracting features prepares the data set anew.
 STAGES = {
-    "pretrain": (
+    "pretrain": Stage(
         ["train.pretrain", *_PICTURES, "--width=4", "--epochs=3", "--batch_size=8", "--output_dir=backbone"],
         ("backbone",),
+        ("pictures", "cache"),
     ),
-    "extract_features": (
+    "extract_features": Stage(
         ["train.extract_features", *_PICTURES, "--backbone_dir=backbone", "--output_dir=features", "--views=2"],
         ("features", "cache"),
+        ("pictures", "backbone"),
     ),
-    "meta_train": (
+    "meta_train": Stage(
         ["train.meta_train", "--features_dir=features", "--output_dir=sib", "--steps=6", *_SMALL],
         ("sib",),
+        ("features",),
     ),
-    "calibrate": (
-        ["train.calibrate", "--features_dir=features", "--model_dir=sib", "--way=3", "--query=3", "--episodes=20"],
-        ("sib/calibration.json",),
-    ),
-    "evaluate": (
-        ["train.evaluate", "--features_dir=features", "--model_dir=sib", "--way=3", "--query=3", "--episodes=20"]
-        + ["--output=measured/metrics.json"],
-        ("measured",),
-    ),
-    "tune": (
+    "calibrate": Stage(["train.calibrate", *_EPISODES], ("sib/calibration.json",)),
+    "evaluate": Stage(["train.evaluate", *_EPISODES, "--output=measured/metrics.json"], ("measured",)),
+    "tune": Stage(
         ["train.tune", "--features_dir=features", "--output_dir=tune", "--trials=2", "--trial_steps=2", *_SMALL]
         + ["--search=learning_rate,hidden_units"],
         ("tune",),
+        ("features",),
     ),
-    "spinning_lines": (
+    "spinning_lines": Stage(
         ["train.spinning_lines", "--output_dir=lines", "--steps=4", "--test_tasks=10", "--batch_tasks=2"],
         ("lines",),
+        (),
     ),
-    "saved_model": (["export.saved_model", *_TRAINED, "--output_dir=export", "--version=1"], ("export",)),
-    "tflite": (["export.tflite", *_TRAINED, "--output=exports/model.tflite"], ("exports",)),
+    "saved_model": Stage(["export.saved_model", *_TRAINED, "--output_dir=export", "--version=1"], ("export",)),
+    "tflite": Stage(["export.tflite", *_TRAINED, "--output=exports/model.tflite"], ("exports",)),
 }
-# The features' stage prepares the data set anew.
-_NEEDS = dict.fromkeys(STAGES, ("pictures", "cache", "backbone", "features", "sib"))
-_NEEDS |= {"pretrain": ("pictures", "cache"), "extract_features": ("pictures", "backbone")}
-_NEEDS |= {"meta_train": ("features",), "tune": ("features",), "spinning_lines": ()}
 FIRST = ("pretrain", "extract_features", "meta_train")
 # Of every run its own: times, and TensorFlow's logs and programs, which hold some.
 _TIMES = re.compile(r'"(seconds|date_saved|download_size|hardware)": [^,\n}]*|\d+\.\d s on |(?<=\| )\d+(?= \| \d)')
@@ -92,13 +99,13 @@ class Bench:
             outcome = self.run(name, self.whole)
             if outcome.code != 0:
                 raise RuntimeError(f"{name} does not run: {outcome.text[-2000:]}")
-            for output in STAGES[name][1]:
+            for output in STAGES[name].outputs:
                 _copy(self.whole / output, root / "expected" / name / output)
 
     def run(self, name: str, folder: Path, moment: Moment | None = None, **limits) -> Outcome:
         """Runs a stage in `folder`; see `killing.run`."""
         # Exports are about compiled functions.
-        return killing.run(STAGES[name][0], folder, moment, eager=name not in ("saved_model", "tflite"), **limits)
+        return killing.run(STAGES[name].command, folder, moment, eager=name not in ("saved_model", "tflite"), **limits)
 
     def length(self, name: str) -> Outcome:
         """A second unbroken run of a stage, equal to the first."""
@@ -136,15 +143,14 @@ class Bench:
 
     def lay_out(self, name: str, folder: Path) -> None:
         """Copies what a stage needs into `folder`."""
-        for need in _NEEDS[name]:
-            if need not in STAGES[name][1]:
-                _copy(self.whole / need, folder / need)
+        for need in STAGES[name].needs:
+            _copy(self.whole / need, folder / need)
         if name == "calibrate":
             (folder / "sib" / "calibration.json").unlink()
 
     def check(self, name: str, folder: Path, what: str) -> None:
         """Raises an AssertionError where `folder` is not what an unbroken run of the stage leaves."""
-        for output in STAGES[name][1]:
+        for output in STAGES[name].outputs:
             compare(self.root / "expected" / name / output, folder / output, what)
         assert not (left := leftovers(folder)), f"{folder}, {what}: left {left}"
 

@@ -61,7 +61,7 @@ def test_stages_go_on_wherever_the_dice_fall(bench, name):
 def test_the_command_itself(bench, tmp_path):
     """Compiled, in a process of its own: killed where its folder gets its second checkpoint."""
     (tmp_path / "features").symlink_to(bench.whole / "features")
-    command = [sys.executable, "-m", *STAGES["meta_train"][0]]
+    command = [sys.executable, "-m", *STAGES["meta_train"].command]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     process = subprocess.Popen([*command, "--output_dir=broken"], env=environment, stderr=subprocess.DEVNULL)
     _wait_for(Path("broken/training/ckpt-2.index"))
@@ -105,7 +105,7 @@ def check_refused(outcome: Outcome, name: str, reason: str) -> None:
     assert "Traceback" not in outcome.text
     assert outcome.text.count("error: ") == 1
     line = outcome.text.rpartition("error: ")[2]
-    place = "|".join(STAGES[name][1])
+    place = "|".join(STAGES[name].outputs)
     assert re.fullmatch(rf"(Cannot write to the folder )?({place})\S* .*\({reason}\); .*\n", line), line
 
 

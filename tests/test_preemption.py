@@ -1,30 +1,24 @@
 """SIGTERM in the middle: the state is saved, the exit code says so, and the same call ends as an unbroken run does."""
 
-import os
 import signal
 import threading
 
 import numpy as np
 import pytest
-from test_meta_training import MemoryCache, after_call, check_same_run, model_config, train_config
 from test_pretraining import BACKBONE, TINY, last_state
 
-from sib_tf import checkpoints, meta_training, outer_steps, pretraining
+from sib_tf import checkpoints, pretraining
 from sib_tf.commands import cli
 from sib_tf.reports import history
 from sib_tf.storage import preemption
 from train import meta_train
 
 
-def send_sigterm() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
 def test_within_the_block_the_signal_is_a_notice_and_after_it_what_it_was():
     before = signal.getsignal(signal.SIGTERM)
     with preemption.notice() as notice:
         assert not notice.given
-        send_sigterm()
+        signal.raise_signal(signal.SIGTERM)
         assert notice.given
         assert signal.getsignal(signal.SIGTERM) == before  # A second one ends the process.
     assert signal.getsignal(signal.SIGTERM) == before
@@ -51,20 +45,6 @@ def test_the_command_line_says_it_in_one_line_with_an_exit_code_of_its_own(capsy
     assert capsys.readouterr().err == ("stopped: The state of step 7 is saved; the same command goes on from there.\n")
 
 
-def test_meta_training_goes_on_between_two_validations(tmp_path, monkeypatch):
-    """After 30 of 40 steps, the validation at 20 behind it: bit for bit the unbroken run, mean losses included."""
-    model = model_config(num_steps=0)
-    meta_training.meta_train(MemoryCache(), model, train_config(), tmp_path / "whole")
-    with monkeypatch.context() as patch:
-        patch.setattr(outer_steps.Trainer, "steps", after_call(3, lambda _: send_sigterm()))
-        with pytest.raises(preemption.Preempted) as stopped:
-            meta_training.meta_train(MemoryCache(), model, train_config(), tmp_path / "broken")
-    assert stopped.value.code == 143
-    assert stopped.value.message == "The state of step 30 is saved; the same command goes on from there."
-    meta_training.meta_train(MemoryCache(), model, train_config(), tmp_path / "broken")
-    check_same_run(tmp_path / "broken", tmp_path / "whole")
-
-
 @pytest.mark.slow
 def test_pre_training_goes_on_within_an_epoch(tiny_dataset, tmp_path, monkeypatch):
     """After 2 of the 4 steps of the second epoch: bit for bit the unbroken run, metrics of that epoch included."""
@@ -75,7 +55,7 @@ def test_pre_training_goes_on_within_an_epoch(tiny_dataset, tmp_path, monkeypatc
     def with_the_signal(*args):
         for number, batch in enumerate(batches_of(*args)):
             if number == 5:
-                send_sigterm()
+                signal.raise_signal(signal.SIGTERM)
             yield batch
 
     with monkeypatch.context() as patch:

@@ -467,12 +467,10 @@ def test_a_gaussian_process_gets_nearer_to_the_best_than_chance(features, traine
 
 @pytest.mark.slow
 def test_best_flags_train_the_very_same_model(capsys, features):
-    small = {"search": "inner_learning_rate,optimizer", "trials": 2}
-    assert run(**small) == 0
-    best = max(table(), key=lambda row: float(row["accuracy"]))
+    assert run(search="inner_learning_rate,optimizer", trials=1) == 0
     flags = ["--flagfile=tune/best.flags", "--features_dir=features", "--output_dir=sib", "--steps=4"]
     assert cli.run(meta_train.main, meta_train.FLAGS, "", ["meta_train", *flags]) == 0
-    trial = Path(f"tune/trials/trial_{best['trial']}")
+    trial = Path("tune/trials/trial_0")
     assert Path("sib/history.csv").read_text() == (trial / "history.csv").read_text()
     assert json.loads(Path("sib/config.json").read_text()) == json.loads((trial / "config.json").read_text())
 

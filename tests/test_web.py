@@ -1,17 +1,20 @@
 """The web page in real headless Chromium, with real clicks, strokes, keys and files: against the Python runner, and
 with whatever it is given."""
 
+import contextlib
+import io
 import json
 import os
 import shutil
 import subprocess
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import PIL
 import pytest
 from conftest import CHECKOUT
-from exported import load_run, run_folder, write_tflite
+from exported import tflite
 from PIL import Image
 from web_visitor import PAGE, Visitor, launcher, require_chromium, served
 
@@ -41,36 +44,28 @@ def browser(launch):
 
 
 @pytest.fixture(scope="session")
-def model(chromium, tmp_path_factory):
-    path = tmp_path_factory.mktemp("web") / "model.tflite"
-    return write_tflite(load_run(run_folder()), path, WAY, MAX_SUPPORT, MAX_QUERY)
-
-
-@pytest.fixture(scope="session")
-def joint_model(chromium, tmp_path_factory):
-    path = tmp_path_factory.mktemp("web") / "joint.tflite"
-    return write_tflite(load_run(run_folder("joint")), path, None, 10, 12)
+def model(chromium):
+    return tflite(WAY, MAX_SUPPORT, MAX_QUERY)
 
 
 @pytest.fixture
 def visit(browser):
     """Opens the page with a model beside it; checks at the end that its scripts had no errors and asked for nothing
     but the page's own files."""
-    open_now = []
+    visitors = []
+    with contextlib.ExitStack() as stack:
 
-    def open_page(model, browser=browser, **context):
-        server = served(model)
-        url = server.__enter__()
-        visitor = Visitor(browser.new_context(**context).new_page(), url)
-        open_now.append((visitor, server, url))
-        return visitor
+        def open_page(model, browser=browser, **context):
+            url = stack.enter_context(served(model))
+            page = stack.enter_context(contextlib.closing(browser.new_context(**context))).new_page()
+            visitors.append(Visitor(page, url))
+            return visitors[-1]
 
-    yield open_page
-    for visitor, server, url in open_now:
-        visitor.page.context.close()
-        server.__exit__(None, None, None)
+        yield open_page
+    for visitor in visitors:
+        own = (visitor.url, "data:", "blob:")
         assert visitor.errors == []
-        assert [address for address in visitor.requests if not address.startswith((url, "data:", "blob:"))] == []
+        assert [address for address in visitor.requests if not address.startswith(own)] == []
 
 
 @pytest.fixture
@@ -109,15 +104,16 @@ def teach(visitor, folder, classes: int = 2, queries: int = 4) -> dict:
     return visitor.wait_for_pile(queries)
 
 
-@pytest.mark.parametrize("shape", [(32, 32), (75, 130), (301, 97), (19, 27)])
-def test_logits_are_those_of_the_python_runner(visitor, model, tmp_path, shape):
-    support, query = write_pictures(tmp_path, 4, shape, 1), write_pictures(tmp_path, 6, shape, 2)
-    visitor.give_files(visitor.card(0), support[:1])
-    visitor.give_files(visitor.card(1), support[1:3])
+def test_logits_are_those_of_the_python_runner(visitor, model, tmp_path):
+    support, query = ([], [])
+    for seed, shape in enumerate([(32, 32), (75, 130), (301, 97), (19, 27)]):
+        support += write_pictures(tmp_path, 1, shape, seed)
+        query += write_pictures(tmp_path, 2, shape, 10 + seed)
     visitor.add_class("third")
-    visitor.give_files(visitor.card(2), support[3:])
+    for number, files in enumerate([support[:1], support[1:3], support[3:]]):
+        visitor.give_files(visitor.card(number), files)
     visitor.give_files(visitor.pile(), query)
-    result = visitor.wait_for_pile(6)
+    result = visitor.wait_for_pile(8)
     expected = runner_logits(model, support, [0, 1, 1, 2], query)
     assert result["classes"] == ["Class A", "Class B", "third"]
     assert np.abs(expected[0] - expected[-1]).max() > 0.01  # The steps do something.
@@ -156,23 +152,23 @@ def test_other_formats_than_png(visitor, model, tmp_path):
     np.testing.assert_allclose(result["logits"], runner_logits(model, support, [0, 1], query), atol=0.02)
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (2, 900), (33, 31), (64, 64), (300, 50), (2200, 1500)])
-def test_pixels_are_exactly_those_of_pillow(visitor, shape):
-    picture = Image.fromarray(np.random.RandomState(0).randint(0, 256, (*shape, 3), np.uint8))
-    picture.save("noise.png", compress_level=1)
+def test_pixels_are_exactly_those_of_pillow(visitor):
     visitor.page.route("**/noise.png", lambda route: route.fulfill(path="noise.png"))
-    found = visitor.page.evaluate(
-        """async () => {
-          const {readPicture} = await import('./picture.js');
-          const file = await (await fetch('noise.png')).blob();
-          return [[...await readPicture(file, 32)], [...await readPicture(file, 84)]];
-        }"""
-    )
-    # Before 13, Pillow filtered tall pictures along the rows first, too.
-    tolerance = 0 if int(PIL.__version__.split(".")[0]) >= 13 or shape[0] <= shape[1] else 1
-    for size, pixels in zip((32, 84), found, strict=True):
-        expected = fit_picture(picture, size).astype(int)
-        assert np.abs(np.reshape(pixels, (size, size, 3)) - expected).max() <= tolerance
+    for shape in ((1, 1), (2, 900), (33, 31), (64, 64), (300, 50), (2200, 1500)):
+        picture = Image.fromarray(np.random.RandomState(0).randint(0, 256, (*shape, 3), np.uint8))
+        picture.save("noise.png", compress_level=1)
+        found = visitor.page.evaluate(
+            """async () => {
+              const {readPicture} = await import('./picture.js');
+              const file = await (await fetch('noise.png')).blob();
+              return [[...await readPicture(file, 32)], [...await readPicture(file, 84)]];
+            }"""
+        )
+        # Before 13, Pillow filtered tall pictures along the rows first, too.
+        tolerance = 0 if int(PIL.__version__.split(".")[0]) >= 13 or shape[0] <= shape[1] else 1
+        for size, pixels in zip((32, 84), found, strict=True):
+            expected = fit_picture(picture, size).astype(int)
+            assert np.abs(np.reshape(pixels, (size, size, 3)) - expected).max() <= tolerance, shape
 
 
 def test_strokes_make_examples(visitor, tmp_path):
@@ -267,7 +263,8 @@ def test_limits_are_said(visitor, tmp_path):
     assert visitor.text("classes-hint") == "This model takes at most 4 classes."
 
 
-def test_a_joint_model_takes_exactly_its_way(visit, joint_model, tmp_path):
+def test_a_joint_model_takes_exactly_its_way(visit, chromium, tmp_path):
+    joint_model = tflite(None, 10, 12, gradient_network="joint", num_steps=1)
     visitor = visit(joint_model).wait_for_model()
     assert "exactly 5 classes" in visitor.text("model-status")
     assert visitor.text("summary") == "Give examples of 5 more classes (this joint model takes exactly 5)."
@@ -290,48 +287,40 @@ def test_broken_pictures_are_named_and_the_others_taken(visitor, tmp_path):
     assert visitor.pile_size() == 1
 
 
-def damaged(model, folder, kind: str):
-    """Writes a model file with one fault."""
-    data, path = bytearray(model.read_bytes()), folder / f"{kind}.tflite"
-    if kind == "cut":
-        data = data[: len(data) // 2]
-    elif kind == "page":
-        data = b"<!doctype html><title>Not found</title>" * 20
-    elif kind == "empty":
-        data = b""
-    elif kind == "weights":
-        data[len(data) // 3] ^= 0xFF
-    elif kind in ("format", "dynamic", "structure"):
-        with zipfile.ZipFile(model) as archive:
-            size = archive.infolist()[0].header_offset
-            text = json.loads(archive.read(METADATA))
-        text |= {"format": {"format": 99}, "dynamic": {"max_query": None}, "structure": {"model_sha256": None}}[kind]
-        data = bytes(data[:size]) if kind != "structure" else bytes(data[:8]) + b"\xff" * (size - 8)
-        path.write_bytes(data)
-        with zipfile.ZipFile(path, "a") as archive:
-            archive.writestr(METADATA, json.dumps(text))
-        return path
-    path.write_bytes(data)
-    return path
+def damaged_models(model) -> list[tuple[bytes, str]]:
+    """What may stand in a model file's place, and what the page says of it."""
+    data = model.read_bytes()
+    with zipfile.ZipFile(model) as archive:
+        size, description = archive.infolist()[0].header_offset, json.loads(archive.read(METADATA))
+
+    def described(body: bytes, **changes) -> bytes:
+        file = io.BytesIO(body)
+        with zipfile.ZipFile(file, "a") as archive:
+            archive.writestr(METADATA, json.dumps(description | changes))
+        return file.getvalue()
+
+    flipped = bytearray(data)
+    flipped[len(data) // 3] ^= 0xFF
+    return [
+        (data[: len(data) // 2], "holds no sib_tf.json"),
+        (b"<!doctype html><title>Not found</title>" * 20, "not a .tflite file"),
+        (b"", "not a .tflite file"),
+        (bytes(flipped), "checksum differs"),
+        (described(data[:8] + b"\xff" * (size - 8), model_sha256=None), "damaged"),
+        (described(data[:size], format=99), "format 99; this page reads 1"),
+        (described(data[:size], max_query=None), "--shapes=static"),
+    ]
 
 
-@pytest.mark.parametrize(
-    ("kind", "reason"),
-    [
-        ("cut", "holds no sib_tf.json"),
-        ("page", "not a .tflite file"),
-        ("empty", "not a .tflite file"),
-        ("weights", "checksum differs"),
-        ("structure", "damaged"),
-        ("format", "format 99; this page reads 1"),
-        ("dynamic", "--shapes=static"),
-    ],
-)
-def test_a_model_that_cannot_be_used_is_named_and_another_taken(visit, model, tmp_path, kind, reason):
-    visitor = visit(damaged(model, tmp_path, kind))
-    assert visitor.notice().startswith("model.tflite cannot be used. ")
-    assert reason in visitor.notice()
-    assert visitor.text("model-status") == "No model is loaded."
+def test_a_model_that_cannot_be_used_is_named_and_another_taken(visitor, model, tmp_path):
+    visitor.page.route("**/model.tflite*", lambda route: route.fulfill(path="damaged.tflite"))
+    for content, reason in damaged_models(model):
+        Path("damaged.tflite").write_bytes(content)
+        visitor.page.reload()
+        notice = visitor.notice()
+        assert notice.startswith("model.tflite cannot be used. ")
+        assert reason in notice
+        assert visitor.text("model-status") == "No model is loaded."
     visitor.page.set_input_files("#model-file", model)
     visitor.wait_for_model()
     assert visitor.page.locator("#notice").is_hidden()
@@ -349,7 +338,7 @@ def test_another_model_adapts_to_the_same_pictures(visitor, model, tmp_path):
     (tmp_path / "broken.tflite").write_bytes(b"nothing")
     visitor.page.set_input_files("#model-file", tmp_path / "broken.tflite")
     assert "goes on with the model that it had" in visitor.notice()
-    other = write_tflite(load_run(run_folder(num_steps=0)), tmp_path / "other.tflite", WAY, MAX_SUPPORT, MAX_QUERY)
+    other = tflite(WAY, MAX_SUPPORT, MAX_QUERY, num_steps=0)
     visitor.page.set_input_files("#model-file", other)
     visitor.page.wait_for_selector("#model-status:has-text('K = 0')")
     # Another number of steps: the page starts anew and says so.
@@ -478,19 +467,19 @@ def test_without_a_camera_the_page_says_why(visit, model, browser):
     assert visitor.text("camera-note") == "No camera: the browser allows it only on https or localhost."
 
 
-@pytest.mark.parametrize("width", [320, 390, 768, 1280, 1920])
-def test_nothing_overflows(visit, model, width):
-    visitor = visit(model, viewport={"width": width, "height": 800}).wait_for_model()
+def test_nothing_overflows(visitor):
     visitor.page.click("#example")
     visitor.wait_for_answers()
     visitor.card(0).locator(".name").fill("a name as long as people give to classes")
     visitor.page.click("#classes [data-way=draw] >> nth=0")
-    inner = visitor.page.evaluate("document.documentElement.scrollWidth")
-    assert inner <= width
-    boxes = visitor.page.evaluate(
-        "[...document.querySelectorAll('main *, dialog[open] *')].map((e) => e.getBoundingClientRect().right)"
-    )
-    assert max(boxes) <= width
+    for width in (320, 390, 768, 1280, 1920):
+        visitor.page.set_viewport_size({"width": width, "height": 800})
+        inner = visitor.page.evaluate("document.documentElement.scrollWidth")
+        assert inner <= width
+        boxes = visitor.page.evaluate(
+            "[...document.querySelectorAll('main *, dialog[open] *')].map((e) => e.getBoundingClientRect().right)"
+        )
+        assert max(boxes) <= width
 
 
 def test_the_example_fills_the_page(visitor):

@@ -104,12 +104,13 @@ class Visitor:
 
     Attributes:
         page: Playwright's.
+        url: of the page.
         requests: every address asked for.
         errors: uncaught errors of the page's scripts, and resources that it was not allowed.
     """
 
     def __init__(self, page, url: str):
-        self.page, self.requests, self.errors = page, [], []
+        self.page, self.url, self.requests, self.errors = page, url, [], []
         page.set_default_timeout(30_000)
         page.on("request", lambda request: self.requests.append(request.url))
         page.on("pageerror", lambda error: self.errors.append(str(error)))
