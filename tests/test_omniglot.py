@@ -3,7 +3,6 @@
 import io
 import os
 import shutil
-import tempfile
 import zipfile
 from collections import Counter
 from pathlib import Path, PurePosixPath
@@ -64,23 +63,6 @@ def box_average(pixels: np.ndarray, size: int) -> np.ndarray:
     weights = falls_into == np.arange(size)[:, None]
     weights = weights / weights.sum(1, keepdims=True)
     return weights @ pixels @ weights.T
-
-
-class OmniglotTest(tfds.testing.DatasetBuilderTestCase):
-    """tensorflow-datasets' own battery on tiny archives, which also checks that their addresses have checksums."""
-
-    DATASET_CLASS = omniglot.Builder
-    SPLITS = {"train": 4, "validation": 2, "test": 2}
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.EXAMPLE_DIR = cls.enterClassContext(tempfile.TemporaryDirectory())
-        make_archives(Path(cls.EXAMPLE_DIR))
-
-    def _get_dl_download_result(self, url):
-        self._add_url(url)
-        return self.dummy_data / PurePosixPath(url).name
 
 
 def test_drawings_are_averaged_and_split_by_alphabet(tmp_path):

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
 from sib_tf.datasets.builder import PictureListBuilder, PictureListConfig
-from sib_tf.datasets.drawn import glyph_fonts
+from sib_tf.datasets.drawn import glyph_letters
 from sib_tf.datasets.drawn.glyph_drawing import pose, shrink, texture
 from sib_tf.errors import InputError
 
@@ -57,10 +57,10 @@ def draw(domain: str, letter: str, index: int, size: int, seed: int) -> np.ndarr
     """
     stream = [0, 0, DOMAINS.index(domain), index]
     random = np.random.RandomState(np.random.Philox(key=[seed, ord(letter)], counter=stream))
-    face = glyph_fonts.FACES[random.randint(len(glyph_fonts.FACES))]
+    face = glyph_letters.FACES[random.randint(len(glyph_letters.FACES))]
     # Room for the outline around the ink.
-    ink = np.pad(np.asarray(glyph_fonts.ink(face, ord(letter))), 4)
-    coverage = pose(Image.fromarray(ink), size, _DIFFICULTY[domain], random)
+    padded = Image.fromarray(np.pad(np.asarray(glyph_letters.ink(face, ord(letter))), 4))
+    coverage = pose(padded, size, _DIFFICULTY[domain], random)
     style, most_noise = _STYLES[domain]
     picture = style(coverage, random)
     picture += random.normal(0, random.uniform(0, most_noise), picture.shape)
