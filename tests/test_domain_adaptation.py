@@ -54,8 +54,8 @@ def learner_for(dataset, target, method, seed=0, config=SMALL):
     return domain_adaptation.Learner(features, head, seed), sources
 
 
-def test_the_first_theta_by_a_tape_and_by_finite_differences():
-    """theta^0 = lambda - eta_rot * gradient: all of it by a tape, five entries by central differences."""
+def test_the_first_theta_by_a_tape():
+    """theta^0 = lambda - eta_rot * gradient of the rotation loss."""
     head = build("k0")
     features, turned = inputs()
     theta = tf.repeat(head.start[None], TASKS, axis=0)
@@ -65,13 +65,6 @@ def test_the_first_theta_by_a_tape_and_by_finite_differences():
     gradient = tape.gradient(loss, theta)
     expected = theta - SMALL.rotation_learning_rate * gradient
     np.testing.assert_allclose(head.adapt(features, turned)[0], expected, rtol=1e-4, atol=1e-6)
-    random = np.random.RandomState(3)
-    for _ in range(5):
-        place = (random.randint(TASKS), random.randint(F + 1), random.randint(SMALL.shared_dim))
-        step = np.zeros(theta.shape, "f")
-        step[place] = 1e-2
-        up, down = (tf.reduce_sum(head.rotation_loss(theta + sign * step, turned)) for sign in (1, -1))
-        assert float(up - down) / 2e-2 == pytest.approx(float(gradient[place]), rel=0.05, abs=2e-3)
 
 
 def test_the_rotation_loss_by_hand():
