@@ -2,7 +2,6 @@
 
 import io
 import os
-import shutil
 import zipfile
 from collections import Counter
 from pathlib import Path, PurePosixPath
@@ -108,10 +107,6 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-def copy_the_other(path: Path) -> None:
-    shutil.copy(path.with_name(omniglot.BACKGROUND), path)
-
-
 NO_FILE = r"data_dir .* has no {name}; put it there \(from https://github\.com/.*/{name}\) or name the folder"
 NO_PICTURE = replace("images/Tengwar/character01/1.png", b"no picture")
 NO_ALPHABET = replace("Tengwar/1.png", png(drawing("x", 0)))
@@ -121,7 +116,6 @@ CASES = [
     (omniglot.BACKGROUND, empty, r"{name} is damaged \(File is not a zip file\); fetch it again\."),
     (omniglot.EVALUATION, NO_PICTURE, r"character01/1\.png in .* cannot be read \(.*\); fetch the archive again\."),
     (omniglot.EVALUATION, NO_ALPHABET, r"{name} has no drawings of test alphabets, called <archive>/<alphabet>"),
-    (omniglot.EVALUATION, copy_the_other, r"must have disjoint classes; data set 'omniglot' has \['Greek/ch"),
 ]
 
 
