@@ -68,7 +68,15 @@ class FewShotBuilder(tfds.core.GeneratorBasedBuilder):
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class PictureListConfig(tfds.core.BuilderConfig):
-    """Picture files by split, listed once so that the name, which has their digest, and the content agree."""
+    """Picture files by split, listed once so that the name, which has their digest, and the content agree.
+
+    Attributes:
+        image_size: side of the stored pictures in pixels.
+        digest: changes when the pictures, or how they are read, do.
+        pictures: by split; none where pictures are drawn.
+        on_broken: as in `FolderOptions`, which `folder` alone has.
+        name: "": size and digest.
+    """
 
     image_size: int
     digest: str
