@@ -63,14 +63,6 @@ def test_about_half_the_pictures_are_mirrored():
     assert 70 <= sum(mirrored) <= 130  # 4 standard deviations.
 
 
-def test_mirroring_can_be_turned_off():
-    batch = pictures(64)
-    batch[:, :, :16] //= 4  # Dark on the left.
-    config = PretrainConfig(color_jitter=0.0, mirror=False)
-    result = augmentation.augment(batch, seed(0), 32, config).numpy()
-    assert (result[:, 8:24, 6:12].mean((1, 2, 3)) < result[:, 8:24, 20:26].mean((1, 2, 3))).all()
-
-
 def test_colour_factors_by_hand():
     # Within 0-255 nothing is clipped, and then the three steps commute: one formula holds for every order.
     batch = pictures(16, 8, 100, 150).astype(np.float64)

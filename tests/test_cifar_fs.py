@@ -5,13 +5,11 @@ import hashlib
 import io
 import os
 import tarfile
-import tempfile
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 
 from sib_tf import datasets
 from sib_tf.datasets import cifar_fs
@@ -53,20 +51,6 @@ def make_archive(root: Path) -> Path:
 
 def load(root: Path) -> datasets.MetaDataset:
     return datasets.load("cifar_fs", str(root), str(root / "cache"))
-
-
-class CifarFsTest(tfds.testing.DatasetBuilderTestCase):
-    """tensorflow-datasets' own battery on a tiny archive, which also checks that its address has a checksum."""
-
-    DATASET_CLASS = cifar_fs.Builder
-    SPLITS = {"train": 6, "validation": 3, "test": 3}
-    DL_DOWNLOAD_RESULT = cifar_fs.ARCHIVE
-
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        cls.EXAMPLE_DIR = cls.enterClassContext(tempfile.TemporaryDirectory())
-        make_archive(Path(cls.EXAMPLE_DIR))
 
 
 def test_the_published_lists_are_whole():
@@ -113,11 +97,9 @@ def test_a_missing_archive_is_named(tmp_path):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("kind", ["nothing", "text", "gzip", "half an archive"])
-def test_what_is_no_whole_archive_is_named(tmp_path, kind):
-    whole = (make_archive(tmp_path) / cifar_fs.ARCHIVE).read_bytes()
-    contents = {"nothing": b"", "text": b"no archive", "gzip": gzip.compress(b"no tar" * 200)}
-    (tmp_path / cifar_fs.ARCHIVE).write_bytes(contents.get(kind, whole[: len(whole) // 2]))
+@pytest.mark.parametrize("content", [b"no archive", gzip.compress(b"no tar" * 200)])
+def test_what_is_no_archive_is_named(tmp_path, content):
+    (tmp_path / cifar_fs.ARCHIVE).write_bytes(content)
     with pytest.raises(InputError, match=r"^.*cifar-100-binary\.tar\.gz is damaged \(.+\); fetch it again\.$"):
         load(tmp_path)
 

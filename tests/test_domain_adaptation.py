@@ -30,32 +30,34 @@ def build(method="sib_rot", config=SMALL) -> AdaptiveHead:
     return head
 
 
-def inputs(seed=1):
+def inputs():
     """Features `[TASKS, N, F]` and those of turned pictures `[TASKS, 4 N, F]`, the first of which are the same."""
-    turned = np.random.RandomState(seed).normal(size=(TASKS, 4 * N, F)).astype("f")
+    turned = np.random.RandomState(1).normal(size=(TASKS, 4 * N, F)).astype("f")
     return tf.constant(turned[:, :N]), tf.constant(turned)
 
 
-def small_dataset(per_class=6, domain_names=("a", "b", "c"), classes=("x", "y"), size=16) -> DomainDataset:
+def small_dataset(per_class=6) -> DomainDataset:
+    """Domains a, b and c with classes x and y."""
     random = np.random.RandomState(0)
-    labels = np.repeat(np.arange(len(classes)), per_class)
+    labels = np.repeat([0, 1], per_class)
     made = {}
-    for i, domain in enumerate(domain_names):
-        images = random.randint(0, 120, (len(labels), size, size, 3)) + 60 * labels[:, None, None, None] + 10 * i
-        made[domain] = Split(images.astype(np.uint8), labels, classes, np.arange(len(labels)))
+    for i, domain in enumerate("abc"):
+        images = random.randint(0, 120, (len(labels), 16, 16, 3)) + 60 * labels[:, None, None, None] + 10 * i
+        made[domain] = Split(images.astype(np.uint8), labels, ("x", "y"), np.arange(len(labels)))
     return DomainDataset("small", "digest", made)
 
 
-def learner_for(dataset, target, method, seed=0, config=SMALL):
-    sources = tasks.split(dataset, target, config.validation_fraction)
-    keras.utils.set_random_seed(seed)
-    features = backbone.build(config, sources, "random")
-    head = AdaptiveHead(config, features.output_shape[-1], len(dataset.class_names), method)
-    return domain_adaptation.Learner(features, head, seed), sources
+def learner_for(dataset, method):
+    """What learns with c as the target, and what it sees."""
+    sources = tasks.split(dataset, "c", SMALL.validation_fraction)
+    keras.utils.set_random_seed(0)
+    features = backbone.build(SMALL, sources, "random")
+    head = AdaptiveHead(SMALL, features.output_shape[-1], len(dataset.class_names), method)
+    return domain_adaptation.Learner(features, head, seed=0), sources
 
 
-def test_the_first_theta_by_a_tape_and_by_finite_differences():
-    """theta^0 = lambda - eta_rot * gradient: all of it by a tape, five entries by central differences."""
+def test_the_first_theta_by_a_tape():
+    """theta^0 = lambda - eta_rot * gradient of the rotation loss."""
     head = build("k0")
     features, turned = inputs()
     theta = tf.repeat(head.start[None], TASKS, axis=0)
@@ -65,13 +67,6 @@ def test_the_first_theta_by_a_tape_and_by_finite_differences():
     gradient = tape.gradient(loss, theta)
     expected = theta - SMALL.rotation_learning_rate * gradient
     np.testing.assert_allclose(head.adapt(features, turned)[0], expected, rtol=1e-4, atol=1e-6)
-    random = np.random.RandomState(3)
-    for _ in range(5):
-        place = (random.randint(TASKS), random.randint(F + 1), random.randint(SMALL.shared_dim))
-        step = np.zeros(theta.shape, "f")
-        step[place] = 1e-2
-        up, down = (tf.reduce_sum(head.rotation_loss(theta + sign * step, turned)) for sign in (1, -1))
-        assert float(up - down) / 2e-2 == pytest.approx(float(gradient[place]), rel=0.05, abs=2e-3)
 
 
 def test_the_rotation_loss_by_hand():
@@ -133,7 +128,7 @@ def test_untrained_steps_stay_at_the_first_theta():
 @pytest.mark.parametrize("method", ["source_only", "k0", "sib_rot"])
 def test_a_minibatch_does_not_see_its_neighbours(method):
     """Predictions from pictures: others beside it, or none, change nothing."""
-    learner, sources = learner_for(small_dataset(), "c", method)
+    learner, sources = learner_for(small_dataset(), method)
     images = tf.constant(sources.target[:12].reshape(3, 4, 16, 16, 3))
     together, alone = (
         learner.head(*learner.embed(some, learner.head.adapts, training=False)) for some in (images, images[1:2])
@@ -172,7 +167,7 @@ def test_target_labels_change_nothing():
     other["c"] = dataclasses.replace(other["c"], labels=other["c"].labels[::-1])
     found = []
     for each in (dataset, dataclasses.replace(dataset, domains=other)):
-        learner, sources = learner_for(each, "c", "sib_rot")
+        learner, sources = learner_for(each, "sib_rot")
         chosen = domain_adaptation.train(learner, sources).chosen
         found.append([chosen.prediction, *learner.backbone.get_weights(), *learner.head.get_weights()])
     for a, b in zip(*found, strict=True):

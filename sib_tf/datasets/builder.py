@@ -66,15 +66,35 @@ class FewShotBuilder(tfds.core.GeneratorBasedBuilder):
             yield identity, {"image": png_bytes(picture), "class_name": class_name, "id": identity}
 
 
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, kw_only=True)
 class PictureListConfig(tfds.core.BuilderConfig):
-    """Picture files by meta-split, listed once so that the name, which has their digest, and the content agree."""
+    """Picture files by split, listed once so that the name, which has their digest, and the content agree.
 
+    Attributes:
+        image_size: side of the stored pictures in pixels.
+        digest: changes when the pictures, or how they are read, do.
+        pictures: by split; none where pictures are drawn.
+        on_broken: as in `FolderOptions`, which `folder` alone has.
+        name: "": size and digest.
+    """
+
+    image_size: int
+    digest: str
     pictures: dict[str, list[Picture]] = dataclasses.field(default_factory=dict, repr=False)
+    on_broken: str = "refuse"
+    name: str = ""
+
+    def __post_init__(self):
+        self.name = self.name or f"{self.image_size}px-{self.digest[:16]}"
 
 
 class PictureListBuilder(FewShotBuilder):
     """Pictures of the user's, scaled and cropped to `image_size`, from the files that a `PictureListConfig` lists."""
+
+    @property
+    def image_size(self) -> int:
+        """Side of the stored pictures in pixels."""
+        return self.builder_config.image_size
 
     def _pictures(self, dl_manager, split):
         for picture in self.builder_config.pictures[split]:

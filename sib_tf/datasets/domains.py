@@ -1,14 +1,13 @@
 """Data sets of several domains that share their classes: the same things as photographs, paintings, sketches, ...
 
 Not few-shot data sets: the classes are the same everywhere, and what is held out is a domain. The domains are the
-splits of their builders.
+splits of their builders. Their modules give `SIZE`, in pixels, and `builder_config(data_dir, size)`.
 """
 
 import dataclasses
 import importlib
 
 from sib_tf.datasets import DOMAIN_DATASETS, loading
-from sib_tf.datasets.builder import PictureListBuilder, PictureListConfig
 from sib_tf.datasets.loading import Split
 from sib_tf.errors import require_choice
 
@@ -31,27 +30,6 @@ class DomainDataset:
     def class_names(self) -> tuple[str, ...]:
         """Of every domain."""
         return next(iter(self.domains.values())).class_names
-
-
-@dataclasses.dataclass(eq=False, kw_only=True)
-class Config(PictureListConfig):
-    """Pictures of `image_size` x `image_size` pixels; `digest` says which, and the name has both."""
-
-    image_size: int
-    digest: str
-    name: str = dataclasses.field(init=False)
-
-    def __post_init__(self):
-        self.name = f"{self.image_size}px-{self.digest[:16]}"
-
-
-class DomainBuilder(PictureListBuilder):
-    """A builder whose splits are domains; its module gives `SIZE`, in pixels, and `builder_config(data_dir, size)`."""
-
-    @property
-    def image_size(self) -> int:
-        """Side of the stored pictures in pixels."""
-        return self.builder_config.image_size
 
 
 def names(name: str) -> tuple[str, ...]:

@@ -18,13 +18,6 @@ SPLIT_FOLDERS = {"train": "train", "val": "validation", "validation": "validatio
 _LAYOUT = "<data_dir>/<class>/<pictures> or <data_dir>/train|validation|test/<class>/<pictures>"
 
 
-@dataclasses.dataclass(eq=False)
-class Config(PictureListConfig):
-    """The user's pictures, and how they are read."""
-
-    options: FolderOptions = FolderOptions()
-
-
 class Builder(PictureListBuilder):
     """Pictures from the user's folder: `<class>/...`, or `train|validation|val|test/<class>/...`.
 
@@ -41,18 +34,13 @@ class Builder(PictureListBuilder):
     VERSION = "1.0.0"
     OPTIONS = FolderOptions
 
-    @property
-    def image_size(self) -> int:
-        """Side of the stored pictures in pixels."""
-        return self.builder_config.options.image_size
-
     def _pictures(self, dl_manager, split):
         readable, broken = set(), []
         for name, identity, path in self.builder_config.pictures[split]:
             try:
                 pixels = read_picture(path, self.image_size)
             except InputError as error:
-                if self.builder_config.options.on_broken == "refuse":
+                if self.builder_config.on_broken == "refuse":
                     raise InputError(f"{error} Or set on_broken to skip, which leaves such pictures out.") from error
                 broken.append((name, str(error)))
                 continue
@@ -66,7 +54,7 @@ class Builder(PictureListBuilder):
             logging.warning("Skipped %d broken pictures of the %s split: %s", len(broken), split, reasons)
 
 
-def builder_config(data_dir: str | None, **options) -> Config:
+def builder_config(data_dir: str | None, **options) -> PictureListConfig:
     """Lists the pictures of `data_dir`; `options` are the fields of `FolderOptions`.
 
     Raises:
@@ -80,8 +68,9 @@ def builder_config(data_dir: str | None, **options) -> Config:
     pictures = {split: [p for folder in folders for p in pictures_of(folder)] for split, folders in splits.items()}
     files = [(f"{split}/{picture.id}", picture.path) for split in pictures for picture in pictures[split]]
     digest = listing_digest(files, json.dumps(dataclasses.asdict(options), sort_keys=True))
-    name = f"{options.image_size}px-{digest[:16]}"
-    return Config(name=name, description=f"Pictures of {data_dir}", options=options, pictures=pictures)
+    return PictureListConfig(
+        image_size=options.image_size, digest=digest, pictures=pictures, on_broken=options.on_broken
+    )
 
 
 def split_classes(names: list[str], options: FolderOptions) -> dict[str, list[str]]:

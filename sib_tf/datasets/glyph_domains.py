@@ -10,8 +10,8 @@ import math
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
-from sib_tf.datasets.domains import Config, DomainBuilder
-from sib_tf.datasets.drawn import glyph_fonts
+from sib_tf.datasets.builder import PictureListBuilder, PictureListConfig
+from sib_tf.datasets.drawn import glyph_letters
 from sib_tf.datasets.drawn.glyph_drawing import pose, shrink, texture
 from sib_tf.errors import InputError
 
@@ -25,7 +25,7 @@ _DIFFICULTY = {"print": 0.5, "outline": 0.6, "hand": 0.7, "textured": 0.6}
 _VERSION = 1
 
 
-class Builder(DomainBuilder):
+class Builder(PictureListBuilder):
     """Ten letters in four styles, `PICTURES_PER_CLASS` pictures of each in each, drawn with matplotlib's fonts."""
 
     name = "glyph_domains"
@@ -37,7 +37,7 @@ class Builder(DomainBuilder):
             yield letter, f"{letter}/{i:03d}", draw(split, letter, i, self.image_size, _SEED)
 
 
-def builder_config(data_dir: str | None, size: int) -> Config:
+def builder_config(data_dir: str | None, size: int) -> PictureListConfig:
     """The digest covers what the pictures depend on, but for the versions of the fonts and of Pillow.
 
     Raises:
@@ -46,7 +46,7 @@ def builder_config(data_dir: str | None, size: int) -> Config:
     if data_dir is not None:
         raise InputError(f"data_dir must not be given for data set 'glyph_domains', which is drawn; got {data_dir}.")
     digest = hashlib.sha256(repr((_VERSION, _SEED, CLASSES, PICTURES_PER_CLASS, size)).encode()).hexdigest()
-    return Config(image_size=size, digest=digest)
+    return PictureListConfig(image_size=size, digest=digest)
 
 
 def draw(domain: str, letter: str, index: int, size: int, seed: int) -> np.ndarray:
@@ -57,25 +57,27 @@ def draw(domain: str, letter: str, index: int, size: int, seed: int) -> np.ndarr
     """
     stream = [0, 0, DOMAINS.index(domain), index]
     random = np.random.RandomState(np.random.Philox(key=[seed, ord(letter)], counter=stream))
-    face = glyph_fonts.FACES[random.randint(len(glyph_fonts.FACES))]
+    face = glyph_letters.FACES[random.randint(len(glyph_letters.FACES))]
     # Room for the outline around the ink.
-    ink = np.pad(np.asarray(glyph_fonts.ink(face, ord(letter))), 4)
-    coverage = pose(Image.fromarray(ink), size, _DIFFICULTY[domain], random)
-    picture = _STYLES[domain](coverage, random)
+    padded = Image.fromarray(np.pad(np.asarray(glyph_letters.ink(face, ord(letter))), 4))
+    coverage = pose(padded, size, _DIFFICULTY[domain], random)
+    style, most_noise = _STYLES[domain]
+    picture = style(coverage, random)
+    picture += random.normal(0, random.uniform(0, most_noise), picture.shape)
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
 
 def _print(coverage: Image.Image, random: np.random.RandomState) -> np.ndarray:
     """Dark on a light, plain ground."""
     ink, ground = random.uniform(0, 80, 3), random.uniform(175, 255, 3)
-    return _mix(ground, ink, shrink(coverage)) + _noise(coverage, 12, random)
+    return _mix(ground, ink, shrink(coverage))
 
 
 def _outline(coverage: Image.Image, random: np.random.RandomState) -> np.ndarray:
     """A light line around nothing, on a dark ground."""
     line, ground = random.uniform(150, 255, 3), random.uniform(0, 110, 3)
     edge = ImageChops.subtract(coverage.filter(ImageFilter.MaxFilter(3)), coverage.filter(ImageFilter.MinFilter(3)))
-    return _mix(ground, line, shrink(edge)) + _noise(coverage, 15, random)
+    return _mix(ground, line, shrink(edge))
 
 
 def _hand(coverage: Image.Image, random: np.random.RandomState) -> np.ndarray:
@@ -89,32 +91,30 @@ def _hand(coverage: Image.Image, random: np.random.RandomState) -> np.ndarray:
     pressure = np.clip(0.75 + 0.5 * _waves(drawn.shape[0], random), 0.3, 1)
     ink = np.array([random.uniform(20, 90), random.uniform(20, 90), random.uniform(80, 190)])
     paper = np.array([235, 225, 195]) + random.uniform(-25, 15, 3)
-    return _mix(paper, ink, drawn * pressure) + _noise(coverage, 10, random)
+    return _mix(paper, ink, drawn * pressure)
 
 
 def _textured(coverage: Image.Image, random: np.random.RandomState) -> np.ndarray:
     """Any colours with a pattern, of letter and ground both; either may be the lighter one."""
-    size = shrink(coverage).shape[0]
+    letter = shrink(coverage)
     while True:
         colors = random.uniform(0, 255, (2, 3))
         if abs(np.diff(colors.mean(axis=1))[0]) > 60:
             break
     seconds = np.clip(colors + random.uniform(-70, 70, (2, 3)), 0, 255)
-    ground, ink = (_mix(color, second, texture(size, random)) for color, second in zip(colors, seconds, strict=True))
-    return _mix(ground, ink, shrink(coverage)) + _noise(coverage, 25, random)
+    ground, ink = (
+        _mix(color, second, texture(len(letter), random)) for color, second in zip(colors, seconds, strict=True)
+    )
+    return _mix(ground, ink, letter)
 
 
-_STYLES = {"print": _print, "outline": _outline, "hand": _hand, "textured": _textured}
+# With the most that their noise deviates.
+_STYLES = {"print": (_print, 12), "outline": (_outline, 15), "hand": (_hand, 10), "textured": (_textured, 25)}
 
 
 def _mix(low, high, share: np.ndarray) -> np.ndarray:
     """From `low` where `share` `[size, size]` is 0 to `high` where it is 1; colours or whole pictures."""
     return low + share[..., None] * (high - low)
-
-
-def _noise(coverage: Image.Image, most: float, random: np.random.RandomState) -> np.ndarray:
-    size = shrink(coverage).shape[0]
-    return random.normal(0, random.uniform(0, most), (size, size, 3))
 
 
 def _waves(size: int, random: np.random.RandomState) -> np.ndarray:

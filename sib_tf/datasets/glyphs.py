@@ -3,8 +3,8 @@
 import tensorflow_datasets as tfds
 
 from sib_tf.datasets.builder import FewShotBuilder
-from sib_tf.datasets.drawn.glyph_alphabets import letters_of
 from sib_tf.datasets.drawn.glyph_drawing import draw
+from sib_tf.datasets.drawn.glyph_letters import letters_of
 
 PICTURES_PER_CLASS = 20
 _SEED = 0

@@ -1,5 +1,6 @@
 """Prepares a data set once, loads it into memory, and checks what all data sets promise."""
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -65,12 +66,11 @@ class MetaDataset:
     picture_size: int
 
     def __post_init__(self):
-        names = [set(self.split(split).class_names) for split in META_SPLITS]
-        shared = (names[0] & names[1]) | (names[0] & names[2]) | (names[1] & names[2])
-        if shared:
+        names = collections.Counter(name for split in META_SPLITS for name in self.split(split).class_names)
+        if shared := sorted(name for name, splits in names.items() if splits > 1):
             raise InputError(
-                f"Meta-splits must have disjoint classes; data set '{self.name}' has {sorted(shared)[:5]} in more "
-                "than one. Remove them from all splits but one."
+                f"Meta-splits must have disjoint classes; data set '{self.name}' has {shared[:5]} in more than one. "
+                "Remove them from all splits but one."
             )
 
     def split(self, name: str) -> Split:

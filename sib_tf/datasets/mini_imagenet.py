@@ -71,7 +71,7 @@ def builder_config(data_dir: str | None) -> PictureListConfig:
         logging.warning("%s puts %s into other splits than the published ones, which count.", root, sorted(moved))
     _warn_of_other_counts(root, pictures)
     digest = listing_digest((picture.id, picture.path) for _, picture in given)
-    return PictureListConfig(name=digest[:16], description=f"Pictures of {data_dir}", pictures=pictures)
+    return PictureListConfig(name=digest[:16], image_size=Builder.IMAGE_SIZE, digest=digest, pictures=pictures)
 
 
 def _split_of(picture: Picture) -> str:

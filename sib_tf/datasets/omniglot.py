@@ -8,13 +8,16 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from sib_tf.datasets.builder import FewShotBuilder
-from sib_tf.datasets.sources import archive, open_zip, read_picture_member
+from sib_tf.datasets.sources import archive
 from sib_tf.errors import InputError
 from sib_tf.pictures.pixels import open_picture
+from sib_tf.storage import zip_files
 
 _ADDRESS = "https://github.com/brendenlake/omniglot/raw/master/python/"
 BACKGROUND = "images_background.zip"
 EVALUATION = "images_evaluation.zip"
+# Drawings have less than 1 kB each.
+MOST_UNPACKED = 64 << 20
 VALIDATION_ALPHABETS = frozenset(
     ["Burmese_(Myanmar)", "Early_Aramaic", "Korean", "Mkhedruli_(Georgian)", "N_Ko", "Sanskrit"]
 )
@@ -49,7 +52,7 @@ def drawings(path: Path, split: str, size: int) -> Iterator[tuple[str, str, Imag
         InputError: the archive is damaged, or has none.
     """
     found = False
-    with open_zip(path) as archived:
+    with _open(path) as archived:
         for name in archived.namelist():
             parts = PurePosixPath(name).parts
             if len(parts) != 4 or not name.endswith(".png"):
@@ -67,9 +70,16 @@ def drawings(path: Path, split: str, size: int) -> Iterator[tuple[str, str, Imag
         )
 
 
+def _open(path: Path) -> zipfile.ZipFile:
+    try:
+        return zip_files.open_zip(path, MOST_UNPACKED)
+    except Exception as error:  # zipfile raises whatever the broken bytes lead it to.
+        raise InputError(f"{path} is damaged ({error}); fetch it again.") from error
+
+
 def _read_drawing(archived: zipfile.ZipFile, name: str, size: int) -> Image.Image:
     try:
-        with open_picture(io.BytesIO(read_picture_member(archived, name)), ("PNG",)) as image:
+        with open_picture(io.BytesIO(archived.read(name)), ("PNG",)) as image:
             # BOX averages the pixels that fall together, so that one-pixel strokes survive as grey.
             return image.convert("L").resize((size, size), Image.Resampling.BOX).convert("RGB")
     except Exception as error:  # zipfile's and Pillow's decoders raise whatever the broken bytes lead them to.

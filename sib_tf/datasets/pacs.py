@@ -6,7 +6,7 @@ has it. Sketches are PNG files, the others JPEG; the content tells. Nothing is d
 
 from pathlib import Path
 
-from sib_tf.datasets.domains import Config, DomainBuilder
+from sib_tf.datasets.builder import PictureListBuilder, PictureListConfig
 from sib_tf.errors import InputError
 from sib_tf.pictures.files import Picture, listing_digest, pictures_of
 
@@ -16,7 +16,7 @@ SIZE = 224
 _LAYOUT = "<data_dir>/<domain>/<class>/<pictures>, with or without kfold/ above the domains"
 
 
-class Builder(DomainBuilder):
+class Builder(PictureListBuilder):
     """PACS from the user's folder; a picture's shorter side is scaled to the size, the longer one cropped."""
 
     name = "pacs"
@@ -24,7 +24,7 @@ class Builder(DomainBuilder):
     SPLITS = DOMAINS
 
 
-def builder_config(data_dir: str | None, size: int) -> Config:
+def builder_config(data_dir: str | None, size: int) -> PictureListConfig:
     """The digest covers names, sizes and times of the files.
 
     Raises:
@@ -33,7 +33,8 @@ def builder_config(data_dir: str | None, size: int) -> Config:
     root = _root(data_dir)
     pictures = {d: [picture for name in CLASSES for picture in _of_class(root / d / name)] for d in DOMAINS}
     files = [(f"{domain}/{picture.id}", picture.path) for domain in DOMAINS for picture in pictures[domain]]
-    return Config(image_size=size, digest=listing_digest(files, f"pacs {size}"), pictures=pictures)
+    digest = listing_digest(files, f"pacs {size}")
+    return PictureListConfig(image_size=size, digest=digest, pictures=pictures)
 
 
 def _of_class(folder: Path) -> list[Picture]:

@@ -7,18 +7,14 @@ out of them is bounded.
 import gzip
 import io
 import tarfile
-import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
 from sib_tf.errors import InputError
-from sib_tf.storage import zip_files
 
-# CIFAR-100's archive unpacks to 184 MB; Omniglot's drawings have less than 1 kB each.
+# CIFAR-100's archive unpacks to 184 MB.
 MOST_UNPACKED = 512 << 20
-MOST_MEMBERS = 100_000
-MOST_PICTURE = 16 << 20
 
 
 def archive(dl_manager, name: str, url: str) -> Path:
@@ -70,32 +66,3 @@ def read_members(path: Path, wanted: Iterable[str]) -> dict[str, bytes]:
     if missing := sorted(wanted - set(found)):
         raise InputError(f"{path} lacks {', '.join(missing)}; fetch it again.")
     return found
-
-
-def open_zip(path: Path) -> zipfile.ZipFile:
-    """Opens a zip archive whose members are then read one by one, with `read_picture_member`, never unpacked.
-
-    Raises:
-        InputError: the archive is damaged, or has more than 100,000 members.
-    """
-    try:
-        opened = zip_files.open_zip(path)
-    except Exception as error:  # zipfile raises whatever the broken bytes lead it to.
-        raise InputError(f"{path} is damaged ({error}); fetch it again.") from error
-    if len(opened.namelist()) > MOST_MEMBERS:
-        opened.close()
-        raise InputError(f"{path} has more than {MOST_MEMBERS:,} members; fetch it again.")
-    return opened
-
-
-def read_picture_member(pictures: zipfile.ZipFile, name: str) -> bytes:
-    """Returns a whole member, whose checksum zipfile compares at its end.
-
-    Raises:
-        ValueError: it unpacks to more than a picture has.
-        Exception: what zipfile raises for broken bytes.
-    """
-    size = pictures.getinfo(name).file_size
-    if size > MOST_PICTURE:
-        raise ValueError(f"it unpacks to {size:,} bytes; at most {MOST_PICTURE:,} are read")
-    return pictures.read(name)

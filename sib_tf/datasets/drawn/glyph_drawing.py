@@ -5,8 +5,7 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from sib_tf.datasets.drawn import glyph_fonts
-from sib_tf.datasets.drawn.glyph_alphabets import Letter
+from sib_tf.datasets.drawn import glyph_letters
 
 # Each picture draws its difficulty from [0, 1], which scales the strengths below: easy pictures let a backbone learn
 # within minutes, hard ones leave the unlabelled queries something to add. Set such that nearest prototypes of a conv4
@@ -29,7 +28,7 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 _SUPERSAMPLING = 2
 
 
-def draw(letter: Letter, index: int, size: int, seed: int) -> np.ndarray:
+def draw(letter: glyph_letters.Letter, index: int, size: int, seed: int) -> np.ndarray:
     """Draws picture number `index` of `letter`.
 
     It depends on the arguments alone, not on what was drawn before: NumPy promises the stream of `RandomState` for all
@@ -48,7 +47,7 @@ def draw(letter: Letter, index: int, size: int, seed: int) -> np.ndarray:
     random = np.random.RandomState(np.random.Philox(key=[seed, letter.code_point], counter=[0, 0, 0, index]))
     face = letter.faces[random.randint(len(letter.faces))]
     difficulty = random.uniform()
-    coverage = _stroke(pose(glyph_fonts.ink(face, letter.code_point), size, difficulty, random), random)
+    coverage = _stroke(pose(glyph_letters.ink(face, letter.code_point), size, difficulty, random), random)
     ink, ground, second = _colors(random)
     weave = texture(size, random)[..., None]
     picture = ground + weave * (second - ground)

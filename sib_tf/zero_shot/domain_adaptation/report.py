@@ -7,7 +7,7 @@ import numpy as np
 
 from sib_tf import templates
 from sib_tf.datasets.domains import DomainDataset
-from sib_tf.reports.figures import ADAPTED, BASELINE, save
+from sib_tf.reports.figures import ADAPTED, BASELINE, panels
 from sib_tf.storage import atomic
 
 _COLORS = {"source_only": "#9a9a9a", "rot": BASELINE, "k0": "#7fbf9f", "sib_rot": ADAPTED}
@@ -25,31 +25,28 @@ def _pictures_figure(dataset: DomainDataset, path: Path) -> None:
     """Draws the first picture of every class in every domain."""
     names, domains = dataset.class_names, dataset.domains
     shape = (len(domains), len(names))
-    figure, axes = plt.subplots(*shape, figsize=(0.8 * shape[1] + 1, 0.85 * shape[0] + 0.3), squeeze=False)
-    for row, (domain, pictures) in zip(axes, domains.items(), strict=True):
-        for label, axis in enumerate(row):
-            axis.imshow(pictures.images[np.flatnonzero(pictures.labels == label)[0]])
-            axis.set(xticks=[], yticks=[])
-        row[0].set_ylabel(domain, rotation=0, ha="right", va="center")
-    for axis, name in zip(axes[0], names, strict=True):
-        axis.set_title(name, fontsize=9)
-    figure.tight_layout(pad=0.3)
-    save(figure, path)
+    with panels(path, *shape, figsize=(0.8 * shape[1] + 1, 0.85 * shape[0] + 0.3), squeeze=False) as axes:
+        for row, (domain, pictures) in zip(axes, domains.items(), strict=True):
+            for label, axis in enumerate(row):
+                axis.imshow(pictures.images[np.flatnonzero(pictures.labels == label)[0]])
+                axis.set(xticks=[], yticks=[])
+            row[0].set_ylabel(domain, rotation=0, ha="right", va="center")
+        for axis, name in zip(axes[0], names, strict=True):
+            axis.set_title(name, fontsize=9)
 
 
 def _accuracy_figure(rows: list[dict], path: Path) -> None:
     """Draws every method's accuracy by target, and the paired differences, with 95 % bars over minibatches."""
     methods, pairs = ([row for row in rows if row["paired"] == paired] for paired in (False, True))
-    panels = 1 + bool(pairs)
-    figure, axes = plt.subplots(1, panels, figsize=(5 * panels, 3.6), layout="constrained", squeeze=False)
-    labels, colors = ([names[row["name"]] for row in methods] for names in (_LABELS, _COLORS))
-    _bars(axes[0, 0], methods, labels, colors)
-    axes[0, 0].set(ylabel="accuracy in %", title="Target pictures, no label of which was seen")
-    if pairs:
-        _bars(axes[0, 1], pairs, [row["name"] for row in pairs], plt.get_cmap("Set2").colors)
-        axes[0, 1].axhline(0, color="black", lw=0.8)
-        axes[0, 1].set(ylabel="points", title="Paired differences, the same minibatches")
-    save(figure, path)
+    columns = 1 + bool(pairs)
+    with panels(path, 1, columns, figsize=(5 * columns, 3.6), squeeze=False) as ((left, *right),):
+        labels, colors = ([names[row["name"]] for row in methods] for names in (_LABELS, _COLORS))
+        _bars(left, methods, labels, colors)
+        left.set(ylabel="accuracy in %", title="Target pictures, no label of which was seen")
+        for axis in right:
+            _bars(axis, pairs, [row["name"] for row in pairs], plt.get_cmap("Set2").colors)
+            axis.axhline(0, color="black", lw=0.8)
+            axis.set(ylabel="points", title="Paired differences, the same minibatches")
 
 
 def _bars(axis, rows: list[dict], labels: list[str], colors) -> None:

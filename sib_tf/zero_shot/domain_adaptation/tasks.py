@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import tensorflow as tf
+from keras import ops
 
 from sib_tf.datasets import Split
 from sib_tf.datasets.domains import DomainDataset
@@ -78,10 +78,7 @@ def fixed(rows: np.ndarray, size: int) -> np.ndarray:
 
 def turn(images):
     """Turned copies of `[tasks, n, size, size, 3]`: `[tasks, 4, n, size, size, 3]`, by 0, 90, 180, 270 degrees."""
-    quarter = tf.transpose(images, [0, 1, 3, 2, 4])[:, :, ::-1]
-    half = images[:, :, ::-1, ::-1]
-    three_quarters = tf.transpose(images[:, :, ::-1], [0, 1, 3, 2, 4])
-    return tf.stack([images, quarter, half, three_quarters], axis=1)
+    return ops.stack([ops.rot90(images, turns, axes=(2, 3)) for turns in range(4)], axis=1)
 
 
 def _random(*seed: int) -> np.random.RandomState:

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib import animation
 
 from sib_tf import templates
-from sib_tf.reports.figures import ADAPTED, BASELINE, save
+from sib_tf.reports.figures import ADAPTED, BASELINE, panels, save
 from sib_tf.storage import atomic
 from sib_tf.zero_shot.config import SpinningLinesConfig
 from sib_tf.zero_shot.spinning_lines import tasks
@@ -38,30 +38,27 @@ def draw_lines(folder: Path, path: np.ndarray, x: np.ndarray, y: np.ndarray, con
 
 def _divergence_figure(divergence, true_gradient, least: float, path: Path) -> None:
     """Draws the mean divergence after every step, with the quartiles of the tasks, on a logarithmic scale."""
-    figure, axis = plt.subplots(figsize=(5.6, 3.8), layout="constrained")
     steps = np.arange(len(divergence))
-    for values, color, label in (
-        (true_gradient, BASELINE, "true gradient, which knows the targets"),
-        (divergence, ADAPTED, "synthetic gradient"),
-    ):
-        low, high = np.percentile(values, [25, 75], axis=1)
-        axis.fill_between(steps, low, high, color=color, alpha=0.15, lw=0)
-        axis.plot(steps, values.mean(axis=1), "o-", color=color, label=label)
-    axis.axhline(least, color="black", ls=":", label="least possible without targets")
-    axis.set(xlabel="steps k", ylabel="KL(q || p(w | x, y)) in nats", yscale="log", xticks=steps)
-    axis.set_title("Distance to the true posterior; bands: half of the tasks")
-    figure.legend(loc="outside lower center", frameon=False)
-    save(figure, path)
+    curves = ((true_gradient, BASELINE, "true gradient, which knows the targets"),)
+    curves += ((divergence, ADAPTED, "synthetic gradient"),)
+    with panels(path, figsize=(5.6, 3.8)) as axis:
+        for values, color, label in curves:
+            low, high = np.percentile(values, [25, 75], axis=1)
+            axis.fill_between(steps, low, high, color=color, alpha=0.15, lw=0)
+            axis.plot(steps, values.mean(axis=1), "o-", color=color, label=label)
+        axis.axhline(least, color="black", ls=":", label="least possible without targets")
+        axis.set(xlabel="steps k", ylabel="KL(q || p(w | x, y)) in nats", yscale="log", xticks=steps)
+        axis.set_title("Distance to the true posterior; bands: half of the tasks")
+        axis.figure.legend(loc="outside lower center", frameon=False)
 
 
 def _loss_figure(losses: np.ndarray, path: Path) -> None:
     """Draws minus the bound over the outer steps, as means of a hundredth of them."""
     size = max(1, len(losses) // 100)
     means = losses[: len(losses) // size * size].reshape(-1, size).mean(axis=1)
-    figure, axis = plt.subplots(figsize=(5.6, 3), layout="constrained")
-    axis.plot(np.arange(1, len(means) + 1) * size, means, color=ADAPTED)
-    axis.set(xlabel="outer steps", ylabel="minus the bound, nats a task", title="Training")
-    save(figure, path)
+    with panels(path, figsize=(5.6, 3)) as axis:
+        axis.plot(np.arange(1, len(means) + 1) * size, means, color=ADAPTED)
+        axis.set(xlabel="outer steps", ylabel="minus the bound, nats a task", title="Training")
 
 
 def _lines_figure(path: np.ndarray, figure, panels, file: Path) -> None:
