@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from sib_tf import templates
 from sib_tf.prediction.litert import LiteRTModel
 from sib_tf.runtime import quiet
 
@@ -74,16 +75,19 @@ def measure(files: list[str], sgd: str, threads: list[int], load: Load, rounds: 
 
 def table(results: list[Latency]) -> str:
     """Returns the figures as a Markdown table."""
-    lines = [
-        "| file | threads | embed a picture, ms (p95) | learn the classes, ms (p95) | memory, MB |",
-        "|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {r.name} | {r.threads} | {r.embed_ms:.3f} ({r.embed_p95_ms:.3f}) | "
-        f"{r.adapt_ms:.3f} ({r.adapt_p95_ms:.3f}) | {r.memory_mb:.1f} |"
+    rows = [
+        (
+            r.name,
+            f"{r.threads}",
+            f"{r.embed_ms:.3f} ({r.embed_p95_ms:.3f})",
+            f"{r.adapt_ms:.3f} ({r.adapt_p95_ms:.3f})",
+            f"{r.memory_mb:.1f}",
+        )
         for r in results
     ]
-    return "\n".join(lines)
+    return templates.table(
+        rows, "file", "threads", "embed a picture, ms (p95)", "learn the classes, ms (p95)", "memory, MB"
+    )
 
 
 def _time(path: str, sgd: str | None, threads: int, load: Load) -> Latency:

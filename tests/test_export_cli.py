@@ -8,10 +8,10 @@ import exported
 import numpy as np
 import pytest
 from PIL import Image
+from running import run
 from test_cli import check_error
 
 from export import conversion, precisions, tflite, verification, verify
-from sib_tf.commands import cli
 from sib_tf.config import EpisodeSpec
 from sib_tf.storage import atomic
 
@@ -39,11 +39,6 @@ def flags(home, tmp_path, monkeypatch):
     run = exported.run_folder()
     data = {"dataset": "folder", "data_dir": home / "pictures", "cache_dir": home / "cache"}
     return {"model_dir": run / "sib", "backbone_dir": run / "backbone", "episodes": 3, **data}
-
-
-def run(module, flags: dict) -> int:
-    arguments = [f"--{name}={value}" for name, value in flags.items() if value is not None]
-    return cli.run(module.main, module.FLAGS, module.__doc__, [module.__name__, *arguments])
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +76,7 @@ def test_what_tflite_refuses(capsys, flags, tmp_path, changes, message):
 def test_a_joint_model_keeps_its_way(capsys, flags):
     run_folder = exported.run_folder("joint")
     joint = {**flags, "model_dir": run_folder / "sib", "backbone_dir": run_folder / "backbone", "output": "m.tflite"}
-    check_error(capsys, run(tflite, {**joint, "way": 4}), "way must be 5, which this joint model was built for; got 4")
+    check_error(capsys, run(tflite, joint, way=4), "way must be 5, which this joint model was built for; got 4")
     assert run(tflite, joint) == 0
     assert "ok" in capsys.readouterr().out
 
@@ -108,31 +103,31 @@ def test_a_file_that_differs_is_not_left(capsys, flags, tmp_path, monkeypatch):
     monkeypatch.setitem(precisions.PRECISIONS, "float32", strict)
     monkeypatch.setattr(conversion, "write", lambda path, *_: shutil.copy(exported.static_file(), path))
     message = r"The float32 file does not do what the model does \(features.*Try another precision\."
-    check_error(capsys, run(tflite, {**flags, "output": "m.tflite"}), message)
+    check_error(capsys, run(tflite, flags, output="m.tflite"), message)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("shapes", ["static", "dynamic"])
 def test_exports_and_compares(capsys, flags, shapes):
-    assert run(tflite, {**flags, "output": f"{shapes}.tflite", "shapes": shapes}) == 0
+    assert run(tflite, flags, output=f"{shapes}.tflite", shapes=shapes) == 0
     assert capsys.readouterr().out.endswith(f"kB, float32, {shapes} shapes.\n")
     flags = {**flags, "exported": f"{shapes}.tflite"}
     Path("report.md").write_text("# A run\n\nText.\n\n## Latency\n\nSlow.\n")
     for _ in range(2):
-        assert run(verify, {**flags, "report": "report.md"}) == 0
+        assert run(verify, flags, report="report.md") == 0
     page = Path("report.md").read_text()
     assert page.startswith("# A run\n\nText.\n\n## Latency\n\nSlow.\n\n## Exported files\n\n")
     assert page.count(f"{shapes}.tflite") == 1 and "| trained model | Keras float32 |" in page
     assert f"| {shapes}.tflite | float32 |" in capsys.readouterr().out
-    check_error(capsys, run(verify, {**flags, "output": "v.txt"}), r"output must end in \.json; got v\.txt\.")
-    check_error(capsys, run(verify, {**flags, "exported": "none"}), "model none is neither a .tflite file")
-    check_error(capsys, run(verify, {**flags, "report": "none.md"}), ".*There is no report none.md")
+    check_error(capsys, run(verify, flags, output="v.txt"), r"output must end in \.json; got v\.txt\.")
+    check_error(capsys, run(verify, flags, exported="none"), "model none is neither a .tflite file")
+    check_error(capsys, run(verify, flags, report="none.md"), ".*There is no report none.md")
 
 
 def test_verify_fails_for_a_file_of_another_model(capsys, flags):
     other = exported.load_run(exported.run_folder(num_steps=0))
     exported.write_tflite(other, Path("other.tflite"), way=5, max_support=5, max_query=25)
-    code = run(verify, {**flags, "exported": "other.tflite", "output": "figures.json"})
+    code = run(verify, flags, exported="other.tflite", output="figures.json")
     streams = capsys.readouterr()
     assert code == 2
     assert "weights inf" in streams.out

@@ -11,11 +11,12 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from benchmarks import pages
 from benchmarks.speed import cost_lines, timing
 from benchmarks.speed.head_steps import FLOOR, OURS, PEER
 from benchmarks.speed.timing import Comparison
+from sib_tf import templates
 from sib_tf.reports import figures
+from sib_tf.storage import atomic
 
 FIGURE = "docs/cost.png"
 
@@ -38,9 +39,9 @@ def write(path: str | os.PathLike, comparisons: dict[str, Comparison], rounds: i
         points = cost_lines.points(costs)
         _draw(points, Path(path).parent / FIGURE)
         values["costs"] = [_cost(name, *data) for name, data in points.items()]
-    pages.write(
-        path,
-        "speed.md",
+    page = templates.render(
+        "templates/speed.md",
+        "benchmarks",
         {"ratio": _first_ratio, "times": table},
         measured=comparisons,
         rounds=rounds,
@@ -49,6 +50,7 @@ def write(path: str | os.PathLike, comparisons: dict[str, Comparison], rounds: i
         figure=FIGURE,
         **values,
     )
+    atomic.write_text(path, page)
 
 
 def table(comparison: Comparison) -> str:
@@ -56,7 +58,7 @@ def table(comparison: Comparison) -> str:
     if len(comparison.times) == 1 and not comparison.ratios:
         ((setting, times),) = comparison.times.items()
         rows = [(name, _time(statistics.median(taken))) for name, taken in times.items()]
-        return _lines([f"a {comparison.unit}", setting], rows)
+        return templates.table(rows, f"a {comparison.unit}", setting)
     names = dict.fromkeys(name for times in comparison.times.values() for name in times)
     pairs = dict.fromkeys(_words(*pair) for ratios in comparison.ratios.values() for pair in ratios)
     rows = []
@@ -64,12 +66,7 @@ def table(comparison: Comparison) -> str:
         found = {_words(*pair): _ratio(times, *pair) for pair in comparison.ratios.get(setting, ())}
         cells = [_time(statistics.median(times[name])) if name in times else "" for name in names]
         rows.append((setting, *cells, *(found.get(pair, "") for pair in pairs)))
-    return _lines([f"a {comparison.unit}", *names, *pairs], rows)
-
-
-def _lines(header: list[str], rows: list[tuple[str, ...]]) -> str:
-    lines = [f"| {' | '.join(row)} |" for row in (header, *rows)]
-    return "\n".join([lines[0], "|---" * len(header) + "|", *lines[1:]])
+    return templates.table(rows, f"a {comparison.unit}", *names, *pairs)
 
 
 def _cost(name: str, sizes: list[int], seconds: list[float]) -> tuple[str, str, str]:
