@@ -132,7 +132,7 @@ def table(rows: list[tuple[str, str, str]]) -> str:
 
 def _connect():
     if FLAGS.protocol == "rest":
-        from export.serving_rest import RestServer
+        from export.model_server import RestServer
 
         return RestServer(FLAGS.server, FLAGS.model, FLAGS.timeout)
     cli.load_tensorflow()

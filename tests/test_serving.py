@@ -166,18 +166,6 @@ def test_what_lies_in_padding_never_matters(exported, path):
         np.testing.assert_allclose(first[name], second[name], rtol=0, atol=1e-6, err_msg=name)
 
 
-def test_nan_in_padding_never_matters(exported, path):
-    episodes, _ = tenants(exported.run.sib.config.gradient_network == "joint")
-    batch, _ = padded(episodes, seed=3)
-    inputs = of_features(exported, batch)
-    expected = exported.call(path, "adapt", inputs)
-    inputs["support"][~batch["support_mask"]] = np.nan
-    inputs["query"][~batch["query_mask"]] = np.inf
-    found = exported.call(path, "adapt", inputs)
-    for name in expected:
-        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
-
-
 @pytest.mark.parametrize("how", ["none", "masked"])
 def test_without_queries_nothing_is_learned_from_them(exported, path, how):
     inputs = episode()

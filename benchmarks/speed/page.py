@@ -6,11 +6,6 @@ import re
 import statistics
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
 from benchmarks.speed import cost_lines, timing
 from benchmarks.speed.head_steps import FLOOR, OURS, PEER
 from benchmarks.speed.timing import Comparison
@@ -75,14 +70,13 @@ def _cost(name: str, sizes: list[int], seconds: list[float]) -> tuple[str, str, 
 
 
 def _draw(points: dict[str, tuple[list[int], list[float]]], path: Path) -> None:
-    figure, axes = plt.subplots(1, len(points), figsize=(3.1 * len(points), 3.0), layout="constrained", sharey=True)
-    for axis, (name, (sizes, seconds)) in zip(axes, points.items(), strict=True):
-        axis.loglog(sizes, [1e6 * s for s in seconds], "o-", color=figures.ADAPTED)
-        axis.set(xlabel=name, xticks=sizes, xticklabels=sizes)
-        axis.minorticks_off()
-    axes[0].set(ylabel="microseconds a step")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figures.save(figure, path)
+    with figures.panels(path, 1, len(points), figsize=(3.1 * len(points), 3.0), sharey=True) as axes:
+        for axis, (name, (sizes, seconds)) in zip(axes, points.items(), strict=True):
+            axis.loglog(sizes, [1e6 * s for s in seconds], "o-", color=figures.ADAPTED)
+            axis.set(xlabel=name, xticks=sizes, xticklabels=sizes)
+            axis.minorticks_off()
+        axes[0].set(ylabel="microseconds a step")
 
 
 def _best_batches(head: dict[str, dict[str, list[float]]]) -> dict:
