@@ -47,12 +47,7 @@ class Entrant:
 
 
 def models(given: Iterable[str], cache: FeatureCache, way: int | None = None) -> list[Entrant]:
-    """Loads the models that `--models` names, those that take `way` classes; None: all.
-
-    Args:
-        given: texts of the form name=FOLDER, each folder that of a meta-training.
-        cache: the features that they are measured on.
-        way: classes of the setting.
+    """Loads the models that `--models` names, `given` as name=FOLDER, that take `way` classes; None: all.
 
     Raises:
         InputError: a text of another form, a name given twice or that of a peer, or a model of other features.

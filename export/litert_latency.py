@@ -56,14 +56,10 @@ class Load:
 
 
 def measure(files: list[str], sgd: str, threads: list[int], load: Load, rounds: int) -> list[Latency]:
-    """Times every file at every number of threads, in turns; medians over the rounds.
+    """Times files of `export.tflite` at all numbers of threads, in turns, beside `sgd`, a file of `sgd_baseline`.
 
-    Args:
-        files: of `export.tflite`.
-        sgd: a file of `sgd_baseline`: one step of SGD on the same head.
-        threads: numbers of threads.
-        load: what is timed.
-        rounds: how often the turns are taken.
+    Returns:
+        Medians over the rounds.
     """
     jobs = [(file, None, count) for file in files for count in threads] + [(files[0], sgd, count) for count in threads]
     # A process for each measurement: memory is a process's, and one file's caches are not another's.

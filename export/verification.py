@@ -81,12 +81,10 @@ class Reference:
         model: the trained model.
         split: pictures of classes that it has not been trained on.
         spec: within the limits of all files to be compared.
-        episodes: how many.
-        seed: of the list.
+        episodes, seed: of the list.
 
     Attributes:
         itself: the trained model's own figures.
-        spec: what the episodes look like.
     """
 
     def __init__(self, model: Model, split: Split, spec: EpisodeSpec, episodes: int, seed: int = 0):

@@ -15,13 +15,9 @@ _PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert", "hypothesis")
 
 
 def write(name: str, figures: list[dict], recorded: Path = RECORDED, page: Path = PAGE) -> None:
-    """Writes the figures of a run and the page of all runs.
+    """Writes the figures of a run, "fuzz" or "soak", and the page of all runs.
 
-    Args:
-        name: "fuzz" or "soak".
-        figures: one dictionary for each row of its table, all with the same keys.
-        recorded: folder of the JSON files.
-        page: the page.
+    `figures` are the rows of its table, all with the same keys.
     """
     record = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),

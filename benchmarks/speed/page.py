@@ -17,14 +17,7 @@ FIGURE = "docs/cost.png"
 
 
 def write(path: str | os.PathLike, comparisons: dict[str, Comparison], rounds: int, versions: dict[str, str]) -> None:
-    """Writes the page (templates/speed.md), and its figure beside it, in one move each.
-
-    Args:
-        path: of BENCHMARKS.md.
-        comparisons: name -> what was measured.
-        rounds: turns of every contestant.
-        versions: of the libraries, by name.
-    """
+    """Writes the page (templates/speed.md), and its figure beside it, in one move each; `versions` are of libraries."""
     values = {}
     if "head_steps" in comparisons and "head_batches" in comparisons:
         values["best"] = _best_batches({**comparisons["head_steps"].times, **comparisons["head_batches"].times})

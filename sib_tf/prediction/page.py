@@ -18,14 +18,7 @@ _THUMBNAIL = 112
 
 
 def save(path: str | os.PathLike, answers: list[Answer], support: Support, query: Query, description: dict) -> None:
-    """Writes the page, with a small copy of every picture inside.
-
-    Args:
-        path: the file.
-        answers: to `query`, in its order.
-        support, query: the pictures.
-        description: of the model.
-    """
+    """Writes the page, with a small copy of every picture inside; `answers` are in the order of `query`."""
     labelled, cards = ({name: [] for name in sorted(set(support.labels))} for _ in range(2))
     none_of_these = []
     for label, file in zip(support.labels, support.paths, strict=True):
