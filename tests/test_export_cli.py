@@ -5,51 +5,20 @@ import shutil
 from pathlib import Path
 
 import exported
-import numpy as np
 import pytest
-from PIL import Image
 from running import run
 from test_cli import check_error
 
-from export import conversion, precisions, tflite, verification, verify
-from sib_tf.config import EpisodeSpec
+from export import conversion, precisions, tflite, verify
+from sib_tf.commands import dataset_flags
 from sib_tf.storage import atomic
-
-CLASSES, PICTURES = 5, 6
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """The folder `pictures` with five test classes of six."""
-    home = tmp_path_factory.mktemp("home")
-    for split in ("train", "val", "test"):
-        for label in range(CLASSES):
-            folder = home / "pictures" / split / f"{split}{label}"
-            folder.mkdir(parents=True)
-            seed = 10 * label + len(split)
-            for i, picture in enumerate(exported.pictures(1, seed).repeat(PICTURES, axis=0)):
-                noise = np.random.RandomState([seed, i]).randint(-30, 31, picture.shape)
-                Image.fromarray((picture + noise).clip(0, 255).astype(np.uint8)).save(folder / f"{i}.png")
-    return home
 
 
 @pytest.fixture
-def flags(home, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def flags(tiny_dataset, monkeypatch):
+    monkeypatch.setattr(dataset_flags, "load", lambda *_: tiny_dataset)
     run = exported.run_folder()
-    data = {"dataset": "folder", "data_dir": home / "pictures", "cache_dir": home / "cache"}
-    return {"model_dir": run / "sib", "backbone_dir": run / "backbone", "episodes": 3, **data}
-
-
-@pytest.fixture(autouse=True)
-def small_queries(monkeypatch):
-    """The comparison asks for 15 queries a class; there are 5."""
-    spec = verification.episode_spec
-
-    def fewer(*descriptions):
-        return EpisodeSpec(way=spec(*descriptions).way, shot=1, query=PICTURES - 1)
-
-    monkeypatch.setattr(verification, "episode_spec", fewer)
+    return {"model_dir": run / "sib", "backbone_dir": run / "backbone", "episodes": 3}
 
 
 @pytest.mark.parametrize(
@@ -64,7 +33,6 @@ def small_queries(monkeypatch):
         ({"way": 1}, "flag --way=1"),
         ({"model_dir": "none"}, r"Configuration none/config\.json cannot be read"),
         ({"backbone_dir": "none"}, r"Configuration none/config\.json cannot be read"),
-        ({"data_dir": "none"}, "data_dir must be an existing folder; none is not"),
     ],
 )
 def test_what_tflite_refuses(capsys, flags, tmp_path, changes, message):
@@ -94,7 +62,7 @@ def test_an_imported_run_needs_its_data_set_named(capsys, flags, tmp_path):
     shutil.copytree(flags["backbone_dir"], tmp_path / "backbone")
     record = json.loads((tmp_path / "backbone/config.json").read_text())
     (tmp_path / "backbone/config.json").write_text(json.dumps({"backbone": record["backbone"]}))
-    flags = {**flags, "backbone_dir": "backbone", "dataset": None, "output": "m.tflite"}
+    flags = {**flags, "backbone_dir": "backbone", "output": "m.tflite"}
     check_error(capsys, run(tflite, flags), "dataset must be given: the run does not say which data set")
 
 
