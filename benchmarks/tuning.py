@@ -69,13 +69,10 @@ def tune(
         JSON values: `chosen[distribution][shot][name]` are constants, `measured[name]` lists the constants tried, each
         with its accuracy on every list; and what both are of.
     """
-    lists = {
-        f"{kind}, {shot} shot": EpisodeSampler(
-            cache.labels("validation"), EpisodeSpec(way=WAY, shot=shot, **fields), seed
-        ).sample(episodes)
-        for kind, fields in DISTRIBUTIONS.items()
-        for shot in shots
-    }
+    lists = {}
+    for (kind, fields), shot in itertools.product(DISTRIBUTIONS.items(), shots):
+        sampler = EpisodeSampler(cache.labels("validation"), EpisodeSpec(way=WAY, shot=shot, **fields), seed)
+        lists[f"{kind}, {shot} shot"] = sampler.sample(episodes)
     header = {
         "features": cache.identity,
         "episodes": episodes,

@@ -84,16 +84,9 @@ def predict(
     # One picture alone has nothing to be compared with.
     if fitted is not None and len(query.paths) > 1:
         known = open_set.probability(open_set.score(logits, open_set.centre(logits)), fitted).tolist()
-    # Stable: of equal probabilities the first class wins, here as in argmax.
-    ranked = np.argsort(-after, axis=1, kind="stable")
-    answers = []
-    for row, path in enumerate(query.paths):
-        first, second = ranked[row, :2]
-        chosen = (after, first), (after, second), (before, before[row].argmax())
-        named = [value for of, place in chosen for value in (str(classes[place]), float(of[row, place]))]
-        none_of_these = known[row] is not None and known[row] < unknown_below
-        answers.append(Answer(path.relative_to(query_folder).as_posix(), *named, known[row], none_of_these))
-    return answers
+    files = [path.relative_to(query_folder).as_posix() for path in query.paths]
+    rows = zip(files, before, after, known, strict=True)
+    return [_answer(file, classes.tolist(), *numbers, unknown_below) for file, *numbers in rows]
 
 
 def save(path: str | os.PathLike, answers: Iterable[Answer]) -> None:
@@ -105,6 +98,14 @@ def save(path: str | os.PathLike, answers: Iterable[Answer]) -> None:
         table = csv.writer(file)
         table.writerow(["class" if name == "class_name" else name for name in (*Answer._fields, "changed")])
         table.writerows([_cell(value) for value in (*answer, answer.changed)] for answer in answers)
+
+
+def _answer(file, classes, before, after, known, unknown_below) -> Answer:
+    # Stable: of equal probabilities the first class wins, here as in argmax.
+    first, second = np.argsort(-after, kind="stable")[:2]
+    chosen = (after, first), (after, second), (before, before.argmax())
+    named = [value for numbers, place in chosen for value in (classes[place], float(numbers[place]))]
+    return Answer(file, *named, known, known is not None and known < unknown_below)
 
 
 def _cell(value: str | float | bool | None):
