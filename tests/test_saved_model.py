@@ -70,7 +70,7 @@ def write_metrics(path: Path, run, **changes) -> Path:
         "summary": SUMMARY,
         "accuracy": 0.7016,
         "model": dataclasses.asdict(run.sib.config),
-        "backbone": run.record["features"]["backbone"],
+        "backbone": run.description()["backbone"],
     }
     path.write_text(json.dumps({**metrics, **changes}))
     return path

@@ -25,7 +25,6 @@ class Run:
     Attributes:
         backbone, backbone_config: stage 1.
         sib: stage 2, the best on validation.
-        record: `config.json` of the meta-training.
         dataset: name of the data set that it was trained on; None where the record does not say (imported models).
         calibration: of the SIB model; None where there is none.
         samples: S, of a gaussian posterior, that exported files classify with; 0: its mean.
@@ -34,7 +33,6 @@ class Run:
     backbone: keras.Model
     backbone_config: BackboneConfig
     sib: SIB
-    record: dict
     dataset: str | None
     calibration: Calibration | None = None
     samples: int = 0
@@ -93,4 +91,4 @@ def load(model_dir: str | os.PathLike, backbone_dir: str | os.PathLike, samples:
     trained_on = atomic.read_json(Path(backbone_dir) / checkpoints.CONFIG, "Configuration").get("dataset")
     dataset = trained_on.get("name") if isinstance(trained_on, dict) else None
     fitted = calibration.load(model_dir, weights_fingerprint(sib))
-    return Run(backbone, config, sib, record, dataset, fitted, samples)
+    return Run(backbone, config, sib, dataset, fitted, samples)
