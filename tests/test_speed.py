@@ -12,7 +12,7 @@ import pytest
 from running import run
 
 from benchmarks.speed import __main__ as command
-from benchmarks.speed import cost_lines, entry_points, head_steps, page, timing
+from benchmarks.speed import blocks, cost_lines, entry_points, head_steps, page, timing
 from benchmarks.speed.head_steps import FLOOR, OURS, PEER
 from benchmarks.speed.matrix_products import MatrixProducts
 from benchmarks.speed.timing import Comparison, Contestant
@@ -126,7 +126,7 @@ def test_the_page_has_medians_quotients_and_the_figure(tmp_path):
 
 
 def test_blocks_exist():
-    for place in command.BLOCKS.values():
+    for place in blocks.BLOCKS.values():
         module, function = place.split(":")
         assert callable(getattr(importlib.import_module(f"benchmarks.speed.{module}"), function))
 

@@ -6,7 +6,6 @@ Ten to twenty minutes on two cores, which should be idle. Each block is measured
 OUTPUT_DIR/<block>.json: the same command goes on, --only=BLOCK,... measures some again. Needs the extra `torch`.
 """
 
-import dataclasses
 import importlib.metadata
 import importlib.util
 import sys
@@ -14,25 +13,9 @@ from pathlib import Path
 
 from absl import flags
 
+from benchmarks.speed.blocks import BLOCKS, measure
 from sib_tf.commands import cli
 from sib_tf.errors import InputError
-
-BLOCKS = {
-    "head_steps": "head_steps:measure",
-    "head_batches": "head_steps:measure_batches",
-    "from_cache": "meta_training_runs:from_cache",
-    "from_pictures": "meta_training_runs:from_pictures",
-    "meta_testing": "meta_testing_runs:measure",
-    "sampler": "meta_testing_runs:sampler",
-    "cost_lines": "cost_lines:measure",
-    "backbone_training": "backbone_runs:training",
-    "backbone_inference": "backbone_runs:inference",
-    "device": "device_runs:measure",
-    "entry_points": "entry_points:measure",
-    "whole_run": "meta_training_runs:whole_run",
-}
-# Of small operations, as train.meta_train keeps them on one thread.
-_ONE_THREAD = ("head_steps", "from_cache", "whole_run", "meta_testing", "sampler", "cost_lines")
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("output_dir", None, "Folder for the measurements.", flag_values=FLAGS)
@@ -65,13 +48,6 @@ def main() -> None:
     target = FLAGS.page or folder / "BENCHMARKS.md"
     page.write(target, comparisons, FLAGS.rounds, _versions())
     print(f"Page: {target}")
-
-
-def measure(name: str, rounds: int) -> dict:
-    """Returns the fields of block `name`'s comparison; what a process of its own does."""
-    cli.load_tensorflow(one_thread=name in _ONE_THREAD)
-    module, function = BLOCKS[name].split(":")
-    return dataclasses.asdict(getattr(importlib.import_module(f"benchmarks.speed.{module}"), function)(rounds))
 
 
 def _versions() -> dict[str, str]:
