@@ -1,4 +1,4 @@
-"""The blocks of the benchmark, each measured in a process of its own, which can import this module and not `__main__`."""
+"""The blocks of the benchmark, each measured in a process of its own: these import this module, never `__main__`."""
 
 import dataclasses
 import importlib
