@@ -8,7 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from benchmarks.measurement import Method, peer_method, sib_method
-from benchmarks.peers import PEERS, SLOW, Peer, authors
+from benchmarks.peers import PEERS, SLOW, authors
 from benchmarks.settings import Setting
 from sib_tf import runs
 from sib_tf.errors import InputError
@@ -47,12 +47,7 @@ class Entrant:
 
 
 def models(given: Iterable[str], cache: FeatureCache, way: int | None = None) -> list[Entrant]:
-    """Loads the models that `--models` names, those that take `way` classes; None: all.
-
-    Args:
-        given: texts of the form name=FOLDER, each folder that of a meta-training.
-        cache: the features that they are measured on.
-        way: classes of the setting.
+    """Loads the models that `--models` names, `given` as name=FOLDER, that take `way` classes; None: all.
 
     Raises:
         InputError: a text of another form, a name given twice or that of a peer, or a model of other features.
@@ -107,14 +102,12 @@ def peers(names: Iterable[str], tuned: dict | None, setting: Setting, base_mean:
     kinds = {"tuned": "mixture", "tuned to setting": "dirichlet" if setting.imbalanced else "balanced"}
     found = []
     for name in names:
-        found.append(_peer(name, "authors", authors(name, shot), base_mean))
+        own = {"authors": authors(name, shot)}
         # What has no constants cannot be tuned.
         for constants, kind in kinds.items() if tuned and dataclasses.fields(PEERS[name]) else ():
             chosen = tuned[kind]["1" if shot == 1 else "5"].get(name)
             if chosen is not None:
-                found.append(_peer(name, constants, PEERS[name](**chosen), base_mean))
+                own[constants] = PEERS[name](**chosen)
+        for constants, peer in own.items():
+            found.append(Entrant(name, constants, dataclasses.asdict(peer), peer_method(peer, base_mean)))
     return found
-
-
-def _peer(name: str, constants: str, peer: Peer, base_mean: tf.Tensor) -> Entrant:
-    return Entrant(name, constants, dataclasses.asdict(peer), peer_method(peer, base_mean))

@@ -74,10 +74,7 @@ class Sweep:
     def measure(self, cache: FeatureCache, setting: Setting, taking_part: Sequence[Entrant]) -> dict[str, dict]:
         """Measures what is not measured yet; returns the figures of every method, as the setting's file holds them.
 
-        Args:
-            cache: the features.
-            setting: the episodes.
-            taking_part: nearest prototypes first.
+        Of those `taking_part`, nearest prototypes come first.
 
         Raises:
             InputError: the split has too few classes or pictures for the setting.

@@ -13,11 +13,7 @@ from sib_tf.errors import InputError
 
 
 def call(function: Callable, *arguments):
-    """Returns `function(*arguments)`, computed in a fresh Python process; its errors are raised here.
-
-    Args:
-        function: importable by name.
-        arguments: that can be pickled.
+    """Returns `function(*arguments)`, all of them picklable, computed in a fresh process; its errors are raised here.
 
     Raises:
         InputError: the process was killed.

@@ -25,8 +25,10 @@ def main() -> None:
     if not any((FLAGS.sweeps_dir, FLAGS.metrics, FLAGS.rows_dir, FLAGS.bayes_dir)):
         raise cli.InputError("sweeps_dir, rows_dir, bayes_dir or metrics must be given: there is nothing to report.")
     cli.load_tensorflow()
-    from benchmarks import pages, results_figures, results_page, row_tables
+    from benchmarks import results_figures, results_page, row_tables
     from benchmarks.records import load_metrics, load_sweep
+    from sib_tf import templates
+    from sib_tf.storage import atomic
 
     metrics = [load_metrics(path) for path in FLAGS.metrics]
     sweeps = [load_sweep(folder) for folder in FLAGS.sweeps_dir]
@@ -41,7 +43,7 @@ def main() -> None:
             for sweep in sweeps
         ],
     }
-    pages.write(FLAGS.output, "results.md", {}, **page)
+    atomic.write_text(FLAGS.output, templates.render("templates/results.md", "benchmarks", **page))
     print(f"Page: {FLAGS.output}")
 
 

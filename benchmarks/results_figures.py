@@ -5,11 +5,8 @@ from pathlib import Path
 
 import matplotlib
 
-matplotlib.use("Agg")  # Figures go to files; no screen is needed.
-import matplotlib.pyplot as plt
-
 from benchmarks.records import PEER_NAMES, SweepRecords
-from sib_tf.storage import atomic
+from sib_tf.reports import figures
 
 _AXES = {
     "imbalance": "Dirichlet's alpha (imbalance grows to the right)",
@@ -17,7 +14,7 @@ _AXES = {
     "way": "classes (way)",
     "missing_classes": "classes, of five, that the queries come from",
 }
-_PALETTE = plt.get_cmap("tab10").colors
+_PALETTE = matplotlib.colormaps["tab10"].colors
 _MODELS = ("#0b6e4f", "#08415c", "#6a994e", "#3d348b", "#386641", "#1b4965")
 _MARKERS = "o^vD*P"
 
@@ -40,16 +37,13 @@ def shown(methods: dict) -> dict[str, dict]:
 
 def _figure(panels: list[list[dict]], label: str, path: Path) -> None:
     size = (3.4 * len(panels) + 3.2, 4.2)
-    figure, ((*axes,),) = plt.subplots(1, len(panels), figsize=size, layout="constrained", squeeze=False)
-    for axis, settings in zip(axes, panels, strict=True):
-        _panel(axis, settings)
-        axis.set(xlabel=label if len(panels) < 3 else "Dirichlet's alpha", title=f"{settings[0]['shot']} shot")
-    axes[0].set_ylabel("accuracy in %")
-    lines, names = max((axis.get_legend_handles_labels() for axis in axes), key=lambda pair: len(pair[1]))
-    figure.legend(lines, names, loc="outside right center", frameon=False, fontsize=8)
-    with atomic.new_file(path) as partial:
-        figure.savefig(partial, dpi=130, format="png")
-    plt.close(figure)
+    with figures.panels(path, 1, len(panels), figsize=size, squeeze=False) as ((*axes,),):
+        for axis, settings in zip(axes, panels, strict=True):
+            _panel(axis, settings)
+            axis.set(xlabel=label if len(panels) < 3 else "Dirichlet's alpha", title=f"{settings[0]['shot']} shot")
+        axes[0].set_ylabel("accuracy in %")
+        lines, names = max((axis.get_legend_handles_labels() for axis in axes), key=lambda pair: len(pair[1]))
+        axes[0].figure.legend(lines, names, loc="outside right center", frameon=False, fontsize=8)
 
 
 def _panel(axis, settings: list[dict]) -> None:

@@ -48,13 +48,7 @@ def _episodes_and_model(metrics: dict) -> tuple[str, str]:
 
 
 def sweep(records: SweepRecords, figures: dict[str, Path], base: Path) -> dict:
-    """What the page says of a data set.
-
-    Args:
-        records: its settings.
-        figures: by group.
-        base: folder of the page; links are relative to it.
-    """
+    """What the page says of a data set; `figures` are by group, `base` is the page's folder, for links."""
     first = records.settings[0]
     models = dict.fromkeys(label for setting in records.settings for label in _models(setting))
     return {

@@ -37,7 +37,7 @@ def main() -> None:
     names = known_names(FLAGS.peers)
     cache = FeatureCache.open(FLAGS.features_dir)
     held = atomic.read_json(FLAGS.output, "output") if Path(FLAGS.output).is_file() else None
-    for record in tuning.Tuning(cache, FLAGS.episodes, FLAGS.slow_episodes, FLAGS.seed).run(names, held):
+    for record in tuning.tune(cache, names, FLAGS.episodes, FLAGS.slow_episodes, FLAGS.seed, held):
         atomic.write_json(FLAGS.output, record)
     print(f"Constants: {FLAGS.output}")
 

@@ -46,73 +46,65 @@ def candidates(name: str) -> list[Peer]:
     return list(dict.fromkeys([authors(name, 1), authors(name, 5), *tried]))
 
 
-class Tuning:
-    """Measures candidates on validation episodes, and keeps the best of each method, shot and distribution.
+def tune(
+    cache: FeatureCache,
+    names: Iterable[str],
+    episodes: int,
+    slow_episodes: int,
+    seed: int,
+    held: dict | None = None,
+    shots: Sequence[int] = (1, 5),
+) -> Iterator[dict]:
+    """Measures the candidates of `names`; yields the record after each name.
 
     Args:
         cache: features; base mean from the training pictures, episodes from the validation classes.
-        episodes: length of each list.
-        slow_episodes: of these, the first that `SLOW` methods are measured on.
+        names: of peers.
+        episodes: length of each list; `SLOW` methods take the first `slow_episodes` of it.
         seed: of the lists.
+        held: an earlier record; what it measured on the same episodes is not measured again.
         shots: at which constants are chosen.
+
+    Yields:
+        JSON values: `chosen[distribution][shot][name]` are constants, `measured[name]` lists the constants tried, each
+        with its accuracy on every list; and what both are of.
     """
+    lists = {}
+    for (kind, fields), shot in itertools.product(DISTRIBUTIONS.items(), shots):
+        sampler = EpisodeSampler(cache.labels("validation"), EpisodeSpec(way=WAY, shot=shot, **fields), seed)
+        lists[f"{kind}, {shot} shot"] = sampler.sample(episodes)
+    header = {
+        "features": cache.identity,
+        "episodes": episodes,
+        "slow_episodes": slow_episodes,
+        "seed": seed,
+        "episode_hashes": {name: fingerprint(rows) for name, rows in lists.items()},
+    }
+    table, base_mean = tf.constant(cache.table("validation")), base_mean_of(cache)
 
-    def __init__(
-        self, cache: FeatureCache, episodes: int, slow_episodes: int, seed: int, shots: Sequence[int] = (1, 5)
-    ):
-        labels = cache.labels("validation")
-        self._lists = {
-            f"{kind}, {shot} shot": EpisodeSampler(labels, EpisodeSpec(way=WAY, shot=shot, **fields), seed).sample(
-                episodes
-            )
-            for kind, fields in DISTRIBUTIONS.items()
-            for shot in shots
+    def accuracies(peer: Peer, count: int | None) -> dict[str, float]:
+        measure = compiled(peer_method(peer, base_mean), WAY)
+        return {of: float(measure(rows.part(0, count), table).accuracy.mean()) for of, rows in lists.items()}
+
+    same = held is not None and {part: held.get(part) for part in header} == header
+    measured = dict(held["measured"]) if same else {}
+    for name in names:
+        known = measured.get(name, [])
+        count = slow_episodes if name in SLOW else None
+        # In the order of the grid, so that of equals the first is chosen, however often tuning was interrupted.
+        measured[name] = [
+            next((entry for entry in known if entry["constants"] == dataclasses.asdict(peer)), None)
+            or {"constants": dataclasses.asdict(peer), "accuracy": accuracies(peer, count)}
+            for peer in tqdm(candidates(name), desc=name)
+        ]
+        chosen = {
+            kind: {str(shot): _best(measured, f"{kind}, {shot} shot") for shot in shots} for kind in DISTRIBUTIONS
         }
-        self._table, self._base_mean = tf.constant(cache.table("validation")), base_mean_of(cache)
-        self._shots, self._slow_episodes = shots, slow_episodes
-        self.header = {
-            "features": cache.identity,
-            "episodes": episodes,
-            "slow_episodes": slow_episodes,
-            "seed": seed,
-            "episode_hashes": {name: fingerprint(rows) for name, rows in self._lists.items()},
-        }
+        yield {**header, "chosen": chosen, "measured": dict(measured)}
 
-    def run(self, names: Iterable[str], held: dict | None = None) -> Iterator[dict]:
-        """Measures the candidates of `names`; yields the record after each name.
 
-        Args:
-            names: of peers.
-            held: an earlier record; what it measured on the same episodes is not measured again.
-
-        Yields:
-            JSON values: `chosen[distribution][shot][name]` are constants, `measured[name]` lists the constants tried,
-            each with its accuracy on every list; and `header`.
-        """
-        same = held is not None and {part: held.get(part) for part in self.header} == self.header
-        measured = dict(held["measured"]) if same else {}
-        for name in names:
-            known = measured.get(name, [])
-            # In the order of the grid, so that of equals the first is chosen, however often tuning was interrupted.
-            measured[name] = [
-                next((entry for entry in known if entry["constants"] == dataclasses.asdict(peer)), None)
-                or {"constants": dataclasses.asdict(peer), "accuracy": self._accuracies(name, peer)}
-                for peer in tqdm(candidates(name), desc=name)
-            ]
-            yield {**self.header, "chosen": self._chosen(measured), "measured": dict(measured)}
-
-    def _chosen(self, measured: dict) -> dict:
-        def best(episodes: str) -> dict:
-            return {
-                name: max(tried, key=lambda entry: entry["accuracy"][episodes])["constants"]
-                for name, tried in measured.items()
-            }
-
-        return {kind: {str(shot): best(f"{kind}, {shot} shot") for shot in self._shots} for kind in DISTRIBUTIONS}
-
-    def _accuracies(self, name: str, peer: Peer) -> dict[str, float]:
-        measure = compiled(peer_method(peer, self._base_mean), WAY)
-        count = self._slow_episodes if name in SLOW else None
-        return {
-            of: float(measure(rows.part(0, count), self._table).accuracy.mean()) for of, rows in self._lists.items()
-        }
+def _best(measured: dict[str, list[dict]], episodes: str) -> dict[str, dict]:
+    """The constants of each method that were best on the list `episodes`."""
+    return {
+        name: max(tried, key=lambda entry: entry["accuracy"][episodes])["constants"] for name, tried in measured.items()
+    }

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from sib_tf import templates
 from sib_tf.prediction.litert import LiteRTModel
 from sib_tf.runtime import quiet
 
@@ -55,14 +56,10 @@ class Load:
 
 
 def measure(files: list[str], sgd: str, threads: list[int], load: Load, rounds: int) -> list[Latency]:
-    """Times every file at every number of threads, in turns; medians over the rounds.
+    """Times files of `export.tflite` at all numbers of threads, in turns, beside `sgd`, a file of `sgd_baseline`.
 
-    Args:
-        files: of `export.tflite`.
-        sgd: a file of `sgd_baseline`: one step of SGD on the same head.
-        threads: numbers of threads.
-        load: what is timed.
-        rounds: how often the turns are taken.
+    Returns:
+        Medians over the rounds.
     """
     jobs = [(file, None, count) for file in files for count in threads] + [(files[0], sgd, count) for count in threads]
     # A process for each measurement: memory is a process's, and one file's caches are not another's.
@@ -74,16 +71,19 @@ def measure(files: list[str], sgd: str, threads: list[int], load: Load, rounds: 
 
 def table(results: list[Latency]) -> str:
     """Returns the figures as a Markdown table."""
-    lines = [
-        "| file | threads | embed a picture, ms (p95) | learn the classes, ms (p95) | memory, MB |",
-        "|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {r.name} | {r.threads} | {r.embed_ms:.3f} ({r.embed_p95_ms:.3f}) | "
-        f"{r.adapt_ms:.3f} ({r.adapt_p95_ms:.3f}) | {r.memory_mb:.1f} |"
+    rows = [
+        (
+            r.name,
+            f"{r.threads}",
+            f"{r.embed_ms:.3f} ({r.embed_p95_ms:.3f})",
+            f"{r.adapt_ms:.3f} ({r.adapt_p95_ms:.3f})",
+            f"{r.memory_mb:.1f}",
+        )
         for r in results
     ]
-    return "\n".join(lines)
+    return templates.table(
+        rows, "file", "threads", "embed a picture, ms (p95)", "learn the classes, ms (p95)", "memory, MB"
+    )
 
 
 def _time(path: str, sgd: str | None, threads: int, load: Load) -> Latency:

@@ -37,10 +37,5 @@ def load_metrics(paths: Sequence[str], run: trained_run.Run) -> list[str]:
 
 
 def text(description: dict, summaries: Sequence[str]) -> str:
-    """Returns the card as Markdown.
-
-    Args:
-        description: as `trained_run.Run.description` gives it.
-        summaries: accuracies in words, from `load_metrics`.
-    """
+    """Returns the card as Markdown, of a `trained_run.Run.description` and summaries of `load_metrics`."""
     return templates.render("model_card.md", "export", **description, summaries=summaries)

@@ -15,6 +15,7 @@ import numpy as np
 from absl import flags
 
 from sib_tf.commands import cli
+from sib_tf.prediction.model import padded_episode
 from sib_tf.storage import atomic
 
 FLAGS = flags.FlagValues()
@@ -90,17 +91,11 @@ def episode(
     Raises:
         InputError: there are more pictures than rows.
     """
-    support_rows, query_rows = support_rows or len(support), query_rows or len(query)
     for name, given, rows in (("support", len(support), support_rows), ("query", len(query), query_rows)):
-        if given > rows:
+        if rows is not None and given > rows:
             raise cli.InputError(f"{name}_rows must be at least the {given} pictures of {name}; got {rows}.")
-    return {
-        "support_images": _padded(support, support_rows),
-        "support_labels": _padded(labels.astype(np.int32), support_rows),
-        "support_mask": _padded(np.ones(len(support), bool), support_rows),
-        "query_images": _padded(query, query_rows),
-        "query_mask": _padded(np.ones(len(query), bool), query_rows),
-    }
+    inputs = padded_episode(support, labels.astype(np.int32), query, support_rows, query_rows)
+    return {f"{name}_images" if name in ("support", "query") else name: rows for name, rows in inputs.items()}
 
 
 def checked(outputs: dict[str, np.ndarray], way: int, queries: int) -> tuple[np.ndarray, np.ndarray]:
@@ -132,17 +127,13 @@ def table(rows: list[tuple[str, str, str]]) -> str:
 
 def _connect():
     if FLAGS.protocol == "rest":
-        from export.serving_rest import RestServer
+        from export.model_server import RestServer
 
         return RestServer(FLAGS.server, FLAGS.model, FLAGS.timeout)
     cli.load_tensorflow()
     from export.serving_grpc import GrpcServer
 
     return GrpcServer(FLAGS.server, FLAGS.model, FLAGS.timeout)
-
-
-def _padded(rows: np.ndarray, length: int) -> np.ndarray:
-    return np.concatenate([rows, np.zeros((length - len(rows), *rows.shape[1:]), rows.dtype)])[None]
 
 
 def _visible(text: str) -> str:

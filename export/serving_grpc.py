@@ -17,7 +17,7 @@ except ImportError as error:
 
 
 class GrpcServer(ModelServer):
-    """One model behind `host:8500`, with the methods of `serving_rest.RestServer`."""
+    """One model behind `host:8500`, with the methods of `model_server.RestServer`."""
 
     def __init__(self, address: str, model: str, timeout: float):
         host, _, port = address.rpartition(":")

@@ -36,12 +36,15 @@ def main() -> None:
     run = export_flags.load_run(FLAGS)
     limits = _limits(run.sib.config.fixed_way)
     data = export_flags.load_data(FLAGS, run)
+    import numpy as np
+
     from export import conversion, verification
-    from sib_tf.prediction import trained_run
+    from sib_tf.features import centre_crop
     from sib_tf.prediction.litert import LiteRTModel
 
     size = run.backbone_config.image_size
-    pictures = trained_run.calibration_pictures(data.train.images, FLAGS.calibration_pictures, size)
+    rows = np.random.RandomState(0).permutation(len(data.train.images))[: FLAGS.calibration_pictures]
+    pictures = centre_crop(data.train.images[np.sort(rows)], size)
     reference = export_flags.reference(FLAGS, run, data, limits)
     with atomic.new_file(output) as partial:
         conversion.write(partial, run, limits, FLAGS.precision, pictures)

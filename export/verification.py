@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from export.precisions import PRECISIONS
+from sib_tf import templates
 from sib_tf.config import EpisodeSpec
 from sib_tf.datasets import Split
 from sib_tf.episodes import EpisodeRows, EpisodeSampler
@@ -80,12 +81,10 @@ class Reference:
         model: the trained model.
         split: pictures of classes that it has not been trained on.
         spec: within the limits of all files to be compared.
-        episodes: how many.
-        seed: of the list.
+        episodes, seed: of the list.
 
     Attributes:
         itself: the trained model's own figures.
-        spec: what the episodes look like.
     """
 
     def __init__(self, model: Model, split: Split, spec: EpisodeSpec, episodes: int, seed: int = 0):
@@ -142,19 +141,21 @@ class Reference:
 
 def table(verdicts: list[Verdict]) -> str:
     """Returns the verdicts as a Markdown table; differences are the largest ones to the trained model."""
-    lines = [
-        "| file | precision | kB | features (rel.) | weights (rel.) | probabilities | other class | accuracy | "
-        "difference | verdict |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {v.name} | {v.precision} | {'' if v.bytes is None else round(v.bytes / 1000)} | {v.features:.0e} | "
-        f"{v.weights:.0e} | {v.probabilities:.0e} | {100 * v.disagreement:.2f} % | "
-        f"{100 * v.accuracy:.2f} +-{100 * v.ci95:.2f} % | {100 * v.difference:+.2f} +-{100 * v.difference_ci95:.2f} | "
-        f"{'; '.join(v.failures) or 'ok'} |"
+    rows = [
+        (
+            v.name,
+            v.precision,
+            "" if v.bytes is None else f"{v.bytes / 1000:.0f}",
+            *(f"{value:.0e}" for value in (v.features, v.weights, v.probabilities)),
+            f"{100 * v.disagreement:.2f} %",
+            f"{100 * v.accuracy:.2f} +-{100 * v.ci95:.2f} %",
+            f"{100 * v.difference:+.2f} +-{100 * v.difference_ci95:.2f}",
+            "; ".join(v.failures) or "ok",
+        )
         for v in verdicts
     ]
-    return "\n".join(lines)
+    measured = ("features (rel.)", "weights (rel.)", "probabilities", "other class", "accuracy", "difference")
+    return templates.table(rows, "file", "precision", "kB", *measured, "verdict")
 
 
 class _Answers(NamedTuple):

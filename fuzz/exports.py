@@ -68,12 +68,7 @@ def _run(folder: Path, kind: str) -> trained_run.Run:
 
 
 class Served:
-    """The signatures of a SavedModel, called as they are, with batches.
-
-    Args:
-        folder: of the SavedModel.
-        needs_all: whether it needs every class.
-    """
+    """The signatures of a SavedModel, called as they are, with batches; `needs_all`: whether it needs every class."""
 
     def __init__(self, folder: Path, needs_all: bool):
         self._signatures = tf.saved_model.load(str(folder)).signatures
@@ -137,11 +132,9 @@ class Served:
 
 
 class Runner:
-    """A model with the methods of `sib_tf.prediction.models.Model`, one episode at a time.
+    """A `sib_tf.prediction.model.Model`, one episode at a time.
 
-    Args:
-        model: a `LiteRTModel`, `SavedModel` or `KerasModel`.
-        reference: another of the same weights, which has to agree on ordinary episodes; or None.
+    A `reference` is another of the same weights, which has to agree on ordinary episodes.
     """
 
     def __init__(self, model, reference=None):

@@ -33,12 +33,7 @@ _CANCELLED = 1e-3
 
 
 class Head:
-    """A model in float32 and in float64 with the same weights, moved away from their initial values.
-
-    Args:
-        kind: one of `KINDS`.
-        seed: of the weights.
-    """
+    """A model of one of `KINDS` in float32 and float64 with the same weights, moved away from their initial values."""
 
     def __init__(self, kind: str, seed: int = 0):
         self.kind = kind

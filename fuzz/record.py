@@ -2,31 +2,22 @@
 
 import datetime
 import importlib.metadata
-import json
 import os
 import platform
 from pathlib import Path
 
-from benchmarks import pages
+from sib_tf import templates
 from sib_tf.storage import atomic
 
 RECORDED = Path(__file__).parent / "recorded"
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "robustness.md"
 _PACKAGES = ("tensorflow", "keras", "numpy", "ai-edge-litert", "hypothesis")
-_HEAD = """# Robustness
-
-Written by `make fuzz` and `make soak`; [fuzz/README.md](../fuzz/README.md) says what they check.
-"""
 
 
 def write(name: str, figures: list[dict], recorded: Path = RECORDED, page: Path = PAGE) -> None:
-    """Writes the figures of a run and the page of all runs.
+    """Writes the figures of a run, "fuzz" or "soak", and the page of all runs.
 
-    Args:
-        name: "fuzz" or "soak".
-        figures: one dictionary for each row of its table, all with the same keys.
-        recorded: folder of the JSON files.
-        page: the page.
+    `figures` are the rows of its table, all with the same keys.
     """
     record = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -36,29 +27,24 @@ def write(name: str, figures: list[dict], recorded: Path = RECORDED, page: Path 
         "figures": figures,
     }
     atomic.write_json(recorded / f"{name}.json", record)
-    atomic.write_text(page, _page(recorded))
+    runs = {run: _record(run, recorded) for run in ("fuzz", "soak")}
+    atomic.write_text(page, templates.render("robustness.md", "fuzz", {"cell": _cell, "rows": _rows}, runs=runs))
 
 
 def read(name: str, recorded: Path = RECORDED) -> list[dict]:
     """Returns the figures on record, as `write` takes them; none where there are none yet."""
+    record = _record(name, recorded)
+    return record["figures"] if record else []
+
+
+def _record(name: str, recorded: Path) -> dict | None:
     path = recorded / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8"))["figures"] if path.exists() else []
+    return atomic.read_json(path, "Record") if path.exists() else None
 
 
-def _page(recorded: Path) -> str:
-    parts = [_HEAD]
-    for name, title in (("fuzz", "Generated episodes"), ("soak", "Memory over long runs")):
-        if (recorded / f"{name}.json").exists():
-            parts.append(_section(title, json.loads((recorded / f"{name}.json").read_text(encoding="utf-8"))))
-    return "\n".join(parts)
+def _cell(value) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
-def _section(title: str, record: dict) -> str:
-    figures = record["figures"]
-    versions = ", ".join(f"{package} {version}" for package, version in record["versions"].items())
-    text = f"## {title}\n\n{record['date']}, Python {record['python']}, {versions}, {record['cores']} cores.\n\n"
-    if "cases" in figures[0]:
-        cases, failures = (sum(row[key] for row in figures) for key in ("cases", "failures"))
-        text += f"{cases:,} cases, {failures} failures, {sum(row['seconds'] for row in figures):.0f} s.\n\n"
-    rows = ([f"{v:,}" if isinstance(v, int) else str(v) for v in row.values()] for row in figures)
-    return f"{text}{pages.table(rows, *figures[0])}\n"
+def _rows(figures: list[dict]) -> list[list[str]]:
+    return [[_cell(value) for value in row.values()] for row in figures]

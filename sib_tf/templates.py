@@ -1,6 +1,6 @@
 """Pages from jinja2 templates, which lie beside the modules that fill them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import jinja2
 
@@ -11,7 +11,7 @@ def render(template: str, package: str, filters: dict[str, Callable] | None = No
     Args:
         template: the file's name, with the folder below the package's where it has one; values are escaped in .html.
         package: name of the package that it lies in.
-        filters: of its own, by name.
+        filters: of its own, by name, besides `table`.
         **values: by name.
     """
     environment = jinja2.Environment(
@@ -22,5 +22,10 @@ def render(template: str, package: str, filters: dict[str, Callable] | None = No
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= filters or {}
+    environment.filters |= {"table": table, **(filters or {})}
     return environment.get_template(template).render(values)
+
+
+def table(rows: Iterable[Iterable[str]], *header: str) -> str:
+    """Rows of cells as a Markdown table."""
+    return "\n".join(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows))

@@ -1,10 +1,10 @@
 """A model server in this process that speaks TF Serving's documented REST and gRPC, by running a SavedModel in C++.
 
-Metadata and predict, in columns ("inputs"), with the errors' codes and texts. No batching; one version of one model.
+Metadata and predict, in columns ("inputs"), with the errors' codes and texts. No batching; one
+version of one model.
 """
 
 import contextlib
-import importlib.util
 import json
 import re
 import threading
@@ -15,17 +15,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
-from session_loader import Session, SessionError
-from tensorflow.core.protobuf import saved_model_pb2
 
-INVALID_ARGUMENT, NOT_FOUND = 3, 5
-_STATUS = {INVALID_ARGUMENT: 400, NOT_FOUND: 404}
+_STATUS = {tf.errors.INVALID_ARGUMENT: 400, tf.errors.NOT_FOUND: 404}
 _URL = re.compile(r"/v1/models/([^/:]+)(/metadata|:predict)")
-
-
-def libraries() -> Path:
-    """The folder of TensorFlow's shared libraries."""
-    return Path(importlib.util.find_spec("tensorflow").submodule_search_locations[0])
 
 
 class ServedModel:
@@ -38,33 +30,26 @@ class ServedModel:
 
     def __init__(self, name: str, folder: Path):
         self.name, self.version = name, int(folder.name)
-        proto = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
-        signatures = proto.meta_graphs[0].signature_def
+        self._session = tf.compat.v1.Session(graph=tf.Graph())
+        with self._session.graph.as_default():
+            signatures = tf.compat.v1.saved_model.load(self._session, ["serve"], str(folder)).signature_def
         self.signatures = {key: signatures[key] for key in signatures if not key.startswith("__")}
-        self._session = Session(libraries(), folder)
 
-    def check(self, name: str, signature: str) -> None:
-        """Raises SessionError for another model or an unknown signature, in the server's words."""
+    def check(self, name: str) -> None:
+        """Raises an OpError for another model, in the server's words."""
         if name != self.name:
-            raise SessionError(NOT_FOUND, f"Servable not found for request: Latest({name})")
-        if signature not in self.signatures:
-            raise SessionError(INVALID_ARGUMENT, f'Serving signature name: "{signature}" not found in signature def')
-
-    def dtype(self, signature: str, name: str) -> np.dtype:
-        """The dtype of an input; raises SessionError if there is none of this name."""
-        inputs = self.signatures[signature].inputs
-        if name not in inputs:
-            raise SessionError(INVALID_ARGUMENT, f"JSON object: does not have named input: {name}")
-        return np.dtype(tf.as_dtype(inputs[name].dtype).as_numpy_dtype)
+            raise tf.errors.NotFoundError(None, None, f"Servable not found for request: Latest({name})")
 
     def predict(self, signature: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Runs a signature; raises SessionError."""
+        """Runs a signature; raises an OpError."""
         expected, outputs = self.signatures[signature].inputs, self.signatures[signature].outputs
-        if missing := set(expected) ^ set(inputs):
-            message = f"input size does not match signature: {len(inputs)}!={len(expected)}: {sorted(missing)}"
-            raise SessionError(INVALID_ARGUMENT, message)
-        feeds = {expected[name].name: value for name, value in inputs.items()}
-        return dict(zip(outputs, self._session.run(feeds, [info.name for info in outputs.values()]), strict=True))
+        feeds = {self._output(expected[name]): value for name, value in inputs.items()}
+        fetches = [self._output(info) for info in outputs.values()]
+        # Below `Session.run`, whose checks a server does not have.
+        return dict(zip(outputs, self._session._call_tf_sessionrun(None, feeds, fetches, [], None), strict=True))
+
+    def _output(self, info):
+        return self._session.graph.get_tensor_by_name(info.name)._as_tf_output()
 
 
 @contextlib.contextmanager
@@ -102,22 +87,21 @@ class _Handler(BaseHTTPRequestHandler):
     model: ServedModel
 
     def do_GET(self):
-        self._answer("GET", None)
+        self._answer(self._metadata)
 
     def do_POST(self):
-        self._answer("POST", self.rfile.read(int(self.headers["Content-Length"])))
+        self._answer(self._predict)
 
     def log_message(self, format, *args):
         pass
 
-    def _answer(self, method: str, body: bytes | None) -> None:
+    def _answer(self, work) -> None:
+        name = _URL.fullmatch(self.path)[1]
         try:
-            match = _URL.fullmatch(self.path)
-            if match is None or (match[2] == ":predict") != (method == "POST"):
-                raise SessionError(INVALID_ARGUMENT, f"Malformed request: {method} {self.path}")
-            status, answer = 200, _rest_answer(self.model, match[1], match[2], body)
-        except SessionError as error:
-            status, answer = _STATUS.get(error.code, 500), {"error": str(error)}
+            self.model.check(name)
+            status, answer = 200, work()
+        except tf.errors.OpError as error:
+            status, answer = _STATUS[error.error_code], {"error": error.message}
         text = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -125,34 +109,19 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
+    def _metadata(self) -> dict:
+        printed = {"preserving_proto_field_name": True, "always_print_fields_with_no_presence": True}
+        # Nested twice: the field's name, and that of the map inside.
+        signatures = {k: json_format.MessageToDict(value, **printed) for k, value in self.model.signatures.items()}
+        spec = {"name": self.model.name, "signature_name": "", "version": str(self.model.version)}
+        return {"model_spec": spec, "metadata": {"signature_def": {"signature_def": signatures}}}
 
-def _rest_answer(model: ServedModel, name: str, what: str, body: bytes | None) -> dict:
-    if what == ":predict":
-        return _predict(model, name, json.loads(body))
-    model.check(name, "serving_default")
-    # Nested twice: the field's name, and that of the map inside.
-    signatures = {key: json_format.MessageToDict(value, **_AS_PRINTED) for key, value in model.signatures.items()}
-    spec = {"name": name, "signature_name": "", "version": str(model.version)}
-    return {"model_spec": spec, "metadata": {"signature_def": {"signature_def": signatures}}}
-
-
-_AS_PRINTED = {"preserving_proto_field_name": True, "always_print_fields_with_no_presence": True}
-
-
-def _predict(model: ServedModel, name: str, request: dict) -> dict:
-    signature = request.get("signature_name", "serving_default")
-    model.check(name, signature)
-    inputs = {key: _tensor(value, model.dtype(signature, key)) for key, value in request["inputs"].items()}
-    return {"outputs": {key: value.tolist() for key, value in model.predict(signature, inputs).items()}}
-
-
-def _tensor(value, dtype: np.dtype) -> np.ndarray:
-    array = np.array(value)
-    # Whole numbers are not true or false, nor the other way round; an empty list may be anything.
-    allowed = {"b": "b", "u": "iu", "i": "iu", "f": "fiu"}[dtype.kind]
-    if array.size and array.dtype.kind not in allowed:
-        raise SessionError(INVALID_ARGUMENT, f"JSON Value: is not of expected type: {dtype}")
-    return array.astype(dtype)
+    def _predict(self) -> dict:
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        inputs = self.model.signatures[request["signature_name"]].inputs
+        values = {k: np.array(v, tf.as_dtype(inputs[k].dtype).as_numpy_dtype) for k, v in request["inputs"].items()}
+        found = self.model.predict(request["signature_name"], values)
+        return {"outputs": {name: value.tolist() for name, value in found.items()}}
 
 
 def _servicer(model: ServedModel):
@@ -169,7 +138,7 @@ def _servicer(model: ServedModel):
             return _or_abort(context, codes, lambda: self._predict(request))
 
         def _metadata(self, request):
-            model.check(request.model_spec.name, "serving_default")
+            model.check(request.model_spec.name)
             answer = get_model_metadata_pb2.GetModelMetadataResponse()
             signatures = get_model_metadata_pb2.SignatureDefMap()
             for key, value in model.signatures.items():
@@ -178,11 +147,10 @@ def _servicer(model: ServedModel):
             return answer
 
         def _predict(self, request):
-            signature = request.model_spec.signature_name or "serving_default"
-            model.check(request.model_spec.name, signature)
+            model.check(request.model_spec.name)
             inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
             answer = predict_pb2.PredictResponse()
-            for key, value in model.predict(signature, inputs).items():
+            for key, value in model.predict(request.model_spec.signature_name, inputs).items():
                 answer.outputs[key].CopyFrom(tf.make_tensor_proto(value))
             return answer
 
@@ -192,5 +160,5 @@ def _servicer(model: ServedModel):
 def _or_abort(context, codes, work):
     try:
         return work()
-    except SessionError as error:
-        context.abort(codes[error.code], str(error))
+    except tf.errors.OpError as error:
+        context.abort(codes[error.error_code], error.message)

@@ -6,15 +6,10 @@ import exported
 import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
+from running import run
+from test_cli import check_error
 
 from export import benchmark_litert, sgd_baseline
-from sib_tf.commands import cli
-
-
-def run(capsys, *arguments: str):
-    arguments = ["benchmark", f"--tflite={exported.static_file()}", *arguments]
-    code = cli.run(benchmark_litert.main, benchmark_litert.FLAGS, "", arguments)
-    return code, capsys.readouterr()
 
 
 def test_one_step_of_sgd_is_the_gradient_by_hand():
@@ -35,9 +30,9 @@ def test_one_step_of_sgd_is_the_gradient_by_hand():
 def test_all_files_and_threads_are_measured(capsys, tmp_path):
     report = tmp_path / "report.md"
     report.write_text("# A run\n")
-    flags = ["--way=3", "--calls=10", "--rounds=2", "--sgd_steps=3", "--threads=1,2"]
-    code, streams = run(capsys, *flags, f"--output={tmp_path}/t.json", f"--report={report}")
-    assert code == 0, streams.err
+    sizes = {"way": 3, "calls": 10, "rounds": 2, "sgd_steps": 3, "threads": "1,2"}
+    files = {"tflite": exported.static_file(), "output": tmp_path / "t.json", "report": report}
+    assert run(benchmark_litert, sizes, **files) == 0
     figures = json.loads((tmp_path / "t.json").read_text())
     assert figures["load"].startswith("3-way 1-shot, 45 queries")
     assert [(row["name"], row["threads"]) for row in figures["latencies"]] == [
@@ -51,18 +46,16 @@ def test_all_files_and_threads_are_measured(capsys, tmp_path):
         assert 0 < row["adapt_ms"] <= row["adapt_p95_ms"]
         assert 0 < row["memory_mb"] < 500
     assert "## Latency on this machine" in report.read_text()
-    assert "| static.tflite | 2 |" in streams.out
+    assert "| static.tflite | 2 |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--way=6"], "takes way=5; the benchmark needs 6: lower --way."),
-        (["--threads=fast"], "threads must be a whole number"),
-        (["--output=t.csv"], "output must end in .json; got t.csv."),
+        ({"way": 6}, ".* takes way=5; the benchmark needs 6: lower --way."),
+        ({"threads": "fast"}, "threads must be a whole number"),
+        ({"output": "t.csv"}, "output must end in .json; got t.csv."),
     ],
 )
 def test_wrong_flags_are_said(capsys, flags, message):
-    code, streams = run(capsys, *flags)
-    assert code == 2
-    assert message in streams.err
+    check_error(capsys, run(benchmark_litert, tflite=exported.static_file(), **flags), message)

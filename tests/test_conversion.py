@@ -138,14 +138,6 @@ def test_classes_without_support_get_no_probability(signatures, static, dynamic)
     np.testing.assert_allclose(three["weights"][:, :3], alone["weights"], atol=1e-5)
 
 
-def test_a_dynamic_file_takes_any_way(dynamic, signatures):
-    features = signatures.embed(exported.pictures(40, seed=2)).numpy()[None]
-    labels = np.arange(12, dtype=np.int32)[None]
-    expected = signatures.adapt(features[:, :12], labels, features[:, 12:], way=12)["weights"]
-    found = runner(dynamic, "adapt")(support=features[:, :12], support_labels=labels, query=features[:, 12:])
-    np.testing.assert_allclose(found["weights"], expected, atol=1e-5)
-
-
 def test_ops_are_allowed_ones_and_hold_no_state(static, dynamic, monkeypatch, signatures):
     for model in (static, dynamic):
         assert conversion.ops(model) <= conversion.ALLOWED_OPS

@@ -14,7 +14,7 @@ from damage import check_damage, damaged, refused
 from test_checkpoints import small_model, start, state_of
 
 from export import conversion
-from export.serving_rest import MOST_ANSWER, RestServer
+from export.model_server import MOST_ANSWER, RestServer
 from sib_tf import calibration, checkpoints
 from sib_tf.calibration import Calibration
 from sib_tf.errors import InputError

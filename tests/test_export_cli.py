@@ -5,56 +5,20 @@ import shutil
 from pathlib import Path
 
 import exported
-import numpy as np
 import pytest
-from PIL import Image
+from running import run
 from test_cli import check_error
 
-from export import conversion, precisions, tflite, verification, verify
-from sib_tf.commands import cli
-from sib_tf.config import EpisodeSpec
+from export import conversion, precisions, tflite, verify
+from sib_tf.commands import dataset_flags
 from sib_tf.storage import atomic
-
-CLASSES, PICTURES = 5, 6
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """The folder `pictures` with five test classes of six."""
-    home = tmp_path_factory.mktemp("home")
-    for split in ("train", "val", "test"):
-        for label in range(CLASSES):
-            folder = home / "pictures" / split / f"{split}{label}"
-            folder.mkdir(parents=True)
-            seed = 10 * label + len(split)
-            for i, picture in enumerate(exported.pictures(1, seed).repeat(PICTURES, axis=0)):
-                noise = np.random.RandomState([seed, i]).randint(-30, 31, picture.shape)
-                Image.fromarray((picture + noise).clip(0, 255).astype(np.uint8)).save(folder / f"{i}.png")
-    return home
 
 
 @pytest.fixture
-def flags(home, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def flags(tiny_dataset, monkeypatch):
+    monkeypatch.setattr(dataset_flags, "load", lambda *_: tiny_dataset)
     run = exported.run_folder()
-    data = {"dataset": "folder", "data_dir": home / "pictures", "cache_dir": home / "cache"}
-    return {"model_dir": run / "sib", "backbone_dir": run / "backbone", "episodes": 3, **data}
-
-
-def run(module, flags: dict) -> int:
-    arguments = [f"--{name}={value}" for name, value in flags.items() if value is not None]
-    return cli.run(module.main, module.FLAGS, module.__doc__, [module.__name__, *arguments])
-
-
-@pytest.fixture(autouse=True)
-def small_queries(monkeypatch):
-    """The comparison asks for 15 queries a class; there are 5."""
-    spec = verification.episode_spec
-
-    def fewer(*descriptions):
-        return EpisodeSpec(way=spec(*descriptions).way, shot=1, query=PICTURES - 1)
-
-    monkeypatch.setattr(verification, "episode_spec", fewer)
+    return {"model_dir": run / "sib", "backbone_dir": run / "backbone", "episodes": 3}
 
 
 @pytest.mark.parametrize(
@@ -69,7 +33,6 @@ def small_queries(monkeypatch):
         ({"way": 1}, "flag --way=1"),
         ({"model_dir": "none"}, r"Configuration none/config\.json cannot be read"),
         ({"backbone_dir": "none"}, r"Configuration none/config\.json cannot be read"),
-        ({"data_dir": "none"}, "data_dir must be an existing folder; none is not"),
     ],
 )
 def test_what_tflite_refuses(capsys, flags, tmp_path, changes, message):
@@ -81,7 +44,7 @@ def test_what_tflite_refuses(capsys, flags, tmp_path, changes, message):
 def test_a_joint_model_keeps_its_way(capsys, flags):
     run_folder = exported.run_folder("joint")
     joint = {**flags, "model_dir": run_folder / "sib", "backbone_dir": run_folder / "backbone", "output": "m.tflite"}
-    check_error(capsys, run(tflite, {**joint, "way": 4}), "way must be 5, which this joint model was built for; got 4")
+    check_error(capsys, run(tflite, joint, way=4), "way must be 5, which this joint model was built for; got 4")
     assert run(tflite, joint) == 0
     assert "ok" in capsys.readouterr().out
 
@@ -99,7 +62,7 @@ def test_an_imported_run_needs_its_data_set_named(capsys, flags, tmp_path):
     shutil.copytree(flags["backbone_dir"], tmp_path / "backbone")
     record = json.loads((tmp_path / "backbone/config.json").read_text())
     (tmp_path / "backbone/config.json").write_text(json.dumps({"backbone": record["backbone"]}))
-    flags = {**flags, "backbone_dir": "backbone", "dataset": None, "output": "m.tflite"}
+    flags = {**flags, "backbone_dir": "backbone", "output": "m.tflite"}
     check_error(capsys, run(tflite, flags), "dataset must be given: the run does not say which data set")
 
 
@@ -108,31 +71,31 @@ def test_a_file_that_differs_is_not_left(capsys, flags, tmp_path, monkeypatch):
     monkeypatch.setitem(precisions.PRECISIONS, "float32", strict)
     monkeypatch.setattr(conversion, "write", lambda path, *_: shutil.copy(exported.static_file(), path))
     message = r"The float32 file does not do what the model does \(features.*Try another precision\."
-    check_error(capsys, run(tflite, {**flags, "output": "m.tflite"}), message)
+    check_error(capsys, run(tflite, flags, output="m.tflite"), message)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("shapes", ["static", "dynamic"])
 def test_exports_and_compares(capsys, flags, shapes):
-    assert run(tflite, {**flags, "output": f"{shapes}.tflite", "shapes": shapes}) == 0
+    assert run(tflite, flags, output=f"{shapes}.tflite", shapes=shapes) == 0
     assert capsys.readouterr().out.endswith(f"kB, float32, {shapes} shapes.\n")
     flags = {**flags, "exported": f"{shapes}.tflite"}
     Path("report.md").write_text("# A run\n\nText.\n\n## Latency\n\nSlow.\n")
     for _ in range(2):
-        assert run(verify, {**flags, "report": "report.md"}) == 0
+        assert run(verify, flags, report="report.md") == 0
     page = Path("report.md").read_text()
     assert page.startswith("# A run\n\nText.\n\n## Latency\n\nSlow.\n\n## Exported files\n\n")
     assert page.count(f"{shapes}.tflite") == 1 and "| trained model | Keras float32 |" in page
     assert f"| {shapes}.tflite | float32 |" in capsys.readouterr().out
-    check_error(capsys, run(verify, {**flags, "output": "v.txt"}), r"output must end in \.json; got v\.txt\.")
-    check_error(capsys, run(verify, {**flags, "exported": "none"}), "model none is neither a .tflite file")
-    check_error(capsys, run(verify, {**flags, "report": "none.md"}), ".*There is no report none.md")
+    check_error(capsys, run(verify, flags, output="v.txt"), r"output must end in \.json; got v\.txt\.")
+    check_error(capsys, run(verify, flags, exported="none"), "model none is neither a .tflite file")
+    check_error(capsys, run(verify, flags, report="none.md"), ".*There is no report none.md")
 
 
 def test_verify_fails_for_a_file_of_another_model(capsys, flags):
     other = exported.load_run(exported.run_folder(num_steps=0))
     exported.write_tflite(other, Path("other.tflite"), way=5, max_support=5, max_query=25)
-    code = run(verify, {**flags, "exported": "other.tflite", "output": "figures.json"})
+    code = run(verify, flags, exported="other.tflite", output="figures.json")
     streams = capsys.readouterr()
     assert code == 2
     assert "weights inf" in streams.out

@@ -54,8 +54,7 @@ def test_equals_the_keras_model_after_every_step(fitted, keras_model):
     np.testing.assert_array_equal(fitted.predict(QUERY), expected[-1].argmax(axis=1))
 
 
-@pytest.mark.parametrize("queries", [1, 5, 16])
-@pytest.mark.parametrize("labels", [[0, 1], [0, 1, 1, 2, 0, 0], LABELS], ids=["2-way", "3-way", "5-way"])
+@pytest.mark.parametrize(("labels", "queries"), [([0, 1], 5), ([0, 1, 1, 2, 0, 0], 1), (LABELS, 16)])
 def test_padding_makes_no_difference(models, labels, queries):
     support, query = SUPPORT[: len(labels)], pictures(queries, seed=3)
     static, dynamic = (by_step(LiteRTModel(models[name]), support, labels, query) for name in ("static", "dynamic"))
@@ -245,16 +244,13 @@ def test_a_fit_that_fails_leaves_the_one_before_whole(models):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
-def test_features_without_a_finite_length_are_refused(file, value):
-    model, labels = LiteRTModel(file), np.array(LABELS)
+def test_features_to_classify_must_have_a_finite_length(file, value):
+    """What `adapt` refuses is in test_fuzz."""
+    model = LiteRTModel(file)
     good = model.embed(SUPPORT)
     bad = good.copy()
     bad[3, 2] = value
-    with pytest.raises(InputError, match="support must be finite; it holds NaN, infinity or numbers near it"):
-        model.adapt(bad, labels, good)
-    with pytest.raises(InputError, match="query must be finite"):
-        model.adapt(good, labels, bad)
-    with pytest.raises(InputError, match="query must be finite"):
+    with pytest.raises(InputError, match="query must be finite; it holds NaN, infinity or numbers near it"):
         model.classify(bad, good[:5])
     with pytest.raises(InputError, match="weights must be finite"):
         model.classify(good, bad[:5])
@@ -263,29 +259,24 @@ def test_features_without_a_finite_length_are_refused(file, value):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ([0, 1, 3], "each at least once"),
-        ([-1, 0, 1], "0 .. way - 1"),
+        ([0, 1, 3], "support_labels must be 0 .. way - 1, each at least once"),
         ([0, 1], "one number for each of 3"),
         # It would be cut off to 0 without a word.
         ([0, 0.9, 1], "support_labels must be whole numbers"),
-        ([0, np.nan, 1], "support_labels must be whole numbers"),
-        (["0", "1", "2"], "support_labels must be whole numbers"),
         ([True, False, True], "support_labels must be whole numbers"),
     ],
 )
-def test_labels_of_the_model_are_whole_numbers_without_gaps(file, labels, message):
-    model = LiteRTModel(file)
+def test_labels_of_the_model_are_whole_numbers_without_gaps(models, labels, message):
+    model = LiteRTModel(models["dynamic"])
     with pytest.raises(InputError, match=message):
         model.adapt(model.embed(SUPPORT[:3]), np.array(labels), model.embed(QUERY))
 
 
-def test_shapes_and_types_that_do_not_fit_are_refused(file):
-    model, labels = LiteRTModel(file), np.array(LABELS)
+def test_shapes_and_types_that_do_not_fit_are_refused(models):
+    model, labels = LiteRTModel(models["dynamic"]), np.array(LABELS)
     features = model.embed(SUPPORT)
     with pytest.raises(InputError, match=r"images must be uint8 of shape \[pictures, 32, 32, 3\]; got uint8 \(10, 16"):
         model.embed(SUPPORT[:, :16])
-    with pytest.raises(InputError, match="query must have the shape"):
-        model.adapt(features, labels, features[:, :-1])
     with pytest.raises(InputError, match="query must be float32; got float64"):
         model.adapt(features, labels, features.astype(np.float64))
     with pytest.raises(InputError, match="query must have the shape"):
@@ -403,12 +394,13 @@ np.save(sys.argv[3], classifier.predict_proba(inputs["query"]))
 """
 
 
-def test_numpy_pillow_and_litert_are_enough(file, fitted, tmp_path):
+def test_numpy_pillow_and_litert_are_enough(models, tmp_path):
     """No other package can be imported, not even those that pip would bring along."""
     np.savez(tmp_path / "inputs.npz", support=SUPPORT, labels=LABELS, query=QUERY)
     done = subprocess.run(
-        [sys.executable, "-c", ALONE, str(file), "inputs.npz", "out.npy"],
+        [sys.executable, "-c", ALONE, str(models["dynamic"]), "inputs.npz", "out.npy"],
         env={**os.environ, "PYTHONPATH": str(CHECKOUT)}, cwd=tmp_path, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), fitted.predict_proba(QUERY))
+    expected = LiteRTClassifier(models["dynamic"]).fit(SUPPORT, LABELS, QUERY).predict_proba(QUERY)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), expected)

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks.peers import PEERS, alpha_tim, arrays, authors, bd_cspn, known_names, laplacian_shot, pt_map, tim
+from benchmarks.peers import PEERS, alpha_tim, arrays, authors, bd_cspn, laplacian_shot, pt_map, tim
 from benchmarks.peers.peer import Task
 from sib_tf import evaluation
 from sib_tf.episodes import Episode
-from sib_tf.errors import InputError
 from sib_tf.sib import MASKED_LOGIT
 
 # Few iterations are enough to tell whether something moves a result that should not.
@@ -216,18 +215,6 @@ def test_tim_loss_by_hand():
     np.testing.assert_allclose(loss, [-0.549416], atol=1e-6)
 
 
-def test_tim_gd_follows_adam():
-    """Adam's first step is the learning rate against the gradient's sign, whatever its size."""
-    method = tim.TIMGD(iterations=1, learning_rate=0.01)
-    task = task_of([[0.8, 0.6], [0.96, 0.28]])
-    with tf.GradientTape() as tape:
-        weights = tf.constant([[[0.9, 0.2], [0.1, 0.8]]])
-        tape.watch(weights)
-        loss = method.loss(weights, task)
-    signs = tf.sign(tape.gradient(loss, weights))
-    np.testing.assert_allclose(method.adapt(weights, task), weights - 0.01 * signs, atol=1e-5)
-
-
 def test_tim_gd_lowers_its_loss_like_keras_s_adam():
     """25 steps against the optimiser of Keras on the same loss."""
     import keras
@@ -305,17 +292,6 @@ def test_weighted_means_and_distances():
     np.testing.assert_allclose(arrays.squared_distances(features, features)[0], [[0, 8], [8, 0]], atol=1e-6)
 
 
-def test_constants_are_fields_and_compare():
-    assert dataclasses.asdict(PEERS["pt_map"]())["step"] == 0.2
-    assert PEERS["alpha_tim"]() == PEERS["alpha_tim"](alpha=5.0)
-
-
 def test_authors_constants_depend_on_the_shot_where_they_say_so():
     assert (authors("alpha_tim", 1).alpha, authors("alpha_tim", 5).alpha) == (2.0, 7.0)
     assert authors("tim_gd", 1) == authors("tim_gd", 5) == PEERS["tim_gd"]()
-
-
-def test_unknown_names_are_refused():
-    assert known_names(None) == list(PEERS)
-    with pytest.raises(InputError, match="peers must be among prototypes, .*; got ptmap, tim"):
-        known_names(["ptmap", "tim", "pt_map"])

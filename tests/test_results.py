@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
+from running import run
+from test_cli import check_error
 
 from benchmarks import agreement, records, results, results_figures
 from sib_tf.commands import cli
@@ -91,14 +93,9 @@ def sweeps_dir():
     return Path("sweeps")
 
 
-def run(**values) -> int:
-    arguments = [f"--{name}={value}" for name, value in values.items()]
-    return cli.run(results.main, results.FLAGS, results.__doc__, ["benchmarks.results", *arguments])
-
-
 def test_the_page_has_the_figures_of_the_files(sweeps_dir):
     atomic.write_json("metrics.json", METRICS)
-    assert run(sweeps_dir=sweeps_dir, metrics="metrics.json") == 0
+    assert run(results, sweeps_dir=sweeps_dir, metrics="metrics.json") == 0
     page = Path("RESULTS.md").read_text()
     assert (
         "| tiny, 5-way 1-shot | mine: joint, K = 3 | 60.00 +-0.40 | 71.23 +-0.50 | +11.23 +-0.30 | 2000, seed 0" in page
@@ -122,15 +119,15 @@ def test_the_page_has_the_confidence_of_the_metrics():
     unknown = {"auroc": 0.7, "auroc_ci95": 0.01, "baseline_auroc": 0.65, "baseline_auroc_ci95": 0.02}
     atomic.write_json("both.json", {**METRICS, "confidence": confidence, "open_set": unknown})
     atomic.write_json("one.json", {**METRICS, "confidence": {"uncalibrated": quality[0]}})
-    assert run(metrics="both.json") == 0
+    assert run(results, metrics="both.json") == 0
     row = "| tiny, 5-way 1-shot | mine: joint, K = 3 | 3.45 -> 1.23 | 0.900 -> 0.800 | 70.00 +-1.00 | 65.00 +-2.00 |"
     assert row in Path("RESULTS.md").read_text()
-    assert run(metrics="one.json") == 0
+    assert run(results, metrics="one.json") == 0
     assert "| 3.45 -> 3.45 | 0.900 -> 0.900 |  |  |" in Path("RESULTS.md").read_text()
 
 
 def test_the_page_links_to_figures_that_are_there(sweeps_dir):
-    assert run(sweeps_dir=sweeps_dir, output="pages/RESULTS.md", figures_dir="docs/results") == 0
+    assert run(results, sweeps_dir=sweeps_dir, output="pages/RESULTS.md", figures_dir="docs/results") == 0
     links = re.findall(r"!\[.*?\]\((.*?)\)", Path("pages/RESULTS.md").read_text())
     # One setting of a group is no curve.
     assert links == ["../docs/results/tiny_imbalance.png"]
@@ -138,7 +135,7 @@ def test_the_page_links_to_figures_that_are_there(sweeps_dir):
 
 
 def test_the_recorded_sweep_gives_the_page_of_the_checkout():
-    assert run(sweeps_dir=CHECKOUT / "benchmarks/recorded/cifar_fs") == 0
+    assert run(results, sweeps_dir=CHECKOUT / "benchmarks/recorded/cifar_fs") == 0
     _, part = Path("RESULTS.md").read_text().split("\n## ", 1)
     assert part.strip() in (CHECKOUT / "RESULTS.md").read_text()
 
@@ -160,7 +157,7 @@ def test_a_method_may_be_missing_from_a_setting(sweeps_dir):
     record = setting("way_2", "way", 2)
     del record["methods"]["mine"]
     atomic.write_json(sweeps_dir / "way_2.json", {**record, "against_best_peer": {}})
-    assert run(sweeps_dir=sweeps_dir) == 0
+    assert run(results, sweeps_dir=sweeps_dir) == 0
     assert "| SIB, mine |  | 58.00 +-1.00 | 1.2 |" in Path("RESULTS.md").read_text()
 
 
@@ -194,17 +191,13 @@ def test_results_of_two_data_sets_need_two_folders(sweeps_dir):
 )
 def test_what_cannot_be_reported_is_said_in_one_line(values, message, capsys):
     Path("other.json").write_text(json.dumps({"accuracy": 1}))
-    assert run(**values) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert re.match(f"error: {message}", error), error
+    check_error(capsys, run(results, **values), message)
     assert not Path("RESULTS.md").exists()
 
 
 def test_sweeps_agree_within_their_intervals_or_the_methods_that_do_not_are_named(sweeps_dir, capsys):
     def compare() -> int:
-        arguments = ["benchmarks.agreement", f"--first={sweeps_dir}", "--second=other"]
-        return cli.run(agreement.main, agreement.FLAGS, agreement.__doc__, arguments)
+        return run(agreement, first=sweeps_dir, second="other")
 
     def write(accuracy: float, label: str = "prototypes, authors", **changes) -> None:
         record = setting("way_20", "way", 20)

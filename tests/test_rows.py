@@ -5,17 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from running import run
 
 from benchmarks import bayes_rows, paper_rows, row_tables
 from sib_tf.commands import cli
 from sib_tf.errors import InputError
 
 CONV4 = {"backbone": {"name": "conv4"}, "image_size": 32, "feature_dim": 256}
-
-
-def run(module, **values) -> int:
-    arguments = [f"--{name}={value}" for name, value in values.items()]
-    return cli.run(module.main, module.FLAGS, module.__doc__, [module.__name__, *arguments])
 
 
 def write(path: str, accuracy: list[float], baseline=(0.5, 0.6), features: dict = CONV4, **changes) -> None:

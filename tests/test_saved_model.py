@@ -1,4 +1,4 @@
-"""export.saved_model: the folder that it writes, its versions, and that TensorFlow alone, Python or C++, can run it."""
+"""export.saved_model: the folder that it writes, its versions, and that TensorFlow alone can run it."""
 
 import dataclasses
 import functools
@@ -10,16 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import running
 import tensorflow as tf
 from exported import load_run, run_folder
-from serving_double import ServedModel, libraries
+from serving_double import ServedModel
 from test_cli import check_error
 
 from export import export_flags, model_card, precisions, saved_model, serving
 from sib_tf.commands import cli
 from sib_tf.storage import atomic
 
-HERE = Path(__file__).parent
 SUMMARY = "tiny, 5-way 1-shot, 15 queries a class: SIB (K = 3) 70.16 +-0.57 %, nearest prototypes 57.74 +-0.48 %"
 
 
@@ -61,9 +61,8 @@ def example(versions) -> dict[str, np.ndarray]:
 
 
 def export(**flags) -> int:
-    flags = {"model_dir": run_folder() / "sib", "backbone_dir": run_folder() / "backbone", "episodes": 4, **flags}
-    arguments = [f"--{name}={value}" for name, value in flags.items()]
-    return cli.run(saved_model.main, saved_model.FLAGS, saved_model.__doc__, ["saved_model", *arguments])
+    given = {"model_dir": run_folder() / "sib", "backbone_dir": run_folder() / "backbone", "episodes": 4}
+    return running.run(saved_model, given, **flags)
 
 
 def write_metrics(path: Path, run, **changes) -> Path:
@@ -71,7 +70,7 @@ def write_metrics(path: Path, run, **changes) -> Path:
         "summary": SUMMARY,
         "accuracy": 0.7016,
         "model": dataclasses.asdict(run.sib.config),
-        "backbone": run.record["features"]["backbone"],
+        "backbone": run.description()["backbone"],
     }
     path.write_text(json.dumps({**metrics, **changes}))
     return path
@@ -160,22 +159,7 @@ def test_a_process_with_tensorflow_alone_runs_it(versions, example, run, tmp_pat
     Path("program.py").write_text(PYTHON)
     command = [sys.executable, "-I", "program.py", versions / "1", "inputs.npz", "answers.npz"]
     subprocess.run(command, check=True, cwd=tmp_path)
-    check_answers(run, example, dict(np.load("answers.npz")))
-
-
-def test_a_process_with_the_c_library_alone_runs_it(versions, example, run):
-    """What a server does: no Python of TensorFlow's, the session loader of its C++ library."""
-    signature = ServedModel("sib", versions / "1").signatures["serving_default"]
-    np.savez("inputs.npz", **{signature.inputs[name].name: value for name, value in example.items()})
-    names = [info.name for info in signature.outputs.values()]
-    arguments = [libraries(), versions / "1", "inputs.npz", "answers.npz", *names]
-    subprocess.run([sys.executable, "-I", HERE / "session_loader.py", *arguments], check=True, stderr=subprocess.PIPE)
     answers = np.load("answers.npz")
-    check_answers(run, example, {name: answers[info.name] for name, info in signature.outputs.items()})
-
-
-def check_answers(run, example: dict, answers: dict) -> None:
-    """The example's answers are those of the trained Keras models, within 1e-5."""
     support, query = (
         run.backbone(example[f"{side}_images"][0].astype("float32"))[None] for side in ("support", "query")
     )
@@ -220,7 +204,7 @@ def test_an_export_that_breaks_off_is_not_left(written_before, tmp_path, monkeyp
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": {}}, r"metrics are of another model \(feature_dim, .*Name those of model_dir\."),
+        ({"model": {}}, r"metrics are of another model \(feature_dim, .*gradient_network.*Name those of model_dir\."),
         ({"backbone": {"name": "conv4", "weights": "0" * 64}}, "metrics are of a model with another backbone"),
         ({"summary": None}, r"metrics .*other\.json is not a file that train\.evaluate writes"),
     ],
@@ -228,13 +212,6 @@ def test_an_export_that_breaks_off_is_not_left(written_before, tmp_path, monkeyp
 def test_metrics_of_another_model_are_refused(run, tmp_path, changes, message):
     with pytest.raises(cli.InputError, match=message):
         model_card.load_metrics([write_metrics(tmp_path / "other.json", run, **changes)], run)
-
-
-def test_metrics_after_other_training_settings_are_refused(run, tmp_path):
-    """Of the same sizes, but the joint network: the card would praise what is not there."""
-    metrics = write_metrics(tmp_path / "joint.json", load_run(run_folder("joint")))
-    with pytest.raises(cli.InputError, match=r"metrics are of another model \(gradient_network, way differ\)"):
-        model_card.load_metrics([metrics], run)
 
 
 def test_metrics_that_are_not_there(capsys, tmp_path):

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from running import run
 
 from benchmarks.speed import __main__ as command
 from benchmarks.speed import blocks, cost_lines, entry_points, head_steps, page, timing
 from benchmarks.speed.head_steps import FLOOR, OURS, PEER
 from benchmarks.speed.matrix_products import MatrixProducts
-from benchmarks.speed.synthetic import SyntheticFeatures
 from benchmarks.speed.timing import Comparison, Contestant
 from sib_tf.commands import cli
 from sib_tf.storage import atomic
@@ -61,14 +61,6 @@ def test_matrix_products_are_as_many_as_those_of_the_head():
     assert count == (1 + 3 * 5 + 1) + (1 + 3 * (1 + 6 + 1) + 1)
 
 
-def test_synthetic_features_are_those_of_a_real_data_set_in_size():
-    cache = SyntheticFeatures(feature_dim=4, per_class=3)
-    assert cache.table("train").shape == (192, 4)
-    assert cache.labels("test").tolist() == np.repeat(np.arange(20), 3).tolist()
-    assert cache.table("validation").min() == 0.0
-    np.testing.assert_array_equal(cache.table("train"), cache.table("train"))
-
-
 def test_exponents_of_known_costs():
     sizes = [1, 2, 4, 8, 16]
     assert cost_lines.exponent(sizes, [1e-3 * s**1.5 for s in sizes]) == pytest.approx(1.5)
@@ -76,18 +68,16 @@ def test_exponents_of_known_costs():
 
 @pytest.mark.slow
 def test_steps_of_all_sizes_are_measured():
-    comparison = cost_lines.measure(1, {"way": (2,)})
-    points = cost_lines.points(comparison)
-    assert {name: sizes for name, (sizes, _) in points.items()} == {"ways": [2]}
+    points = cost_lines.points(cost_lines.measure(1, {"episodes": (1,)}))
+    assert {name: sizes for name, (sizes, _) in points.items()} == {"episodes a step": [1]}
     assert all(seconds > 0 for _, taken in points.values() for seconds in taken)
 
 
 @pytest.mark.slow
 def test_head_steps_are_measured():
     pytest.importorskip("torch")
-    comparison = head_steps.measure(2, batches=(2,), feature_dim=16)
-    assert list(comparison.times) == ["2 episodes a step"]
-    times = comparison.times["2 episodes a step"]
+    ((setting, times),) = head_steps.measure(2, batches=(2,), feature_dim=16).times.items()
+    assert setting == "2 episodes a step"
     assert {name for name in times if not name.startswith(PEER)} == {OURS, FLOOR}
     assert all(len(taken) == 2 and min(taken) > 0 for taken in times.values())
 
@@ -141,14 +131,10 @@ def test_blocks_exist():
         assert callable(getattr(importlib.import_module(f"benchmarks.speed.{module}"), function))
 
 
-def run(*arguments: str) -> int:
-    return cli.run(command.main, command.FLAGS, command.__doc__, ["benchmarks.speed", "--output_dir=.", *arguments])
-
-
 @pytest.mark.slow
 def test_the_command_measures_a_block_and_goes_on(capsys):
     pytest.importorskip("torch")
-    assert run("--only=sampler", "--rounds=1") == 0
+    assert run(command, output_dir=".", only="sampler", rounds=1) == 0
     assert "| 5-way 1-shot, 15 queries a class |" in capsys.readouterr().out
     assert "Drawing episodes" in Path("BENCHMARKS.md").read_text()
     measured = Comparison(**atomic.read_json("sampler.json", "Measurement"))
@@ -156,5 +142,5 @@ def test_the_command_measures_a_block_and_goes_on(capsys):
 
 
 def test_an_unknown_block_is_refused(capsys):
-    assert run("--only=speed") == cli.USAGE_ERROR
+    assert run(command, output_dir=".", only="speed") == cli.USAGE_ERROR
     assert "only must be out of head_steps" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """The comparison: its episodes, its measurements against the evaluator, and that a sweep goes on where it stopped."""
 
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -9,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from running import run
+from test_cli import check_error
 
 from benchmarks import entrants, measurement, one_setting, own_process, settings, sweeps, tune_peers, tuning
 from benchmarks.peers import PEERS, authors
 from benchmarks.settings import Setting
 from sib_tf import checkpoints, evaluation
-from sib_tf.commands import cli
 from sib_tf.config import EpisodeSpec, SIBConfig
 from sib_tf.episodes import EpisodeSampler
 from sib_tf.errors import InputError, require
@@ -183,8 +185,8 @@ def test_tuning_looks_at_validation_classes_only(cache, monkeypatch):
     )
     monkeypatch.setattr(tuning, "DISTRIBUTIONS", {"mixture": {"query": 3}, "balanced": {"query": 2}})
     monkeypatch.setattr(tuning, "GRIDS", {"soft_kmeans": {"scale": (0.01, 10.0)}})
-    tuner = tuning.Tuning(cache, episodes=10, slow_episodes=4, seed=0, shots=(1,))
-    first, second = tuner.run(["prototypes", "soft_kmeans"])
+    tune = functools.partial(tuning.tune, cache, episodes=10, slow_episodes=4, shots=(1,))
+    first, second = tune(["prototypes", "soft_kmeans"], seed=0)
     assert set(seen) == {"validation"}
     assert list(first["measured"]) == ["prototypes"]
     for kind in ("mixture", "balanced"):
@@ -194,9 +196,9 @@ def test_tuning_looks_at_validation_classes_only(cache, monkeypatch):
     # What was measured is not measured again: here it would give other figures.
     entry = second["measured"]["soft_kmeans"][1]
     entry["accuracy"]["balanced, 1 shot"] = 1.0
-    (again,) = tuner.run(["soft_kmeans"], held=json.loads(json.dumps(second)))
+    (again,) = tune(["soft_kmeans"], seed=0, held=json.loads(json.dumps(second)))
     assert again["chosen"]["balanced"]["1"] == {"prototypes": {}, "soft_kmeans": entry["constants"]}
-    (other,) = tuning.Tuning(cache, episodes=10, slow_episodes=4, seed=1, shots=(1,)).run(["soft_kmeans"], held=second)
+    (other,) = tune(["soft_kmeans"], seed=1, held=second)
     assert other["measured"]["soft_kmeans"][1]["accuracy"]["balanced, 1 shot"] < 1.0
 
 
@@ -231,11 +233,6 @@ def test_which_constants_take_part(base_mean, group, value, shot, steps):
     found = entrants.peers(["prototypes", "pt_map"], tuned_constants(), setting, base_mean)
     assert [entrant.config["step"] for entrant in found[1:]] == steps
     assert [entrant.constants for entrant in found] == ["authors", "authors", "tuned", "tuned to setting"][: len(found)]
-
-
-def run(module, **values) -> int:
-    arguments = [f"--{name}={value}" for name, value in values.items()]
-    return cli.run(module.main, module.FLAGS, module.__doc__, [module.__name__, *arguments])
 
 
 @pytest.mark.slow
@@ -274,10 +271,7 @@ def test_commands_from_features_to_results(cache, model_dirs, monkeypatch, capfd
 def test_what_cannot_be_used_is_said_in_one_line(cache, changes, message, capsys):
     atomic.write_json("other.json", {"chosen": {}, "features": {}})
     given = {"features_dir": cache.folder, "output_dir": "out", "episodes": 4, "peers": "prototypes", **changes}
-    assert run(sweeps, **given) == 2
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert re.match(f"error: {message}", error), error
+    check_error(capsys, run(sweeps, **given), message)
 
 
 def test_small_classes_do_not_pass_for_imbalanced_ones(cache):

@@ -6,7 +6,7 @@ import pytest
 
 from export import verification
 from sib_tf.config import EpisodeSpec
-from sib_tf.datasets import Split
+from sib_tf.episodes import EpisodeSampler
 from sib_tf.prediction.models import KerasModel
 
 SPEC = EpisodeSpec(way=5, shot=1, query=4)
@@ -18,10 +18,8 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def split():
-    images = exported.pictures(80)
-    labels = np.repeat(np.arange(8), 10)
-    return Split(images, labels, tuple("abcdefgh"), np.arange(80).astype("T"))
+def split(tiny_dataset):
+    return tiny_dataset.test
 
 
 @pytest.fixture(scope="module")
@@ -96,8 +94,6 @@ def test_int8_may_differ_in_values_but_not_in_accuracy(reference, model, file):
 
 def test_episodes_are_those_of_the_sampler(model, split):
     """Pictures are embedded once each; the answers are still those of whole episodes."""
-    from sib_tf.episodes import EpisodeSampler
-
     reference = verification.Reference(model, split, SPEC, episodes=3, seed=5)
     rows = EpisodeSampler(split.labels, SPEC, 5).sample(3)
     hits = []

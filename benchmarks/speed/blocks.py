@@ -1,4 +1,4 @@
-"""The blocks of the benchmark, each measured in a process of its own."""
+"""The blocks of the benchmark, each measured in a process of its own: these import this module, never `__main__`."""
 
 import dataclasses
 import importlib

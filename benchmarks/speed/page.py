@@ -6,29 +6,18 @@ import re
 import statistics
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-
-from benchmarks import pages
 from benchmarks.speed import cost_lines, timing
 from benchmarks.speed.head_steps import FLOOR, OURS, PEER
 from benchmarks.speed.timing import Comparison
+from sib_tf import templates
 from sib_tf.reports import figures
+from sib_tf.storage import atomic
 
 FIGURE = "docs/cost.png"
 
 
 def write(path: str | os.PathLike, comparisons: dict[str, Comparison], rounds: int, versions: dict[str, str]) -> None:
-    """Writes the page (templates/speed.md), and its figure beside it, in one move each.
-
-    Args:
-        path: of BENCHMARKS.md.
-        comparisons: name -> what was measured.
-        rounds: turns of every contestant.
-        versions: of the libraries, by name.
-    """
+    """Writes the page (templates/speed.md), and its figure beside it, in one move each; `versions` are of libraries."""
     values = {}
     if "head_steps" in comparisons and "head_batches" in comparisons:
         values["best"] = _best_batches({**comparisons["head_steps"].times, **comparisons["head_batches"].times})
@@ -38,9 +27,9 @@ def write(path: str | os.PathLike, comparisons: dict[str, Comparison], rounds: i
         points = cost_lines.points(costs)
         _draw(points, Path(path).parent / FIGURE)
         values["costs"] = [_cost(name, *data) for name, data in points.items()]
-    pages.write(
-        path,
-        "speed.md",
+    page = templates.render(
+        "templates/speed.md",
+        "benchmarks",
         {"ratio": _first_ratio, "times": table},
         measured=comparisons,
         rounds=rounds,
@@ -49,6 +38,7 @@ def write(path: str | os.PathLike, comparisons: dict[str, Comparison], rounds: i
         figure=FIGURE,
         **values,
     )
+    atomic.write_text(path, page)
 
 
 def table(comparison: Comparison) -> str:
@@ -56,7 +46,7 @@ def table(comparison: Comparison) -> str:
     if len(comparison.times) == 1 and not comparison.ratios:
         ((setting, times),) = comparison.times.items()
         rows = [(name, _time(statistics.median(taken))) for name, taken in times.items()]
-        return _lines([f"a {comparison.unit}", setting], rows)
+        return templates.table(rows, f"a {comparison.unit}", setting)
     names = dict.fromkeys(name for times in comparison.times.values() for name in times)
     pairs = dict.fromkeys(_words(*pair) for ratios in comparison.ratios.values() for pair in ratios)
     rows = []
@@ -64,12 +54,7 @@ def table(comparison: Comparison) -> str:
         found = {_words(*pair): _ratio(times, *pair) for pair in comparison.ratios.get(setting, ())}
         cells = [_time(statistics.median(times[name])) if name in times else "" for name in names]
         rows.append((setting, *cells, *(found.get(pair, "") for pair in pairs)))
-    return _lines([f"a {comparison.unit}", *names, *pairs], rows)
-
-
-def _lines(header: list[str], rows: list[tuple[str, ...]]) -> str:
-    lines = [f"| {' | '.join(row)} |" for row in (header, *rows)]
-    return "\n".join([lines[0], "|---" * len(header) + "|", *lines[1:]])
+    return templates.table(rows, f"a {comparison.unit}", *names, *pairs)
 
 
 def _cost(name: str, sizes: list[int], seconds: list[float]) -> tuple[str, str, str]:
@@ -78,14 +63,13 @@ def _cost(name: str, sizes: list[int], seconds: list[float]) -> tuple[str, str, 
 
 
 def _draw(points: dict[str, tuple[list[int], list[float]]], path: Path) -> None:
-    figure, axes = plt.subplots(1, len(points), figsize=(3.1 * len(points), 3.0), layout="constrained", sharey=True)
-    for axis, (name, (sizes, seconds)) in zip(axes, points.items(), strict=True):
-        axis.loglog(sizes, [1e6 * s for s in seconds], "o-", color=figures.ADAPTED)
-        axis.set(xlabel=name, xticks=sizes, xticklabels=sizes)
-        axis.minorticks_off()
-    axes[0].set(ylabel="microseconds a step")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figures.save(figure, path)
+    with figures.panels(path, 1, len(points), figsize=(3.1 * len(points), 3.0), sharey=True) as axes:
+        for axis, (name, (sizes, seconds)) in zip(axes, points.items(), strict=True):
+            axis.loglog(sizes, [1e6 * s for s in seconds], "o-", color=figures.ADAPTED)
+            axis.set(xlabel=name, xticks=sizes, xticklabels=sizes)
+            axis.minorticks_off()
+        axes[0].set(ylabel="microseconds a step")
 
 
 def _best_batches(head: dict[str, dict[str, list[float]]]) -> dict:

@@ -41,12 +41,7 @@ class Comparison:
 def in_turns(contestants: dict[str, Contestant], rounds: int, first_call: bool = True) -> dict[str, list[float]]:
     """Times all contestants `rounds` times, one after the other in every round: seconds per unit.
 
-    What a machine does besides is then beside all of them.
-
-    Args:
-        contestants: by name.
-        rounds: how often each has its turn.
-        first_call: whether there is one before that does not count, because it compiles.
+    What a machine does besides is then beside all of them. A `first_call` does not count, because it compiles.
     """
     for contestant in contestants.values() if first_call else ():
         contestant.run()

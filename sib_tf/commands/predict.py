@@ -43,11 +43,11 @@ def main() -> None:
     model = models.open_model(FLAGS.model, FLAGS.num_threads)
     support = picture_folders.read_support(support_folder, model.image_size)
     query = picture_folders.read_query(query_folder, model.image_size, allow_empty=True)
-    found = predictions.predict(model, support, query, query_folder, FLAGS.unknown_below)
-    found.save(FLAGS.output)
+    answers = predictions.predict(model, support, query, query_folder, FLAGS.unknown_below)
+    predictions.save(FLAGS.output, answers)
     if FLAGS.html:
-        page.save(FLAGS.html, found, support, query, model.description)
-    print(_summary(found, support, query, model.num_steps))
+        page.save(FLAGS.html, answers, support, query, model.description)
+    print(_summary(answers, support, query, model.num_steps))
 
 
 def _checked_flags() -> tuple[Path, Path]:
@@ -64,15 +64,14 @@ def _checked_flags() -> tuple[Path, Path]:
     return folders
 
 
-def _summary(found, support, query, num_steps: int) -> str:
+def _summary(answers, support, query, num_steps: int) -> str:
     lines = []
     if skipped := [*support.skipped, *query.skipped]:
         # One line each, whatever the names hold.
         lines += [f"Skipped {len(skipped)}:", *(f"  {' '.join(reason.split())}" for reason in skipped)]
-    answers = found.answers()
     if answers:
         lines.append(
-            f"{len(answers)} picture{'s' * (len(answers) > 1)}, {len(found.classes)} classes learned from "
+            f"{len(answers)} picture{'s' * (len(answers) > 1)}, {len(set(support.labels))} classes learned from "
             f"{len(support.labels)} labelled pictures: K = {num_steps} steps changed "
             f"{sum(answer.changed for answer in answers)} answers of nearest prototypes."
         )

@@ -25,10 +25,11 @@ def checked(description, path: str | os.PathLike) -> dict:
     """
     if not isinstance(description, dict):
         raise InputError(f"{path} has a {type(description).__name__} as its description; export it again.")
-    check_format(description, path)
+    if description.get("format") != FORMAT:
+        raise InputError(f"{path} has format {description.get('format')}; this version reads {FORMAT}.")
     wrong = [name for name in _NUMBERS if not _is_count(description.get(name), least=int(name != "num_steps"))]
     wrong += [name for name in _LIMITS if description.get(name) is not None and not _is_count(description[name])]
-    wrong += [name for name in ("gradient_network",) if not isinstance(description.get(name), str)]
+    wrong += [] if isinstance(description.get("gradient_network"), str) else ["gradient_network"]
     known = description.get("known")
     if known is not None and not (isinstance(known, list) and len(known) == 2 and all(map(_is_number, known))):
         wrong.append("known")
@@ -38,12 +39,6 @@ def checked(description, path: str | os.PathLike) -> dict:
     fixed_way = description.get("way") if description["gradient_network"] == "joint" else None
     added = {"fixed_way": fixed_way, "weights_dim": description["feature_dim"]}
     return {**dict.fromkeys(_LIMITS), **added, **description}
-
-
-def check_format(description: dict, path: str | os.PathLike) -> None:
-    """Raises an InputError if the description of the file `path` is of another format."""
-    if description.get("format") != FORMAT:
-        raise InputError(f"{path} has format {description.get('format')}; this version reads {FORMAT}.")
 
 
 def _is_count(value, least: int = 1) -> bool:

@@ -19,7 +19,6 @@ from PIL import Image
 from sib_tf.errors import InputError
 from sib_tf.pictures.pixels import fit_picture, read_picture
 from sib_tf.prediction import open_set
-from sib_tf.prediction.description import check_format
 from sib_tf.prediction.model import SIGNATURES, Model
 from sib_tf.runtime import quiet
 from sib_tf.storage import sealed_json
@@ -34,7 +33,7 @@ def read_metadata(path: str | os.PathLike) -> dict:
     """Returns the description inside a .tflite file: a ZIP archive behind the model, as LiteRT metadata always are.
 
     Raises:
-        InputError: the file is missing or damaged, has no such description, or one of a later version.
+        InputError: the file is missing or damaged, or has no such description.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -54,7 +53,6 @@ def read_metadata(path: str | os.PathLike) -> dict:
     # the process.
     if description.get("model_sha256", digest) != digest:
         raise InputError(f"{path} is damaged (its checksum differs); copy it or export it again.")
-    check_format(description, path)
     return description
 
 

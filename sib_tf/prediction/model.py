@@ -81,8 +81,8 @@ class Model(abc.ABC):
         labels = np.asarray(support_labels)
         way = _way(labels, len(support))
         self.check_sizes(len(support), len(query), way)
-        inputs = self._padded_episode(support, labels.astype(np.int32), query)
-        path = self._run("adapt", **{name: rows[None] for name, rows in inputs.items()})["weights_by_step"][0, :, :way]
+        inputs = padded_episode(support, labels.astype(np.int32), query, self.max_support, self.max_query)
+        path = self._run("adapt", **inputs)["weights_by_step"][0, :, :way]
         return path if len(query) else np.broadcast_to(path[:1], path.shape)
 
     def classify(self, query: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -126,18 +126,6 @@ class Model(abc.ABC):
         more of it. Files without masks pass over them.
         """
 
-    def _padded_episode(self, support: np.ndarray, support_labels: np.ndarray, query: np.ndarray) -> dict:
-        """Returns what `adapt` of the file takes of one episode, masks too, as long as the file wants it."""
-        # Files of any size have no masks: there the row that stands for no query counts, and so it does in TensorFlow.
-        queries = max(len(query), 1) if self.max_query is None else len(query)
-        return {
-            "support": _padded(support, self.max_support),
-            "support_labels": _padded(support_labels, self.max_support),
-            "support_mask": _padded(np.ones(len(support), bool), self.max_support),
-            "query": _padded(query, self.max_query),
-            "query_mask": _padded(np.ones(queries, bool), self.max_query),
-        }
-
     def _classified(self, query: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
         """All outputs of the file, for the queries and classes there are."""
         self._check_features("query", query, "feature_dim")
@@ -148,8 +136,8 @@ class Model(abc.ABC):
         rows, queries = self.max_query or max(len(query), 1), len(query)
         # As many queries at once as the file takes.
         parts = [_padded(query[start : start + rows], rows) for start in range(0, max(queries, 1), rows)]
-        padded = _padded(weights, self.way)[None]
-        found = [self._run("classify", query=part[None], weights=padded) for part in parts]
+        inputs = {"weights": _padded(weights, self.way)[None]}
+        found = [self._run("classify", query=part[None], **inputs) for part in parts]
         outputs = {name: np.concatenate([part[name][0] for part in found])[:queries] for name in found[0]}
         return {name: values if values.ndim == 1 else values[:, : len(weights)] for name, values in outputs.items()}
 
@@ -181,6 +169,29 @@ class Model(abc.ABC):
             )
 
 
+def padded_episode(
+    support: np.ndarray,
+    support_labels: np.ndarray,
+    query: np.ndarray,
+    support_rows: int | None,
+    query_rows: int | None,
+) -> dict[str, np.ndarray]:
+    """Returns the inputs of `adapt` for one episode, `[1, rows, ...]` each, padded to the rows asked for; None: none.
+
+    Without numbers of rows there are no masks in files: there the row that stands for no query counts, and so it does
+    in TensorFlow.
+    """
+    queries = max(len(query), 1) if query_rows is None else len(query)
+    inputs = {
+        "support": _padded(support, support_rows),
+        "support_labels": _padded(support_labels, support_rows),
+        "support_mask": _padded(np.ones(len(support), bool), support_rows),
+        "query": _padded(query, query_rows),
+        "query_mask": _padded(np.ones(queries, bool), query_rows),
+    }
+    return {name: rows[None] for name, rows in inputs.items()}
+
+
 def _way(labels: np.ndarray, rows: int) -> int:
     """Checks the labels of as many labelled rows; returns their way."""
     if labels.shape != (rows,) or rows == 0:
@@ -195,6 +206,6 @@ def _way(labels: np.ndarray, rows: int) -> int:
 
 
 def _padded(rows: np.ndarray, length: int | None) -> np.ndarray:
-    """Zeros below; without a length of the file, one row where there is none: nothing runs on an empty input."""
+    """Appends rows of zeros; without a length, one where there is no row: nothing runs on an empty input."""
     length = max(len(rows), 1) if length is None else length
     return np.concatenate([rows, np.zeros((length - len(rows), *rows.shape[1:]), rows.dtype)])

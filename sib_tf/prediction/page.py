@@ -11,24 +11,16 @@ from tqdm import tqdm
 from sib_tf import templates
 from sib_tf.pictures.picture_folders import Query, Support
 from sib_tf.pictures.pixels import read_picture
-from sib_tf.prediction.predictions import Predictions
+from sib_tf.prediction.predictions import Answer
 from sib_tf.storage import atomic
 
 _THUMBNAIL = 112
 
 
-def save(path: str | os.PathLike, predictions: Predictions, support: Support, query: Query, description: dict) -> None:
-    """Writes the page, with a small copy of every picture inside.
-
-    Args:
-        path: the file.
-        predictions: of `query`.
-        support, query: the pictures.
-        description: of the model.
-    """
-    answers = predictions.answers()
-    labelled = {name: [] for name in predictions.classes}
-    cards, none_of_these = {name: [] for name in predictions.classes}, []
+def save(path: str | os.PathLike, answers: list[Answer], support: Support, query: Query, description: dict) -> None:
+    """Writes the page, with a small copy of every picture inside; `answers` are in the order of `query`."""
+    labelled, cards = ({name: [] for name in sorted(set(support.labels))} for _ in range(2))
+    none_of_these = []
     for label, file in zip(support.labels, support.paths, strict=True):
         labelled[label].append((_data_url(file), file.name))
     most_certain_first = sorted(zip(answers, query.paths, strict=True), key=lambda pair: -pair[0].probability)
@@ -40,7 +32,7 @@ def save(path: str | os.PathLike, predictions: Predictions, support: Support, qu
         pictures=len(answers),
         changed=sum(answer.changed for answer in answers),
         labelled=len(support.labels),
-        classes=[(name, labelled[name], cards[name]) for name in predictions.classes],
+        classes=[(name, labelled[name], cards[name]) for name in labelled],
         none_of_these=none_of_these,
         skipped=[*support.skipped, *query.skipped],
         num_steps=description["num_steps"],

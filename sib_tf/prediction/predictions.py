@@ -1,8 +1,8 @@
 """The class of every unlabelled picture, beside what nearest prototypes say; written as CSV. No TensorFlow."""
 
 import csv
-import dataclasses
 import os
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -47,54 +47,9 @@ class Answer(NamedTuple):
         return self.class_name != self.prototype_class
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Predictions:
-    """The classes of one folder of pictures.
-
-    Attributes:
-        classes: `way` names, sorted.
-        files: `queries` names, as in `Answer`.
-        probabilities: `[queries, way]` float32, after K steps.
-        prototypes: the same before the steps.
-        known: `[queries]` probabilities of being of one of the classes; None where the model cannot tell.
-        unknown_below: pictures with less of it are none of these.
-    """
-
-    classes: list[str]
-    files: list[str]
-    probabilities: np.ndarray
-    prototypes: np.ndarray
-    known: np.ndarray | None = None
-    unknown_below: float = 0.0
-
-    def answers(self) -> list[Answer]:
-        """Returns an answer for every picture, in the order of the files."""
-        # Stable: of equal probabilities the first class wins, here as in argmax.
-        ranked = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :2]
-        answers = []
-        for row, (first, second) in enumerate(ranked):
-            after, before = self.probabilities[row], self.prototypes[row]
-            chosen = (after, first), (after, second), (before, before.argmax())
-            named = [value for numbers, place in chosen for value in (self.classes[place], float(numbers[place]))]
-            known = None if self.known is None else float(self.known[row])
-            none_of_these = known is not None and known < self.unknown_below
-            answers.append(Answer(self.files[row], *named, known, none_of_these))
-        return answers
-
-    def save(self, path: str | os.PathLike) -> None:
-        """Writes the answers as CSV (RFC 4180, UTF-8), a row each in the order of the files.
-
-        Names are written as they are: import them as text where a spreadsheet would take "=1+1" for a formula.
-        """
-        with atomic.new_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-            table = csv.writer(file)
-            table.writerow(["class" if name == "class_name" else name for name in (*Answer._fields, "changed")])
-            table.writerows([_cell(value) for value in (*answer, answer.changed)] for answer in self.answers())
-
-
 def predict(
     model: Model, support: Support, query: Query, query_folder: str | os.PathLike, unknown_below: float = 0.0
-) -> Predictions:
+) -> list[Answer]:
     """Learns the classes of `support` with all pictures of `query` at once, and gives each of these a class.
 
     Args:
@@ -103,6 +58,9 @@ def predict(
         query_folder: what the names of the query's files are relative to.
         unknown_below: pictures are none of these whose probability of being of one of the classes is below it, in
             [0, 1]; 0: none is.
+
+    Returns:
+        An answer for every picture, in the order of the files.
 
     Raises:
         InputError: more classes or pictures than the model takes, or `unknown_below` for a model that cannot tell.
@@ -122,12 +80,32 @@ def predict(
     support_features, query_features = np.split(features, [len(labels)])
     weights = model.adapt(support_features, labels, query_features)
     (logits, before), (_, after) = (model.classify(query_features, weights[step]) for step in (0, -1))
-    known = None
+    known = [None] * len(query.paths)
     # One picture alone has nothing to be compared with.
     if fitted is not None and len(query.paths) > 1:
-        known = open_set.probability(open_set.score(logits, open_set.centre(logits)), fitted)
+        known = open_set.probability(open_set.score(logits, open_set.centre(logits)), fitted).tolist()
     files = [path.relative_to(query_folder).as_posix() for path in query.paths]
-    return Predictions(classes.tolist(), files, after, before, known, unknown_below)
+    rows = zip(files, before, after, known, strict=True)
+    return [_answer(file, classes.tolist(), *numbers, unknown_below) for file, *numbers in rows]
+
+
+def save(path: str | os.PathLike, answers: Iterable[Answer]) -> None:
+    """Writes answers as CSV (RFC 4180, UTF-8), a row each.
+
+    Names are written as they are: import them as text where a spreadsheet would take "=1+1" for a formula.
+    """
+    with atomic.new_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["class" if name == "class_name" else name for name in (*Answer._fields, "changed")])
+        table.writerows([_cell(value) for value in (*answer, answer.changed)] for answer in answers)
+
+
+def _answer(file, classes, before, after, known, unknown_below) -> Answer:
+    # Stable: of equal probabilities the first class wins, here as in argmax.
+    first, second = np.argsort(-after, kind="stable")[:2]
+    chosen = (after, first), (after, second), (before, before.argmax())
+    named = [value for numbers, place in chosen for value in (classes[place], float(numbers[place]))]
+    return Answer(file, *named, known, known is not None and known < unknown_below)
 
 
 def _cell(value: str | float | bool | None):

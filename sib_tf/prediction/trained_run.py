@@ -5,14 +5,13 @@ import os
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from sib_tf import backbones, calibration, checkpoints, runs
 from sib_tf.calibration import Calibration
 from sib_tf.config import BackboneConfig
 from sib_tf.distributions import MOST_CLASSES
 from sib_tf.errors import InputError
-from sib_tf.features import centre_crop, weights_fingerprint
+from sib_tf.features import weights_fingerprint
 from sib_tf.prediction.description import FORMAT
 from sib_tf.prediction.signatures import Signatures
 from sib_tf.sib import SIB
@@ -26,7 +25,6 @@ class Run:
     Attributes:
         backbone, backbone_config: stage 1.
         sib: stage 2, the best on validation.
-        record: `config.json` of the meta-training.
         dataset: name of the data set that it was trained on; None where the record does not say (imported models).
         calibration: of the SIB model; None where there is none.
         samples: S, of a gaussian posterior, that exported files classify with; 0: its mean.
@@ -35,7 +33,6 @@ class Run:
     backbone: keras.Model
     backbone_config: BackboneConfig
     sib: SIB
-    record: dict
     dataset: str | None
     calibration: Calibration | None = None
     samples: int = 0
@@ -94,10 +91,4 @@ def load(model_dir: str | os.PathLike, backbone_dir: str | os.PathLike, samples:
     trained_on = atomic.read_json(Path(backbone_dir) / checkpoints.CONFIG, "Configuration").get("dataset")
     dataset = trained_on.get("name") if isinstance(trained_on, dict) else None
     fitted = calibration.load(model_dir, weights_fingerprint(sib))
-    return Run(backbone, config, sib, record, dataset, fitted, samples)
-
-
-def calibration_pictures(images: np.ndarray, count: int, size: int, seed: int = 0) -> np.ndarray:
-    """Picks `count` pictures of a split at random and cuts their middle: `[count, size, size, 3]` uint8."""
-    rows = np.random.RandomState(seed).permutation(len(images))[:count]
-    return centre_crop(images[np.sort(rows)], size)
+    return Run(backbone, config, sib, dataset, fitted, samples)
