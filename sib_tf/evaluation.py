@@ -96,8 +96,7 @@ def load(features_dir: str | os.PathLike, model_dir: str | os.PathLike, spec: Ep
         InputError: they do not belong together, or the model does not take the ways of `spec`.
     """
     cache = FeatureCache.open(features_dir)
-    model, record = runs.load_model(model_dir)
-    runs.check_backbone(record, cache.manifest["backbone"]["weights"], model_dir, f"those in {cache.folder}")
+    model, _ = runs.load_model(model_dir, cache.manifest["backbone"]["weights"], f"those in {cache.folder}")
     model.config.check_takes(spec)
     return cache, model
 
