@@ -62,7 +62,15 @@ class Evaluator:
 
     def prepare(self, model: SIB, table) -> None:
         """Compiles what calling this with the same arguments runs, where it was not compiled before; raises as that."""
-        check_fit(model, table.shape[1], self.rows)
+        if model.config.feature_dim != table.shape[1]:
+            raise InputError(
+                f"The model was built for features of length {model.config.feature_dim}; these have {table.shape[1]}. "
+                "Evaluate it on features of the backbone that it was meta-trained with."
+            )
+        if not model.config.takes_way(self.way):
+            raise InputError(
+                f"way must be {model.config.way}, which this joint model was built for; the episodes have {self.way}."
+            )
         _measuring(model, self.way)(tf.convert_to_tensor(table), self.rows.part(0, _CALL))
 
 
@@ -99,20 +107,6 @@ def load(features_dir: str | os.PathLike, model_dir: str | os.PathLike, spec: Ep
     model, _ = runs.load_model(model_dir, cache.manifest["backbone"]["weights"], f"those in {cache.folder}")
     model.config.check_takes(spec)
     return cache, model
-
-
-def check_fit(model: SIB, feature_dim: int, rows: EpisodeRows) -> None:
-    """Raises an InputError if the model was built for another D than that of the features, or another way."""
-    way = _way(rows)
-    if model.config.feature_dim != feature_dim:
-        raise InputError(
-            f"The model was built for features of length {model.config.feature_dim}; these have {feature_dim}. "
-            "Evaluate it on features of the backbone that it was meta-trained with."
-        )
-    if not model.config.takes_way(way):
-        raise InputError(
-            f"way must be {model.config.way}, which this joint model was built for; the episodes have {way}."
-        )
 
 
 def _way(rows: EpisodeRows) -> int:
