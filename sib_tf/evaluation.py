@@ -116,10 +116,7 @@ def _way(rows: EpisodeRows) -> int:
 def episode_logits(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
     """Returns logits `[K + 1, episodes, queries, way]` of the queries under theta^0 .. theta^K.
 
-    Args:
-        model: takes the way of the episodes.
-        rows: the episodes.
-        table: `[pictures, D]` float32 features of their split.
+    The model takes the way of the episodes; `table` `[pictures, D]` float32 has the features of their split.
     """
     run = _compiled(functools.partial(_logits, model, _way(rows)))
     return _in_calls(run, rows, tf.convert_to_tensor(table)).swapaxes(0, 1)
@@ -151,12 +148,8 @@ def _in_calls(run, rows: EpisodeRows, table, cores: int | None = None) -> np.nda
 def evidence_bounds(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
     """Returns the evidence lower bound of every episode's query labels under theta^K, `[episodes]`, in nats.
 
-    E_q[sum over the queries of log p(y | x, w)] - KL(q || p(w)), whatever `kl_weight` the model was trained with.
-
-    Args:
-        model: with a prior and a gaussian posterior: that of a point is minus infinity.
-        rows: the episodes.
-        table: `[pictures, D]` float32 features of their split.
+    E_q[sum over the queries of log p(y | x, w)] - KL(q || p(w)), whatever `kl_weight` the model was trained with. The
+    model has a prior and a gaussian posterior (that of a point is minus infinity); `table` as in `episode_logits`.
     """
     run = _compiled(functools.partial(model.negative_bound, way=_way(rows), kl_weight=1.0))
     return -_in_calls(run, rows, tf.convert_to_tensor(table)).astype(np.float64)

@@ -117,9 +117,7 @@ class TestFusedBatchNormalization:
     def pair(self):
         random = np.random.RandomState(1)
         values = [random.uniform(0.5, 2, 3), random.normal(size=3), random.normal(size=3), random.uniform(0.5, 2, 3)]
-        layers = [
-            kind(momentum=0.9, epsilon=1e-5) for kind in (FusedBatchNormalization, keras.layers.BatchNormalization)
-        ]
+        layers = [kind(momentum=0.9, epsilon=1e-5) for kind in self.KINDS]
         for layer in layers:
             layer.build(self.SHAPE)
             layer.set_weights(values)

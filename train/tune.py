@@ -32,9 +32,8 @@ from sib_tf.tuning import processes, search_space
 from train import meta_train_flags
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", flag_values=FLAGS)
-flags.DEFINE_string("output_dir", None, "Folder of this search.", flag_values=FLAGS)
-flags.mark_flags_as_required(["features_dir", "output_dir"], flag_values=FLAGS)
+flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", required=True, flag_values=FLAGS)
+flags.DEFINE_string("output_dir", None, "Folder of this search.", required=True, flag_values=FLAGS)
 flags.DEFINE_integer("trials", 20, "Trials in all.", 1, flag_values=FLAGS)
 flags.DEFINE_integer("trial_steps", 2000, "Outer steps of a trial; --steps goes to best.flags.", 1, flag_values=FLAGS)
 flags.DEFINE_enum(
