@@ -15,7 +15,7 @@ from sib_tf.storage import atomic, disk_errors, run_lock
 
 
 @contextlib.contextmanager
-def training(output_dir: str | os.PathLike, record: dict, seed: int, devices: Devices, lasting: str) -> Iterator[Path]:
+def training(output_dir: str | os.PathLike, record: dict, seed: int, devices: Devices, going_on: str) -> Iterator[Path]:
     """Yields the folder that this worker of the training that `record` describes writes to: locked, and no other's run.
 
     Args:
@@ -23,18 +23,17 @@ def training(output_dir: str | os.PathLike, record: dict, seed: int, devices: De
         record: what `config.json` holds.
         seed: of everything that Keras draws in the block.
         devices: what is computed on.
-        lasting: what the same command goes on from, a clause for the loss of a worker.
+        going_on: from where the same command goes on, for the loss of a worker.
 
     Raises:
         InputError: workers were asked for different runs, the folder holds another one or is in use, the disk refuses,
             or a worker is lost.
     """
     devices.agree("settings and data", record)
-    going_on = f"Start all workers again with the same command: they go on {lasting}."
     with (
         devices.own_folder(Path(output_dir)) as folder,
         run_lock.held(folder),
-        devices.lost_worker(going_on),
+        devices.lost_worker(f"Start all workers again with the same command: they go on {going_on}."),
         disk_errors.named(output_dir),
     ):
         checkpoints.claim_folder(folder, record)
