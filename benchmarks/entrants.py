@@ -62,8 +62,7 @@ def models(given: Iterable[str], cache: FeatureCache, way: int | None = None) ->
 
 
 def _model(name: str, folder: str, cache: FeatureCache, way: int | None) -> Entrant | None:
-    sib, record = runs.load_model(folder)
-    runs.check_backbone(record, cache.manifest["backbone"]["weights"], folder, f"those in {cache.folder}")
+    sib, record = runs.load_model(folder, cache.manifest["backbone"]["weights"], f"those in {cache.folder}")
     if sib.config.feature_dim != cache.feature_dim:
         raise InputError(
             f"The model in {folder} takes features of length {sib.config.feature_dim}; those in {cache.folder} have "

@@ -189,7 +189,6 @@ def calibrate(
     """
     cache, model = evaluation.load(features_dir, model_dir, spec)
     rows = EpisodeSampler(cache.labels("validation"), spec, seed).sample(episodes)
-    evaluation.check_fit(model, cache.feature_dim, rows)
     logits = evaluation.episode_logits(model, rows, cache.table("validation"))
     found = fit(logits, rows.query_labels, rows.query_mask, weights_fingerprint(model))
     found = dataclasses.replace(found, known=_fit_known_on(model, cache, spec, episodes, seed))

@@ -1,6 +1,7 @@
 """Run folders and their files: whose run a folder holds, whole models, and the state that training goes on from."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -11,22 +12,27 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from sib_tf.config import BackboneConfig, MetaTrainConfig, PretrainConfig, SIBConfig
 from sib_tf.errors import InputError
 from sib_tf.storage import atomic, disk_errors, zip_files
 
 CONFIG = "config.json"
 BEST = "best.keras"
 LAST = "last.keras"
+# Parts of records, which had fewer settings in earlier versions.
+_SETTINGS = {
+    "backbone": BackboneConfig,
+    "pretraining": PretrainConfig,
+    "model": SIBConfig,
+    "meta_training": MetaTrainConfig,
+}
 _CHECKPOINT_FILE = re.compile(r"(ckpt-\d+)\.(index|data-\d+-of-\d+)")
 
 
-def claim_folder(folder: str | os.PathLike, record: dict, defaults: dict | None = None) -> None:
+def claim_folder(folder: str | os.PathLike, record: dict) -> None:
     """Makes `folder` the home of the run that `record` (JSON values) describes, or checks that it already is.
 
-    Args:
-        folder: of the run.
-        record: what the run was asked to do.
-        defaults: of settings that there were not yet when the folder's record was written; nested as the record is.
+    Settings that there were not yet when the folder's record was written are at their defaults in it.
 
     Raises:
         InputError: the folder holds another run; the message names the first fields that differ.
@@ -35,7 +41,8 @@ def claim_folder(folder: str | os.PathLike, record: dict, defaults: dict | None 
     if not path.exists():
         atomic.write_json(path, record)
         return
-    found, wanted = _flat(defaults or {}) | _flat(atomic.read_json(path, "Configuration")), _flat(record)
+    defaults = _flat({name: dataclasses.asdict(kind()) for name, kind in _SETTINGS.items() if name in record})
+    found, wanted = defaults | _flat(atomic.read_json(path, "Configuration")), _flat(record)
     differing = [name for name in sorted({*found, *wanted}) if found.get(name) != wanted.get(name)]
     if differing:
         changes = ", ".join(f"{n}: {found.get(n)} there, {wanted.get(n)} asked" for n in differing[:4])
@@ -78,11 +85,14 @@ class TrainingState:
     Args:
         folder: where the checkpoints lie.
         added: `tf.Variable`s by name that checkpoints of earlier versions may lack; they stay as they are then.
+        writes: False for workers other than the chief: all variables are mirrored, so saving needs nothing of them.
         **trackables: Keras models, optimisers and `tf.Variable`s, by name.
     """
 
-    def __init__(self, folder: str | os.PathLike, added: dict[str, tf.Variable] | None = None, **trackables):
-        self.folder = Path(folder)
+    def __init__(
+        self, folder: str | os.PathLike, added: dict[str, tf.Variable] | None = None, writes: bool = True, **trackables
+    ):
+        self.folder, self.writes = Path(folder), writes
         self._list = self.folder / "checkpoint"
         if self._list.is_file() and self._list.stat().st_size == 0:
             self._list.write_bytes(b"?")  # TensorFlow looks past a list that it cannot read, but not past an empty one.
@@ -120,6 +130,8 @@ class TrainingState:
         Raises:
             InputError: the disk refuses; the last checkpoint stays what it was.
         """
+        if not self.writes:
+            return
         with disk_errors.named(self.folder):
             self._manager.save(options=tf.train.CheckpointOptions(experimental_write_callbacks=[_to_disk]))
             atomic.to_disk(self.folder)

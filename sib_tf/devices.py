@@ -15,7 +15,6 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from sib_tf.checkpoints import TrainingState
 from sib_tf.errors import InputError
 
 _EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
@@ -129,10 +128,6 @@ class Devices:
         with tempfile.TemporaryDirectory(prefix="sib_tf-worker") as own:
             yield Path(own)
 
-    def training_state(self, folder: Path, **trackables) -> TrainingState:
-        """Returns the state in `folder`, which all workers restore and the chief alone saves."""
-        return TrainingState(folder, **trackables) if self.chief else _ReadOnlyState(folder, **trackables)
-
     @contextlib.contextmanager
     def lost_worker(self, going_on: str) -> Iterator[None]:
         """Turns TensorFlow's errors about workers that are gone into a `WorkerLostError` that ends with `going_on`."""
@@ -147,13 +142,6 @@ class Devices:
             raise WorkerLostError(
                 f"Worker {self.worker} lost another of the {self.workers} workers. {going_on} ({reason})"
             ) from error
-
-
-class _ReadOnlyState(TrainingState):
-    """The state as workers other than the chief see it: all variables are mirrored, so saving needs nothing of them."""
-
-    def save(self) -> None:
-        pass
 
 
 def connect(name: str) -> Devices:

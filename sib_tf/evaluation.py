@@ -62,7 +62,15 @@ class Evaluator:
 
     def prepare(self, model: SIB, table) -> None:
         """Compiles what calling this with the same arguments runs, where it was not compiled before; raises as that."""
-        check_fit(model, table.shape[1], self.rows)
+        if model.config.feature_dim != table.shape[1]:
+            raise InputError(
+                f"The model was built for features of length {model.config.feature_dim}; these have {table.shape[1]}. "
+                "Evaluate it on features of the backbone that it was meta-trained with."
+            )
+        if not model.config.takes_way(self.way):
+            raise InputError(
+                f"way must be {model.config.way}, which this joint model was built for; the episodes have {self.way}."
+            )
         _measuring(model, self.way)(tf.convert_to_tensor(table), self.rows.part(0, _CALL))
 
 
@@ -96,24 +104,9 @@ def load(features_dir: str | os.PathLike, model_dir: str | os.PathLike, spec: Ep
         InputError: they do not belong together, or the model does not take the ways of `spec`.
     """
     cache = FeatureCache.open(features_dir)
-    model, record = runs.load_model(model_dir)
-    runs.check_backbone(record, cache.manifest["backbone"]["weights"], model_dir, f"those in {cache.folder}")
+    model, _ = runs.load_model(model_dir, cache.manifest["backbone"]["weights"], f"those in {cache.folder}")
     model.config.check_takes(spec)
     return cache, model
-
-
-def check_fit(model: SIB, feature_dim: int, rows: EpisodeRows) -> None:
-    """Raises an InputError if the model was built for another D than that of the features, or another way."""
-    way = _way(rows)
-    if model.config.feature_dim != feature_dim:
-        raise InputError(
-            f"The model was built for features of length {model.config.feature_dim}; these have {feature_dim}. "
-            "Evaluate it on features of the backbone that it was meta-trained with."
-        )
-    if not model.config.takes_way(way):
-        raise InputError(
-            f"way must be {model.config.way}, which this joint model was built for; the episodes have {way}."
-        )
 
 
 def _way(rows: EpisodeRows) -> int:
@@ -123,10 +116,7 @@ def _way(rows: EpisodeRows) -> int:
 def episode_logits(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
     """Returns logits `[K + 1, episodes, queries, way]` of the queries under theta^0 .. theta^K.
 
-    Args:
-        model: takes the way of the episodes.
-        rows: the episodes.
-        table: `[pictures, D]` float32 features of their split.
+    The model takes the way of the episodes; `table` `[pictures, D]` float32 has the features of their split.
     """
     run = _compiled(functools.partial(_logits, model, _way(rows)))
     return _in_calls(run, rows, tf.convert_to_tensor(table)).swapaxes(0, 1)
@@ -158,12 +148,8 @@ def _in_calls(run, rows: EpisodeRows, table, cores: int | None = None) -> np.nda
 def evidence_bounds(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
     """Returns the evidence lower bound of every episode's query labels under theta^K, `[episodes]`, in nats.
 
-    E_q[sum over the queries of log p(y | x, w)] - KL(q || p(w)), whatever `kl_weight` the model was trained with.
-
-    Args:
-        model: with a prior and a gaussian posterior: that of a point is minus infinity.
-        rows: the episodes.
-        table: `[pictures, D]` float32 features of their split.
+    E_q[sum over the queries of log p(y | x, w)] - KL(q || p(w)), whatever `kl_weight` the model was trained with. The
+    model has a prior and a gaussian posterior (that of a point is minus infinity); `table` as in `episode_logits`.
     """
     run = _compiled(functools.partial(model.negative_bound, way=_way(rows), kl_weight=1.0))
     return -_in_calls(run, rows, tf.convert_to_tensor(table)).astype(np.float64)

@@ -5,11 +5,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import keras
 import numpy as np
 from tqdm import tqdm
 
-from sib_tf import checkpoints
+from sib_tf import runs
 from sib_tf.config import MetaTrainConfig, SIBConfig
 from sib_tf.devices import Devices
 from sib_tf.episodes import EpisodeRows, EpisodeSampler, fingerprint, stream
@@ -19,11 +18,10 @@ from sib_tf.features import FeatureCache
 from sib_tf.outer_steps import Trainer
 from sib_tf.sib import SIB
 from sib_tf.snapshots import Snapshots
-from sib_tf.storage import disk_errors, preemption, run_lock
+from sib_tf.storage import preemption
 
 # The validation list is the same for every run, so that runs can be compared.
 VALIDATION_SEED = 1
-_GOING_ON = "Start all workers again with the same command: they go on from the last validation."
 
 
 class DivergenceError(InputError):
@@ -68,19 +66,15 @@ def meta_train(
     train, validation = cache.table("train"), cache.table("validation")
     lists = validation_lists(cache, config)
     samplers = training_samplers(cache, config)
-    defaults = {"model": dataclasses.asdict(SIBConfig()), "meta_training": dataclasses.asdict(MetaTrainConfig())}
     record = run_record(cache, model_config, config, lists)
-    devices.agree("settings and features", record)
-    with devices.own_folder(output_dir) as own_folder, run_lock.held(own_folder), devices.lost_worker(_GOING_ON):
-        checkpoints.claim_folder(own_folder, record, defaults)
-        keras.utils.set_random_seed(config.seed)
+    with runs.training(output_dir, record, config.seed, devices, "from the last validation") as folder:
         with devices.strategy.scope():
             model = SIB(model_config, name="sib")  # By default the name counts the models of the process.
             model.build()
             trainer = Trainer(model, train, config, devices=devices)
         # The training goes on meanwhile, and has a core at least.
         lists = [Evaluator(rows, max(os.cpu_count() - 1, 1)) for rows in lists]
-        with disk_errors.named(output_dir), Snapshots(trainer, lists, validation, own_folder, devices) as snapshots:
+        with Snapshots(trainer, lists, validation, folder, devices) as snapshots:
             snapshots.restore(output_dir / "training")
             _train(trainer, snapshots, [_calls(each, config, snapshots.step) for each in samplers], devices)
     return snapshots.best

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from sib_tf import augmentation, backbones, checkpoints, evaluation, features
+from sib_tf import augmentation, backbones, checkpoints, evaluation, features, runs
 from sib_tf.config import BackboneConfig, EpisodeSpec, PretrainConfig
 from sib_tf.datasets import MetaDataset
 from sib_tf.devices import Devices
@@ -18,13 +18,12 @@ from sib_tf.errors import InputError
 from sib_tf.layers import CosineClassifier
 from sib_tf.optimizers import CoupledDecaySGD
 from sib_tf.reports import history
-from sib_tf.storage import disk_errors, preemption, run_lock
+from sib_tf.storage import preemption
 
 VALIDATION_EPISODES = 1000
 VALIDATION_SEED = 1
 _WARMUP_STEPS = 6000
 _WARMUP_FROM = 1e-7
-_GOING_ON = "Start all workers again with the same command: they go on after the last whole epoch."
 
 
 def pretrain(
@@ -70,17 +69,12 @@ def pretrain(
         raise InputError(f"batch_size {config.batch_size} is more than the {len(data.train.labels)} training pictures.")
     episodes = _validation_episodes(data)  # Before the folder is claimed: a run that cannot start leaves nothing.
     record = _run_record(data, backbone_config, config)
-    defaults = {"backbone": dataclasses.asdict(BackboneConfig()), "pretraining": dataclasses.asdict(PretrainConfig())}
-    devices.agree("settings and pictures", record)
-    with devices.own_folder(output_dir) as own_folder, run_lock.held(own_folder), devices.lost_worker(_GOING_ON):
-        checkpoints.claim_folder(own_folder, record, defaults)
-        keras.utils.set_random_seed(config.seed)
+    with runs.training(output_dir, record, config.seed, devices, "after the last whole epoch") as folder:
         with devices.strategy.scope():
             model = _compiled_model(backbone_config, config, classes, steps)
-        run = _Run(data, episodes, model, own_folder, devices)
+        run = _Run(data, episodes, model, folder, devices)
         run.restore(output_dir / "training")
-        with disk_errors.named(output_dir):
-            run.train(config, steps)
+        run.train(config, steps)
     return run.best
 
 
@@ -201,9 +195,10 @@ class _Run:
 
     def restore(self, folder: Path) -> None:
         """Restores the state in `folder`, where there is one, and saves it there from now on."""
-        self.state = self.devices.training_state(
+        self.state = checkpoints.TrainingState(
             folder,
             added={"steps_taken": self.steps_taken, "metrics": self.sums},
+            writes=self.devices.chief,
             model=self.model,
             epoch=self.epoch,
             best=self.best_so_far,

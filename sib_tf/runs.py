@@ -1,41 +1,66 @@
-"""Folders of meta-training runs: the model in one, and whether it belongs to a backbone."""
+"""Folders of runs: a training in one, and the model that a meta-training left there."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import keras
+
 from sib_tf import checkpoints
+from sib_tf.devices import Devices
 from sib_tf.errors import InputError
 from sib_tf.sib import SIB
-from sib_tf.storage import atomic
+from sib_tf.storage import atomic, disk_errors, run_lock
 
 
-def load_model(model_dir: str | os.PathLike) -> tuple[SIB, dict]:
-    """Loads the best model of a meta-training's folder, and the folder's record.
+@contextlib.contextmanager
+def training(output_dir: str | os.PathLike, record: dict, seed: int, devices: Devices, going_on: str) -> Iterator[Path]:
+    """Yields the folder that this worker of the training that `record` describes writes to: locked, and no other's run.
+
+    Args:
+        output_dir: the run's folder; the same one for all workers, of which the chief alone writes there.
+        record: what `config.json` holds.
+        seed: of everything that Keras draws in the block.
+        devices: what is computed on.
+        going_on: from where the same command goes on, for the loss of a worker.
 
     Raises:
-        InputError: the folder holds no finished validation, or damaged files.
+        InputError: workers were asked for different runs, the folder holds another one or is in use, the disk refuses,
+            or a worker is lost.
+    """
+    devices.agree("settings and data", record)
+    with (
+        devices.own_folder(Path(output_dir)) as folder,
+        run_lock.held(folder),
+        devices.lost_worker(f"Start all workers again with the same command: they go on {going_on}."),
+        disk_errors.named(output_dir),
+    ):
+        checkpoints.claim_folder(folder, record)
+        keras.utils.set_random_seed(seed)
+        yield folder
+
+
+def load_model(model_dir: str | os.PathLike, weights: str | None = None, other: str = "") -> tuple[SIB, dict]:
+    """Loads the best model of a meta-training's folder, and the folder's record.
+
+    Args:
+        weights: fingerprint of the backbone that the model has to be meta-trained on features of; None: of any.
+        other: a phrase for the error: what has these weights.
+
+    Raises:
+        InputError: the folder holds no finished validation, or damaged files, or the model is of another backbone or
+            its record does not say.
     """
     folder = Path(model_dir)
     record = atomic.read_json(folder / checkpoints.CONFIG, "Configuration")
     if not isinstance(record, dict) or "model" not in record:
         raise InputError(f"{folder / checkpoints.CONFIG} describes no SIB model; name the folder of a meta-training.")
-    return checkpoints.load_model(folder / checkpoints.BEST, SIB), record
-
-
-def check_backbone(record: dict, weights: str, model_dir: str | os.PathLike, other: str) -> None:
-    """Checks that the model of `record` (from `load_model`) was meta-trained on features of one backbone.
-
-    Args:
-        record: of the model in `model_dir`.
-        weights: fingerprint of the weights that `other`, a phrase for the error, has.
-
-    Raises:
-        InputError: it was trained on another's, or its record does not say.
-    """
-    features = record.get("features")
-    trained_with = features.get("backbone") if isinstance(features, dict) else None
-    if not isinstance(trained_with, dict) or trained_with.get("weights") != weights:
+    model, features = checkpoints.load_model(folder / checkpoints.BEST, SIB), record.get("features")
+    backbone = features.get("backbone") if isinstance(features, dict) else None
+    if weights is not None and not (isinstance(backbone, dict) and backbone.get("weights") == weights):
         raise InputError(
             f"The model in {model_dir} was meta-trained on features of another backbone than {other}, or its "
             f"{checkpoints.CONFIG} does not say; name what belongs to its own backbone."
         )
+    return model, record

@@ -67,9 +67,10 @@ class Snapshots:
 
     def restore(self, folder: Path) -> None:
         """Takes the trainer to the last state in `folder`, where there is one; states are saved there from now on."""
-        self._state = self.devices.training_state(
+        self._state = checkpoints.TrainingState(
             folder,
             added={"losses": self._losses},
+            writes=self.devices.chief,
             model=self.model,
             optimizer=self.optimizer,
             step=self._step,

@@ -133,52 +133,59 @@ def test_a_folder_that_refuses_writing_is_named(tmp_path, monkeypatch, write):
         write(tmp_path / "out")
 
 
-# Writes in a process that kills itself at the n-th of the moments at which Python asks the system for something.
+# For every number that it reads, writes in a process that kills itself at that one of the moments at which Python asks
+# the system for something; answers with its exit code.
 KILLED = """
-import os, shutil, signal, sys
+import os, signal, sys
 from pathlib import Path
 from sib_tf.storage import atomic
-kind, path, moment, exchange = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "exchange"
+kind, path, exchange = sys.argv[1], Path(sys.argv[2]), sys.argv[3] == "exchange"
 if not exchange:
     atomic._exchange = lambda one, other: False
-count = 0
-def hook(event, arguments):
-    global count
-    if event.split(".")[0] in ("open", "os", "shutil", "tempfile", "fcntl"):
-        count += 1
+def write(moment):
+    count = 0
+    def hook(event, arguments):
+        nonlocal count
+        count += event.split(".")[0] in ("open", "os", "shutil", "tempfile", "fcntl")
         if count == moment:
             os.kill(os.getpid(), signal.SIGKILL)
-sys.addaudithook(hook)
-if kind == "file":
-    atomic.write_text(path, "new")
-else:
-    with atomic.new_folder(path) as partial:
-        (partial / "text").write_text("new")
+    sys.addaudithook(hook)
+    if kind == "file":
+        atomic.write_text(path, "new")
+    else:
+        with atomic.new_folder(path) as partial:
+            (partial / "text").write_text("new")
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        write(int(line))
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "exchange"), [("file", "exchange"), ("folder", "exchange"), ("folder", "no exchange")]
 )
 def test_killed_at_any_moment_the_old_or_the_new_is_there_and_nothing_is_left(tmp_path, kind, exchange):
-    path, found, moment = tmp_path / "out", [], 0
+    path, found, code = tmp_path / "out", [], None
     text = path if kind == "file" else path / "text"
-    while True:
-        moment += 1
-        text.parent.mkdir(exist_ok=True)
-        text.write_text("old")
-        command = [sys.executable, "-c", KILLED, kind, str(path), str(moment), exchange]
-        code = subprocess.run(command, cwd=CHECKOUT, timeout=60).returncode
-        if exchange == "exchange":  # Also before anybody sweeps.
-            assert text.read_text() in ("old", "new")
-        atomic.sweep(tmp_path)
-        found.append(text.read_text())
-        assert names(tmp_path) == ["out"]
-        assert kind == "file" or names(path) == ["text"]
-        if code == 0:
-            break
-        assert code == -signal.SIGKILL
+    command = [sys.executable, "-c", KILLED, kind, str(path), exchange]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=CHECKOUT, **pipes) as writer:
+        while code != 0:
+            text.parent.mkdir(exist_ok=True)
+            text.write_text("old")
+            print(len(found) + 1, file=writer.stdin, flush=True)
+            code = int(writer.stdout.readline())
+            assert code in (0, -signal.SIGKILL)
+            if exchange == "exchange":  # Also before anybody sweeps.
+                assert text.read_text() in ("old", "new")
+            atomic.sweep(tmp_path)
+            found.append(text.read_text())
+            assert names(tmp_path) == ["out"]
+            assert kind == "file" or names(path) == ["text"]
+        writer.stdin.close()
     assert sorted(found, reverse=True) == found  # First the old one, then the new one.
     assert set(found) == {"old", "new"}
 

@@ -12,10 +12,7 @@ from damage import check_damage, refused
 
 from sib_tf import backbones, features, released, runs
 from sib_tf.commands import cli
-from sib_tf.config import EpisodeSpec
 from sib_tf.datasets.cifar_fs import Builder
-from sib_tf.errors import InputError
-from sib_tf.reports import meta_test
 from sib_tf.storage import digests
 from train import import_checkpoint
 
@@ -97,23 +94,12 @@ def test_an_imported_model_gives_what_pytorch_gives(capsys):
     theirs = BACKBONE(torch.from_numpy((pictures - mean) / std).permute(0, 3, 1, 2)).detach()
     np.testing.assert_allclose(ours, released.channels_last(theirs.numpy(), WIDTH), rtol=1e-4, atol=1e-5)
 
-    model, record = runs.load_model("run/sib")
+    model, record = runs.load_model("run/sib", features.weights_fingerprint(backbone), "the imported one")
     assert (model.config.num_steps, model.config.way, model.config.inner_learning_rate) == (STEPS, WAY, RATE)
     assert record["imported_from"] == "file.pth"
     found = model(ours[None, :6], labels[None], ours[None, 6:])[0]
     _, expected = HEAD(theirs[None, :6], torch.from_numpy(labels)[None], theirs[None, 6:])
     np.testing.assert_allclose(found, expected[0].detach(), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.slow
-def test_an_imported_pair_goes_together_in_an_evaluation(capsys, tiny_dataset, tiny_features, tmp_path):
-    assert import_file(capsys, sib_file())[0] == 0
-    backbone, _ = backbones.load("run/backbone")
-    features.extract(tiny_dataset, backbone, "features")
-    result = meta_test.meta_test("features", "run/sib", EpisodeSpec(way=WAY), episodes=4)
-    assert 0 < result.metrics["accuracy"] <= 1
-    with pytest.raises(InputError, match=r"was meta-trained on features of another backbone"):
-        meta_test.meta_test(tiny_features, "run/sib", EpisodeSpec(way=WAY), episodes=4)
 
 
 def test_a_backbone_alone_is_imported_alone(capsys):
@@ -194,17 +180,9 @@ def test_the_size_of_another_dataset_is_noticed(capsys):
     assert not pathlib.Path("run").exists()
 
 
-def test_missing_and_truncated_files_are_named(capsys):
+def test_a_missing_file_is_named(capsys):
     code, _, err = run(capsys, "--checkpoint=none.pth", "--dataset=cifar_fs", "--output_dir=run")
     assert (code, err) == (2, "error: checkpoint none.pth does not exist.\n")
-    torch.save(fake_backbone(), "file.pth")
-    whole = pathlib.Path("file.pth").read_bytes()
-    for part in (whole[: len(whole) // 2], b""):
-        pathlib.Path("file.pth").write_bytes(part)
-        code, _, err = run(capsys, "--checkpoint=file.pth", "--dataset=cifar_fs", "--output_dir=run")
-        assert code == 2
-        assert err.startswith("error: checkpoint file.pth is damaged ")
-        assert err.count("\n") == 1
 
 
 def test_damaged_files_are_refused_or_read_as_they_were(tmp_path):

@@ -1,18 +1,19 @@
 """None of these: scores and areas by hand, episodes with unknown classes, and from calibration to metrics."""
 
 import dataclasses
-import shutil
 
 import numpy as np
 import pytest
 
-from sib_tf import calibration, evaluation, meta_training, runs
-from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
+from sib_tf import calibration, checkpoints, evaluation, runs
+from sib_tf.config import EpisodeSpec, SIBConfig
 from sib_tf.episodes import UNKNOWN, with_unknown_classes
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache
 from sib_tf.prediction import open_set
 from sib_tf.reports import meta_test
+from sib_tf.sib import SIB
+from sib_tf.storage import atomic
 
 LABELS = np.repeat(np.arange(12), 30)
 
@@ -82,19 +83,18 @@ def test_scores_of_absent_classes_do_not_count():
         np.testing.assert_allclose(together[i][rows.query_mask[i]], alone[rows.query_mask[i]], atol=1e-5)
 
 
-@pytest.fixture(scope="module")
-def trained(tiny_features, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("open_set") / "sib"
-    cache = FeatureCache.open(tiny_features)
-    spec = EpisodeSpec(way=3, query=5)
-    config = MetaTrainConfig(episodes=spec, validation=spec, steps=2, validate_every=2, validation_episodes=5)
-    model = SIBConfig(feature_dim=16, way=None, num_steps=1, gradient_network="per_class")
-    meta_training.meta_train(cache, model, config, folder)
-    return folder
+@pytest.fixture
+def folder(tiny_features, tmp_path):
+    """As a meta-training leaves it that has not learned anything yet."""
+    model = SIB(SIBConfig(feature_dim=16, way=None, num_steps=1, gradient_network="per_class"))
+    model.build()
+    checkpoints.save_model(model, tmp_path / "sib" / checkpoints.BEST)
+    record = {"model": dataclasses.asdict(model.config), "features": FeatureCache.open(tiny_features).identity}
+    atomic.write_json(tmp_path / "sib" / checkpoints.CONFIG, record)
+    return tmp_path / "sib"
 
 
-def test_calibration_learns_to_tell_and_evaluation_says_how_well(tiny_features, trained, tmp_path):
-    folder = shutil.copytree(trained, tmp_path / "sib")
+def test_calibration_learns_to_tell_and_evaluation_says_how_well(tiny_features, folder):
     spec = EpisodeSpec(way=3, query=5)
     calibration.calibrate(tiny_features, folder, spec, episodes=40, seed=0)
     model, _ = runs.load_model(folder)
@@ -113,8 +113,7 @@ def test_calibration_learns_to_tell_and_evaluation_says_how_well(tiny_features, 
         assert sum(measured[f"{kind}_histogram"][10:]) == pytest.approx(measured[f"accepted_{kind}"], abs=0.02)
 
 
-def test_without_classes_to_spare_calibration_leaves_it_out(tiny_features, trained, tmp_path):
-    folder = shutil.copytree(trained, tmp_path / "sib")
+def test_without_classes_to_spare_calibration_leaves_it_out(tiny_features, folder):
     calibration.calibrate(tiny_features, folder, EpisodeSpec(way=6, query=5), episodes=20, seed=0)
     found = calibration.Calibration.load(folder / calibration.FILE)
     assert found.known is None

@@ -187,11 +187,3 @@ def test_half_precision_learns_what_float32_does(tiny_dataset, tmp_path, precisi
     assert {weight.dtype for weight in found.weights} == {"float32"}
     scales = [value for name, value in last_state(tmp_path).items() if "dynamic_scale" in name]
     assert len(scales) == (precision == "float16")
-
-
-def test_a_folder_of_before_there_was_a_precision_is_taken_up(tiny_dataset, tmp_path):
-    record = pretraining._run_record(tiny_dataset, BACKBONE, TINY)
-    del record["backbone"]["precision"]
-    checkpoints.claim_folder(tmp_path, record)
-    defaults = {"backbone": dataclasses.asdict(BackboneConfig())}
-    checkpoints.claim_folder(tmp_path, pretraining._run_record(tiny_dataset, BACKBONE, TINY), defaults)

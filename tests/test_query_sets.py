@@ -16,28 +16,28 @@ def cache(tiny_features):
     return FeatureCache.open(tiny_features)
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "fields"),
-    [
-        ("dirichlet_alpha", "balanced", {}),
-        ("dirichlet_alpha", 0.5, {"query_distribution": "dirichlet", "dirichlet_alpha": 0.5}),
-        ("total_query", 5, {"total_query": 5}),
-    ],
-)
-def test_points_are_the_evaluations_of_their_episodes(cache, monkeypatch, name, value, fields):
-    monkeypatch.setattr(query_sets, "ALPHAS", (0.5,) if value == 0.5 else ())
-    monkeypatch.setattr(query_sets, "TOTAL_QUERIES", (5,) if value == 5 else ())
+def test_points_are_the_evaluations_of_their_episodes(cache, monkeypatch):
+    monkeypatch.setattr(query_sets, "ALPHAS", (0.5,))
+    monkeypatch.setattr(query_sets, "TOTAL_QUERIES", (5,))
     model = SIB(SIBConfig(feature_dim=16, way=None, num_steps=1, gradient_network="per_class"))
     model.build()
     spec = EpisodeSpec(way=3, shot=2, query=4, query_distribution="dirichlet", balanced_fraction=0.5)
     curves = query_sets.measure(model, cache, "test", spec, episodes=20, seed=5)
-    (point,) = (point for point in curves[name] if point["value"] == value)
-    rows = EpisodeSampler(cache.labels("test"), EpisodeSpec(way=3, shot=2, query=4, **fields), 5).sample(20)
-    evaluator, table = evaluation.Evaluator(rows), cache.table("test")
-    found, baseline = (evaluator(m, table).accuracy[-1] for m in (model, evaluation.prototypes(16, 3)))
-    assert (point["accuracy"], point["ci95"]) == pytest.approx(evaluation.mean_and_ci95(found))
-    assert point["baseline_accuracy"] == pytest.approx(baseline.mean())
-    assert (point["difference"], point["difference_ci95"]) == pytest.approx(evaluation.mean_and_ci95(found - baseline))
+    table, prototypes = cache.table("test"), evaluation.prototypes(16, 3)
+    variations = {
+        0.5: {"query_distribution": "dirichlet", "dirichlet_alpha": 0.5},
+        "balanced": {},
+        5: {"total_query": 5},
+    }
+    points = [*curves["dirichlet_alpha"], *curves["total_query"]]
+    assert [point["value"] for point in points] == list(variations)
+    for point, fields in zip(points, variations.values(), strict=True):
+        rows = EpisodeSampler(cache.labels("test"), EpisodeSpec(way=3, shot=2, query=4, **fields), 5).sample(20)
+        found, baseline = (evaluation.Evaluator(rows)(m, table).accuracy[-1] for m in (model, prototypes))
+        assert (point["accuracy"], point["ci95"]) == pytest.approx(evaluation.mean_and_ci95(found))
+        assert point["baseline_accuracy"] == pytest.approx(baseline.mean())
+        difference = point["difference"], point["difference_ci95"]
+        assert difference == pytest.approx(evaluation.mean_and_ci95(found - baseline))
 
 
 @pytest.mark.parametrize(

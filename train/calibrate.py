@@ -15,9 +15,8 @@ from sib_tf.config import EpisodeSpec
 from train import episode_flags
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", flag_values=FLAGS)
-flags.DEFINE_string("model_dir", None, "Folder of a meta-training.", flag_values=FLAGS)
-flags.mark_flags_as_required(["features_dir", "model_dir"], flag_values=FLAGS)
+flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", required=True, flag_values=FLAGS)
+flags.DEFINE_string("model_dir", None, "Folder of a meta-training.", required=True, flag_values=FLAGS)
 episode_flags.define_sizes(FLAGS)
 flags.DEFINE_integer("episodes", 1000, "Validation episodes.", 10, flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "Seed of the episodes.", 0, flag_values=FLAGS)

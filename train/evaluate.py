@@ -16,10 +16,9 @@ from sib_tf.commands import cli, dataset_flags
 from train import episode_flags
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", flag_values=FLAGS)
-flags.DEFINE_string("model_dir", None, "Folder of a meta-training.", flag_values=FLAGS)
-flags.DEFINE_string("output", None, "File for the metrics, ending in .json.", flag_values=FLAGS)
-flags.mark_flags_as_required(["features_dir", "model_dir", "output"], flag_values=FLAGS)
+flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", required=True, flag_values=FLAGS)
+flags.DEFINE_string("model_dir", None, "Folder of a meta-training.", required=True, flag_values=FLAGS)
+flags.DEFINE_string("output", None, "File for the metrics, ending in .json.", required=True, flag_values=FLAGS)
 episode_flags.define(FLAGS)
 flags.DEFINE_integer("episodes", 2000, "Episodes of the fixed list.", 2, flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "Seed of the fixed list.", 0, flag_values=FLAGS)

@@ -16,9 +16,8 @@ from sib_tf.commands import cli
 from train import meta_train_flags
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", flag_values=FLAGS)
-flags.DEFINE_string("output_dir", None, "Folder of this run.", flag_values=FLAGS)
-flags.mark_flags_as_required(["features_dir", "output_dir"], flag_values=FLAGS)
+flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", required=True, flag_values=FLAGS)
+flags.DEFINE_string("output_dir", None, "Folder of this run.", required=True, flag_values=FLAGS)
 meta_train_flags.define(FLAGS)
 cli.define_distribution(FLAGS)
 

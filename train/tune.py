@@ -19,6 +19,7 @@ worker that died goes on under its own id.
 import dataclasses
 import importlib.util
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -26,13 +27,13 @@ from absl import flags
 
 from sib_tf.commands import cli
 from sib_tf.errors import InputError
+from sib_tf.storage import atomic
 from sib_tf.tuning import processes, search_space
 from train import meta_train_flags
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", flag_values=FLAGS)
-flags.DEFINE_string("output_dir", None, "Folder of this search.", flag_values=FLAGS)
-flags.mark_flags_as_required(["features_dir", "output_dir"], flag_values=FLAGS)
+flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", required=True, flag_values=FLAGS)
+flags.DEFINE_string("output_dir", None, "Folder of this search.", required=True, flag_values=FLAGS)
 flags.DEFINE_integer("trials", 20, "Trials in all.", 1, flag_values=FLAGS)
 flags.DEFINE_integer("trial_steps", 2000, "Outer steps of a trial; --steps goes to best.flags.", 1, flag_values=FLAGS)
 flags.DEFINE_enum(
@@ -74,13 +75,12 @@ def main() -> None:
         sys.stdout.flush()
         os.execv(sys.executable, [sys.executable, "-m", "train.tune", *sys.argv[1:]])
     folder = Path(FLAGS.output_dir)
-    summary, lines = results.summary(found, settings), _best_flags(settings, results.best_of(found).values)
-    folders = FLAGS.features_dir, str(folder.parent / "sib")
-    results.write_flags(folder / results.FLAGS, lines, summary, folders)
+    summary = results.summary(found, settings)
+    _write_best_flags(folder / "best.flags", summary, settings, results.best_of(found).values)
     print(summary)
     if len(found) < FLAGS.trials:
         print(f"The space holds no more than these {len(found)} trials.")
-    print(f"Flags:  {folder / results.FLAGS}\nReport: {folder / results.PAGE}")
+    print(f"Flags:  {folder / 'best.flags'}\nReport: {folder / results.PAGE}")
 
 
 def _require_extra(tuner: str) -> None:
@@ -90,15 +90,22 @@ def _require_extra(tuner: str) -> None:
             raise InputError(f"A {tuner} search needs {package}: pip install 'sib_tf[tune]'.")
 
 
-def _best_flags(settings: search_space.Search, values: dict) -> list[str]:
-    """The flags that were given and not searched, those that keep the validation list as it was, and `values`."""
+def _write_best_flags(path: Path, summary: str, settings: search_space.Search, values: dict) -> None:
+    """Writes the flags that were given and not searched, those that keep the validation list as it was, and `values`.
+
+    On top are the `summary` and the command that reads the file.
+    """
+    features, output = map(shlex.quote, (FLAGS.features_dir, str(path.parent.parent / "sib")))
+    command = f"python -m train.meta_train --flagfile={shlex.quote(str(path))} --features_dir={features}"
+    lines = [f"# {summary}", f"# Command:  {command}", f"#           --output_dir={output}"]
     searched = {field.name for field in settings.space}
     names = [name for name in FLAGS if name not in _OWN | searched and FLAGS[name].value != FLAGS[name].default]
-    lines = [FLAGS[name].serialize() for name in names]
+    lines += [FLAGS[name].serialize() for name in names]
     for name in ("dirichlet_alpha", "balanced_fraction"):
         if name in searched and FLAGS[f"validation_{name}"].value is None:
             lines.append(f"--validation_{name}={FLAGS[name].value}")
-    return [*lines, *(f"--{name}={value}" for name, value in values.items())]
+    lines += [f"--{name}={value}" for name, value in values.items()]
+    atomic.write_text(path, "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -81,8 +81,8 @@ def load(model_dir: str | os.PathLike, backbone_dir: str | os.PathLike, samples:
             no posterior to sample from.
     """
     backbone, config = backbones.load(backbone_dir)
-    sib, record = runs.load_model(model_dir)
-    runs.check_backbone(record, weights_fingerprint(backbone), model_dir, f"that in backbone_dir {backbone_dir}")
+    other = f"that in backbone_dir {backbone_dir}"
+    sib, record = runs.load_model(model_dir, weights_fingerprint(backbone), other)
     if samples and sib.config.posterior != "gaussian":
         raise InputError(
             f"posterior_samples must be 0 for a model with posterior={sib.config.posterior}; got {samples}."

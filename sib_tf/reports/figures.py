@@ -19,10 +19,7 @@ ADAPTED, BASELINE = "#0b6e4f", "#b3541e"
 def panels(path: str | os.PathLike, rows: int = 1, columns: int = 1, **frame) -> Iterator:
     """Yields the axes of a figure that is written to `path` as PNG, in one move, when the block ends well.
 
-    Args:
-        path: of the file.
-        rows, columns: of panels.
-        frame: more of what `plt.subplots` takes.
+    `frame` is more of what `plt.subplots` takes.
     """
     figure, axes = plt.subplots(rows, columns, layout="constrained", **frame)
     try:

@@ -28,11 +28,9 @@ def read(path: str | os.PathLike, *needed: str) -> list[dict[str, int | float]]:
 
 
 def add(path: str | os.PathLike, row: dict) -> None:
-    """Adds a row in one move; rows of this and later steps, which a broken-off run took already, are dropped.
+    """Adds a row in one move, values by column, of which the first one counts the steps.
 
-    Args:
-        path: of a `history.csv`; made where there is none.
-        row: its values by column; the first one counts the steps.
+    Rows of this and later steps, which a broken-off run took already, are dropped.
     """
     counter = next(iter(row))
     rows = [old for old in read(path, counter) if old[counter] < row[counter]] + [row]

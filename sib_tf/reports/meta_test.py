@@ -146,6 +146,8 @@ def meta_test(
     other = None if compare_to is None else _load_comparison(Path(compare_to))
     cache, model = evaluation.load(features_dir, model_dir, spec)
     rows = EpisodeSampler(cache.labels(split), spec, seed).sample(episodes)
+    if unknown_classes:
+        unknown = with_unknown_classes(cache.labels(split), spec, unknown_classes, episodes, seed)
     evaluator, table = evaluation.Evaluator(rows), cache.table(split)
     found = evaluator(model, table)
     baseline = evaluator(evaluation.prototypes(cache.feature_dim, spec.way[1]), table)
@@ -169,7 +171,6 @@ def meta_test(
         mean, half = evaluation.mean_and_ci95(evaluation.evidence_bounds(model, rows, table))
         metrics["evidence_bound"] = {"mean": mean, "ci95": half}
     if unknown_classes:
-        unknown = with_unknown_classes(cache.labels(split), spec, unknown_classes, episodes, seed)
         metrics["open_set"] = {"unknown_classes": unknown_classes, **_open_set(model, unknown, table, fitted)}
     if other is not None:
         metrics["comparison"] = evaluation.compare(metrics, found.accuracy[-1], *other)

@@ -20,13 +20,9 @@ MOST_BYTES = 1 << 30
 def read_npz(path: str | os.PathLike, way_out: str) -> dict[str, np.ndarray]:
     """Reads all arrays of a .npz file, by name.
 
-    Args:
-        path: the file.
-        way_out: what to do if it is damaged, a clause.
-
     Raises:
         InputError: the file is missing, damaged, holds something else than arrays of numbers, or unpacks to more than
-            1 GiB.
+            1 GiB; ends with `way_out`, a clause.
     """
     with _named(path, way_out), zip_files.open_zip(path, MOST_BYTES) as archive:
         # Whole members: zipfile compares their checksums at the end only, which a wrong shape would not reach.

@@ -66,11 +66,8 @@ def is_temporary(name: str) -> bool:
 def sweep(folder: str | os.PathLike, name: str | None = None) -> None:
     """Removes the temporary folders in `folder` whose writers were killed; what was moved aside comes back.
 
-    Where the file system has no locks, nobody knows whose they are, and they stay.
-
-    Args:
-        folder: where they lie.
-        name: of the output that they were written for; None: any.
+    Where the file system has no locks, nobody knows whose they are, and they stay. With a `name`, only those for the
+    output of that name go.
     """
     for child in list(Path(folder).glob(".partial-*")):
         match = _TEMPORARY.fullmatch(child.name)

@@ -28,15 +28,11 @@ def of_folder(folder: str | os.PathLike) -> dict[str, str]:
 
 
 def check(folder: str | os.PathLike, files: dict[str, str], way_out: str) -> None:
-    """Checks that a folder holds the files that were recorded; others are passed over.
-
-    Args:
-        folder: where they lie.
-        files: as from `of_folder`.
-        way_out: what to do if they do not, a clause.
+    """Checks that a folder holds `files`, as `of_folder` recorded them; others are passed over.
 
     Raises:
-        InputError: a file is missing or another than it was, or `files` is no such record; names it.
+        InputError: a file is missing or another than it was, or `files` is no such record; ends with `way_out`, a
+            clause.
     """
     folder = Path(folder)
     if not isinstance(files, dict):

@@ -3,6 +3,7 @@
 import contextlib
 import signal
 import threading
+import types
 from collections.abc import Iterator
 
 # 128 + SIGTERM, as a shell reports a process that the signal ended.
@@ -20,23 +21,13 @@ class Preempted(SystemExit):
         self.message = message
 
 
-class Notice:
-    """Whether SIGTERM has come.
-
-    Attributes:
-        given: True from the signal on.
-    """
-
-    given = False
-
-
 @contextlib.contextmanager
-def notice() -> Iterator[Notice]:
-    """Within the block SIGTERM only marks the `Notice`, which whoever is in the block looks at when it suits.
+def notice() -> Iterator[types.SimpleNamespace]:
+    """Within the block SIGTERM only sets the notice's `given`, which whoever is in the block looks at when it suits.
 
     A second one ends the process at once. Python hands signals to the main thread alone: in another, none is given.
     """
-    given = Notice()
+    given = types.SimpleNamespace(given=False)
     if threading.current_thread() is not threading.main_thread():
         yield given
         return

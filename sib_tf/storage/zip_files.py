@@ -9,15 +9,11 @@ _COUNT_IS_ELSEWHERE = 0xFFFF
 
 
 def open_zip(path: str | os.PathLike, most_bytes: int | None = None) -> zipfile.ZipFile:
-    """Opens an archive for reading.
+    """Opens an archive for reading; it may unpack to `most_bytes`, or with None to any number.
 
     zipfile reads a directory by its length in bytes: a broken length inside makes it pass over members. Their number,
     which the archive records, is compared therefore, and so is every member's name with that in its own header: one
     that is called otherwise might not be looked for.
-
-    Args:
-        path: the file.
-        most_bytes: that it may unpack to; None: any number.
 
     Raises:
         zipfile.BadZipFile: no archive, members are missing, or it is too large; and whatever else broken bytes

@@ -1,7 +1,5 @@
-"""What a search found: the page with its figure, and the best trial as a flagfile."""
+"""What a search found: the page with its figure."""
 
-import os
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +10,7 @@ from sib_tf.storage import atomic
 from sib_tf.tuning.search_space import Search, Searched
 from sib_tf.tuning.trials import COMPLETED, TABLE, TrialResult
 
-PAGE, FIGURE, FLAGS = "report.md", "trials.png", "best.flags"
+PAGE, FIGURE = "report.md", "trials.png"
 _NO_ACCURACY = "#8a8a8a"
 
 
@@ -42,17 +40,6 @@ def write(folder: Path, results: Sequence[TrialResult], search: Search) -> None:
         others=[r for r in results if r.state != COMPLETED],
     )
     atomic.write_text(folder / PAGE, page)
-
-
-def write_flags(path: str | os.PathLike, lines: Sequence[str], summary: str, folders: tuple[str, str]) -> None:
-    """Writes `lines`, "--name=value", as a flagfile for train.meta_train, with `summary` and the command on top.
-
-    The `folders` are those of the features and, proposed, of the training.
-    """
-    features, output = map(shlex.quote, folders)
-    command = f"python -m train.meta_train --flagfile={shlex.quote(str(path))} --features_dir={features}"
-    head = [f"# {summary}", f"# Command:  {command}", f"#           --output_dir={output}"]
-    atomic.write_text(path, "\n".join([*head, *lines]) + "\n")
 
 
 def summary(results: Sequence[TrialResult], search: Search) -> str:
