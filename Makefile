@@ -89,9 +89,13 @@ browser:
 
 # Files stay together: what a module's tests share is made once.
 PYTEST := python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m
+# One part after the other, each in fresh processes: XLA keeps what it compiled for as long as a process lives, some
+# 50 MB a function. TESTS=... names what to run instead, in one part.
+PARTS ?= [a-d] [e-l] [m-p] [q-z]
 
 test: $(VENV)/tests-installed browser
-	$(BIN)/$(PYTEST) 'not sweep' $(TESTS)
+	@failed=0; for part in $(if $(TESTS),once,$(PARTS)); do \
+	  $(BIN)/$(PYTEST) 'not sweep' $(or $(TESTS),tests/test_$$part*.py) || failed=1; done; exit $$failed
 
 # More of kinds of which `make test` has one: kills at random, trainings and searches by several processes.
 test-sweeps: $(VENV)/tests-installed browser
