@@ -31,13 +31,14 @@ def test_all_files_and_threads_are_measured(capsys, tmp_path):
     report = tmp_path / "report.md"
     report.write_text("# A run\n")
     sizes = {"way": 3, "calls": 10, "rounds": 2, "sgd_steps": 3, "threads": "1,2"}
-    files = {"tflite": exported.static_file(), "output": tmp_path / "t.json", "report": report}
+    static = exported.static_file()
+    files = {"tflite": static, "output": tmp_path / "t.json", "report": report}
     assert run(benchmark_litert, sizes, **files) == 0
     figures = json.loads((tmp_path / "t.json").read_text())
     assert figures["load"].startswith("3-way 1-shot, 45 queries")
     assert [(row["name"], row["threads"]) for row in figures["latencies"]] == [
-        ("static.tflite", 1),
-        ("static.tflite", 2),
+        (static.name, 1),
+        (static.name, 2),
         ("3 steps of SGD on the labelled pictures", 1),
         ("3 steps of SGD on the labelled pictures", 2),
     ]
@@ -46,7 +47,7 @@ def test_all_files_and_threads_are_measured(capsys, tmp_path):
         assert 0 < row["adapt_ms"] <= row["adapt_p95_ms"]
         assert 0 < row["memory_mb"] < 500
     assert "## Latency on this machine" in report.read_text()
-    assert "| static.tflite | 2 |" in capsys.readouterr().out
+    assert f"| {static.name} | 2 |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

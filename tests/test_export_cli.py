@@ -67,9 +67,10 @@ def test_an_imported_run_needs_its_data_set_named(capsys, flags, tmp_path):
 
 
 def test_a_file_that_differs_is_not_left(capsys, flags, tmp_path, monkeypatch):
+    static = exported.static_file()  # Before writing is another thing.
     strict = precisions.Precision("", precisions.Limits(-1.0, -1.0, -1.0, -1.0))
     monkeypatch.setitem(precisions.PRECISIONS, "float32", strict)
-    monkeypatch.setattr(conversion, "write", lambda path, *_: shutil.copy(exported.static_file(), path))
+    monkeypatch.setattr(conversion, "write", lambda path, *_: shutil.copy(static, path))
     message = r"The float32 file does not do what the model does \(features.*Try another precision\."
     check_error(capsys, run(tflite, flags, output="m.tflite"), message)
     assert list(tmp_path.iterdir()) == []
