@@ -58,7 +58,7 @@ def test_specifications_say_what_they_are():
     [
         ({"total_query": 0}, "total_query must be a whole number of at least 1; got 0"),
         ({"total_query": 2.5}, "total_query must be a whole number of at least 1; got 2.5"),
-        ({"query_classes": 4, "way": (3, 6)}, "query_classes must be .* at most the smallest way, 3; got 4"),
+        ({"query_classes": 4, "way": (3, 6)}, "query_classes must be at most the smallest way, 3; got 4"),
     ],
 )
 def test_wrong_specifications_are_refused(fields, message):

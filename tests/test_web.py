@@ -355,7 +355,7 @@ def test_a_change_while_it_learns_makes_another_round(visitor, model, tmp_path):
     chooser.value.set_files(model)  # The model is replaced, the pictures stay.
     visitor.page.locator("#pile > li").first.locator(".remove").click()
     visitor.page.locator("#pile > li").first.locator(".remove").click()
-    visitor.page.wait_for_selector("#model-status:has-text('model.tflite: conv4')")
+    visitor.page.wait_for_selector(f"#model-status:has-text('{model.name}: conv4')")
     result = visitor.wait_for_answers()
     assert result["pictures"] == len(visitor.answers()) == 6
     assert np.isfinite(result["logits"]).all()
@@ -384,7 +384,7 @@ def test_files_are_dropped(visitor, model, tmp_path):
     drop(visitor, "body", *write_pictures(tmp_path, 1))
     assert visitor.notice() == "Drop pictures on a class or on the unlabelled ones."
     drop(visitor, "body", model)
-    visitor.page.wait_for_selector("#model-status:has-text('model.tflite: conv4')")
+    visitor.page.wait_for_selector(f"#model-status:has-text('{model.name}: conv4')")
     assert visitor.card(0).locator(".thumb").count() == 2
 
 
