@@ -20,23 +20,8 @@ import pytest
 from conftest import CHECKOUT, make_split
 
 RECORD = Path(__file__).with_name("recorded_runs.json")
-LABELS = np.repeat(np.arange(8), 30)
 PER_CLASS = {"gradient_network": "per_class", "way": None, "support_gradient": True, "step_reduction": "shrunk_mean"}
 RUNS = ("pretrain", "joint", "per_class", "mixture")
-
-
-class Clusters:
-    """A feature cache in memory: 8 clusters of 12-d features."""
-
-    views, feature_dim = 1, 12
-    identity = {"dataset": {"name": "clusters"}, "backbone": {"name": "none"}}
-
-    def table(self, split):
-        random = np.random.RandomState(["train", "validation"].index(split))
-        return (random.normal(size=(8, 12))[LABELS] + 1.2 * random.normal(size=(240, 12))).astype("f")
-
-    def labels(self, split):
-        return LABELS
 
 
 def _trained(name: str, folder: Path) -> list[np.ndarray]:
@@ -58,6 +43,8 @@ def _pretrained(folder: Path) -> list[np.ndarray]:
 
 
 def _meta_trained(name: str, folder: Path) -> list[np.ndarray]:
+    from test_meta_training import MemoryCache
+
     from sib_tf import meta_training
     from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
 
@@ -69,7 +56,7 @@ def _meta_trained(name: str, folder: Path) -> list[np.ndarray]:
     )  # fmt: skip
     network = {"way": 3} if name == "joint" else PER_CLASS
     model = SIBConfig(feature_dim=12, num_steps=2, inner_learning_rate=1e-2, **network)
-    meta_training.meta_train(Clusters(), model, config, folder)
+    meta_training.meta_train(MemoryCache(), model, config, folder)
     return _last(folder)
 
 

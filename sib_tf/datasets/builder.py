@@ -1,5 +1,6 @@
 """What all builders share: the features of an example, and how pictures become examples."""
 
+import abc
 import dataclasses
 import io
 from collections.abc import Iterable, Iterator
@@ -54,9 +55,9 @@ class FewShotBuilder(tfds.core.GeneratorBasedBuilder):
         """Side of the stored pictures in pixels."""
         return self.IMAGE_SIZE
 
+    @abc.abstractmethod
     def _pictures(self, dl_manager, split: str) -> Iterable[tuple[str, str, np.ndarray | Image.Image]]:
         """Returns (class name, id, picture) of each picture of a split; files are fetched before it returns."""
-        raise NotImplementedError
 
     def _split_generators(self, dl_manager):
         return {split: self._generate_examples(self._pictures(dl_manager, split)) for split in self.SPLITS}
