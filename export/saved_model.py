@@ -41,7 +41,9 @@ def main() -> None:
         serving.write(partial, run)
         atomic.write_text(partial / model_card.FILE, model_card.text(run.description(), summaries))
         # On one line: indented, its pixels would take eight times the space.
-        request = serving.example_request(data.test, reference.spec, run.backbone_config.image_size)
+        request = serving.example_request(
+            data.test, reference.spec, run.backbone_config.image_size, run.backbone_config.larger
+        )
         atomic.write_text(partial / "example_request.json", json.dumps(request))
         verdict = reference.judge(partial, SavedModel(partial), f"{folder.parent.name}/{folder.name}")
         verdict.require("The SavedModel")

@@ -13,7 +13,7 @@ from sib_tf.config import EpisodeSpec
 from sib_tf.datasets import Split
 from sib_tf.distributions import MOST_CLASSES
 from sib_tf.episodes import EpisodeSampler
-from sib_tf.features import centre_crop
+from sib_tf.pictures.pixels import fit_stored
 from sib_tf.prediction import trained_run
 from sib_tf.prediction.models import CONFIG
 from sib_tf.prediction.signatures import Signatures
@@ -29,16 +29,16 @@ def write(folder: Path, run: trained_run.Run) -> None:
     atomic.write_json(folder / CONFIG, {**description, "files": digests.of_folder(folder)})
 
 
-def example_request(split: Split, spec: EpisodeSpec, size: int) -> dict:
+def example_request(split: Split, spec: EpisodeSpec, size: int, larger: str) -> dict:
     """Returns a body for TF Serving's REST predict call: one 1-shot episode of real pictures, two queries a class."""
     spec = EpisodeSpec(way=spec.way, shot=1, query=min(2, spec.query[1]))
     rows = EpisodeSampler(split.labels, spec, seed=0).sample(1)
-    images = centre_crop(split.images, size)
+    support, query = (split.images[rows] for rows in (rows.support, rows.query))
     inputs = {
-        "support_images": images[rows.support],
+        "support_images": fit_stored(support[0], size, larger)[None],
         "support_labels": rows.support_labels,
         "support_mask": rows.support_mask,
-        "query_images": images[rows.query],
+        "query_images": fit_stored(query[0], size, larger)[None],
         "query_mask": rows.query_mask,
     }
     return {"signature_name": "serving_default", "inputs": {k: np.asarray(v).tolist() for k, v in inputs.items()}}

@@ -39,12 +39,12 @@ def main() -> None:
     import numpy as np
 
     from export import conversion, verification
-    from sib_tf.features import centre_crop
+    from sib_tf.pictures.pixels import fit_stored
     from sib_tf.prediction.litert import LiteRTModel
 
     size = run.backbone_config.image_size
     rows = np.random.RandomState(0).permutation(len(data.train.images))[: FLAGS.calibration_pictures]
-    pictures = centre_crop(data.train.images[np.sort(rows)], size)
+    pictures = fit_stored(data.train.images[np.sort(rows)], size, run.backbone_config.larger)
     reference = export_flags.reference(FLAGS, run, data, limits)
     with atomic.new_file(output) as partial:
         conversion.write(partial, run, limits, FLAGS.precision, pictures)

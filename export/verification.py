@@ -14,7 +14,7 @@ from sib_tf.datasets import Split
 from sib_tf.episodes import EpisodeRows, EpisodeSampler
 from sib_tf.errors import InputError
 from sib_tf.evaluation import mean_and_ci95
-from sib_tf.features import centre_crop
+from sib_tf.pictures.pixels import fit_stored
 from sib_tf.prediction.model import Model
 
 # Accuracy that a file may lose; one that loses more, and by more than chance explains, fails.
@@ -93,7 +93,7 @@ class Reference:
         used, places = np.unique(np.concatenate([rows.support, rows.query], axis=1), return_inverse=True)
         places = places.reshape(episodes, -1)
         support_rows = rows.support.shape[1]
-        self._images = centre_crop(split.images[used], model.description["image_size"])
+        self._images = fit_stored(split.images[used], model.description["image_size"], model.description["larger"])
         self._rows = rows._replace(support=places[:, :support_rows], query=places[:, support_rows:])
         self._answers = _answers(model, self._images, self._rows)
         self.itself = self._verdict("trained model", "Keras float32", None, self._answers, "float32")

@@ -11,12 +11,13 @@ import itertools
 import tensorflow as tf
 
 from sib_tf.config import PretrainConfig
+from sib_tf.pictures.pixels import centre_crop
 
 _GREY = (0.299, 0.587, 0.114)
 _ORDERS = tuple(itertools.permutations(range(3)))
 
 
-def augment(images: tf.Tensor, seed: tf.Tensor, size: int, config: PretrainConfig) -> tf.Tensor:
+def augment(images: tf.Tensor, seed: tf.Tensor, size: int, config: PretrainConfig, larger: str = "crop") -> tf.Tensor:
     """Augments a batch.
 
     Args:
@@ -25,17 +26,32 @@ def augment(images: tf.Tensor, seed: tf.Tensor, size: int, config: PretrainConfi
         size: side of the crops in pixels. Padding is 4 pixels at 32 and 8 at 80 (the released code), an eighth and a
             tenth of `size`.
         config: which steps to take.
+        larger: what becomes of pictures larger than `size`, as `BackboneConfig.larger`; smaller ones are enlarged.
 
     Returns:
         `[pictures, size, size, 3]` float32, 0-255.
     """
     seeds = tf.unstack(tf.random.split(tf.cast(seed, tf.int32), 4, alg="philox"))
-    images = tf.cast(images, tf.float32)
+    images = _scaled(images, size, larger)
     images = random_crop(images, size, size // 8 if size <= 32 else size // 10, seeds[0])
     if config.color_jitter:
         images = color_jitter(images, config.color_jitter, seeds[1], seeds[2])
     if config.mirror:
         images = random_mirror(images, seeds[3])
+    return images
+
+
+def plain(images: tf.Tensor, size: int, larger: str = "crop") -> tf.Tensor:
+    """Fits a batch as it is embedded, without augmentation; arguments and result as those of `augment`."""
+    return tf.cast(centre_crop(_scaled(images, size, larger), size), tf.float32)
+
+
+def _scaled(images: tf.Tensor, size: int, larger: str) -> tf.Tensor:
+    """Float32 pictures, scaled to `size` unless crops are to be taken from larger ones."""
+    images, side = tf.cast(images, tf.float32), images.shape[1]
+    if side < size or (side > size and larger == "reduce"):
+        # As Pillow does it, to a grey level.
+        images = tf.image.resize(images, (size, size), antialias=True)
     return images
 
 

@@ -31,6 +31,7 @@ POSTERIORS = ("dirac", "gaussian")
 QUERY_DISTRIBUTIONS = ("balanced", "dirichlet")
 SCHEDULES = ("paper", "cosine", "one_cycle")
 OPTIMIZERS = ("sgd", "adam", "adamw")
+FITS = ("crop", "reduce")
 PRECISIONS = ("float32", "bfloat16", "float16")
 DISTRIBUTIONS = ("none", "mirrored", "multi_worker", "tpu")
 
@@ -136,11 +137,13 @@ class BackboneConfig(Record):
     """A backbone's shape and the pictures that it takes.
 
     Attributes:
-        name: "conv4" or "wide_resnet".
-        mean, std: per RGB channel, on the 0-255 scale; the backbone's first layer applies them.
+        name: "conv4" or "wide_resnet"; of an imported backbone its own, and width and depth mean nothing there.
+        mean, std: per RGB channel, 0-255; the first layer applies them. Imported backbones have their own inside.
+        source: what `pretrained.import_backbone` made it from; None: it is trained from scratch.
+        larger: what becomes of larger stored pictures: "crop" to the middle, or "reduce". Smaller ones are enlarged.
     """
 
-    CHOICES = {"precision": PRECISIONS}
+    CHOICES = {"precision": PRECISIONS, "larger": FITS}
 
     name: str = "conv4"
     width: int = setting(64, "conv4: filters (default 64); wide_resnet: widening factor (default 10).", at_least(1))
@@ -149,11 +152,14 @@ class BackboneConfig(Record):
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     precision: str = setting("float32", "What convolutions compute in; weights and features are float32 always.")
+    source: str | None = None
+    larger: str = "crop"
 
     def __post_init__(self):
-        require_choice("backbone", self.name, BACKBONES)
+        if self.source is None:
+            require_choice("backbone", self.name, BACKBONES)
         super().__post_init__()
-        if self.name == "wide_resnet":
+        if self.name == "wide_resnet" and self.source is None:
             require("depth", self.depth, self.depth >= 10 and (self.depth - 4) % 6 == 0, "6 * blocks + 4 (10, 16, 28)")
         require("std", self.std, len(self.std) == 3 and min(self.std) > 0, "three numbers above 0")
         require("mean", self.mean, len(self.mean) == 3, "three numbers")
@@ -171,7 +177,7 @@ class PretrainConfig(Record):
 
     schedule: str = setting("paper", "Learning rate: as released; warm-up and cosine; 30 % up and 70 % down.")
     learning_rate: float = setting(0.1, "Highest learning rate of the schedule.", ABOVE_0)
-    epochs: int = setting(60, "Passes over the training pictures.", at_least(1))
+    epochs: int = setting(60, "Passes over the training pictures; 0: an initial backbone stays as it is.", at_least(0))
     batch_size: int = setting(64, "Pictures per step.", at_least(2, "(batch normalisation)"))
     weight_decay: float = setting(5e-4, "Added to the gradient, times the weight, before momentum.", FROM_0)
     # Of the released code, for 64 classes. With many hundred, 10 is so flat a softmax that training starts slowly.
@@ -179,6 +185,7 @@ class PretrainConfig(Record):
     augment: bool = setting(True, "Random crop (padded by 4 at 32 pixels, by 8 at 80), colour jitter and mirror.")
     mirror: bool = setting(True, "Whether augmentation mirrors; letters should not be.")
     color_jitter: float = setting(0.4, "Brightness, contrast and saturation factors are 1 +- this, in [0, 1).", BELOW_1)
+    frozen_statistics: bool = setting(False, "Keep an initial backbone's batch statistics: where pictures are few.")
     seed: int = setting(0, "Seed of weights, order and augmentation.", SEED)
 
 

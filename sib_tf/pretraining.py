@@ -16,14 +16,12 @@ from sib_tf.devices import Devices
 from sib_tf.episodes import EpisodeRows, EpisodeSampler
 from sib_tf.errors import InputError
 from sib_tf.layers import CosineClassifier
-from sib_tf.optimizers import CoupledDecaySGD
+from sib_tf.optimizers import CoupledDecaySGD, backbone_rate
 from sib_tf.reports import history
 from sib_tf.storage import preemption
 
 VALIDATION_EPISODES = 1000
 VALIDATION_SEED = 1
-_WARMUP_STEPS = 6000
-_WARMUP_FROM = 1e-7
 
 
 def pretrain(
@@ -32,8 +30,9 @@ def pretrain(
     config: PretrainConfig,
     output_dir: str | os.PathLike,
     devices: Devices | None = None,
+    initial: keras.Model | None = None,
 ) -> float:
-    """Trains a backbone, and keeps the one that is best at nearest prototypes on the validation classes.
+    """Trains a backbone, from scratch or further; keeps the best at nearest prototypes on the validation classes.
 
     Writes to `output_dir`: `config.json` (all that is needed to do it again), `backbone.keras` (the best so far),
     `training/` (the state after the last epoch: the same call goes on from there), `history.csv`, `tensorboard/`.
@@ -42,13 +41,15 @@ def pretrain(
         output_dir: the run's folder; the same one for all workers.
         devices: what to compute on; None: one device. Batches are the same ones, and so are the statistics of batch
             normalisation: the parameters are the same up to rounding.
+        initial: the backbone that `backbone_config` describes, trained already, made in the scope of
+            `devices.strategy`; it is what training starts from, and stays the best until one is better. With no
+            epochs it is kept as it is. None: from scratch.
 
     Returns:
         The best validation accuracy (nearest prototypes on fixed 5-way 1-shot episodes), in [0, 1].
 
     Raises:
-        InputError: `output_dir` holds another run or is in use, pictures are smaller than the backbone wants, or the
-            loss is NaN.
+        InputError: `output_dir` holds another run or is in use, `initial` cannot be trained, or the loss is NaN.
         Preempted: SIGTERM came; the state is saved.
     """
     output_dir, devices = Path(output_dir), devices or Devices()
@@ -58,31 +59,33 @@ def pretrain(
             "precision=float16 must have distribution=none (Keras's loss scaling looks at one replica alone); take "
             "precision=bfloat16, which needs no scaling."
         )
-    if data.train.images.shape[1] < backbone_config.image_size:
-        raise InputError(
-            f"image_size {backbone_config.image_size} is more than the stored pictures' {data.train.images.shape[1]}."
-        )
+    if config.epochs == 0 and initial is None:
+        raise InputError("epochs must be at least 1 for a backbone from scratch; 0 keeps an initial backbone as it is.")
+    if config.epochs and initial is not None and not initial.trainable_variables:
+        raise InputError(f"The initial backbone {initial.name} cannot be trained; keep it as it is with epochs=0.")
     classes, steps = len(data.train.class_names), len(data.train.labels) // config.batch_size
     if classes < 2:
         raise InputError(f"The train split must have at least 2 classes to tell apart; got {classes}.")
     if steps < 1:
         raise InputError(f"batch_size {config.batch_size} is more than the {len(data.train.labels)} training pictures.")
     episodes = _validation_episodes(data)  # Before the folder is claimed: a run that cannot start leaves nothing.
-    record = _run_record(data, backbone_config, config)
+    record = _run_record(data, backbone_config, config, initial)
     with runs.training(output_dir, record, config.seed, devices, "after the last whole epoch") as folder:
         with devices.strategy.scope():
-            model = _compiled_model(backbone_config, config, classes, steps)
-        run = _Run(data, episodes, model, folder, devices)
+            model = _compiled_model(initial or backbones.build(backbone_config), config, classes, steps)
+        run = _Run(data, episodes, model, folder, devices, backbone_config.larger)
         run.restore(output_dir / "training")
+        if initial is not None and run.best == 0:
+            run.validate()
         run.train(config, steps)
     return run.best
 
 
-def _compiled_model(backbone: BackboneConfig, config: PretrainConfig, classes: int, steps: int) -> keras.Model:
-    model = keras.Sequential([backbones.build(backbone)])
+def _compiled_model(backbone: keras.Model, config: PretrainConfig, classes: int, steps: int) -> keras.Model:
+    model = keras.Sequential([backbone])
     model.add(CosineClassifier(classes, config.logit_scale, name="classifier"))
-    optimizer = CoupledDecaySGD(learning_rate(config, steps), coupled_weight_decay=config.weight_decay)
-    if backbone.precision == "float16":
+    optimizer = CoupledDecaySGD(backbone_rate(config, steps), coupled_weight_decay=config.weight_decay)
+    if any(layer.compute_dtype == "float16" for layer in backbone.layers):
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(optimizer)  # The state of training then has both.
     optimizer.build(model.trainable_variables)  # In scope: Keras 3 fails to build one while a step is being traced.
@@ -90,7 +93,12 @@ def _compiled_model(backbone: BackboneConfig, config: PretrainConfig, classes: i
 
 
 def training_batches(
-    data: MetaDataset, size: int, config: PretrainConfig, first_epoch: int = 0, first_step: int = 0
+    data: MetaDataset,
+    size: int,
+    config: PretrainConfig,
+    first_epoch: int = 0,
+    first_step: int = 0,
+    larger: str = "crop",
 ) -> tf.data.Dataset:
     """Yields (`[batch, size, size, 3]` float32 pictures, `[batch]` labels) from one step on to the last epoch.
 
@@ -112,9 +120,9 @@ def training_batches(
         batch = tf.gather(images, rows)
         if config.augment:
             seed = tf.stack([config.seed, tf.cast(step, tf.int32)])
-            batch = augmentation.augment(batch, seed, size, config)
+            batch = augmentation.augment(batch, seed, size, config, larger)
         else:
-            batch = tf.cast(features.centre_crop(batch, size), tf.float32)
+            batch = augmentation.plain(batch, size, larger)
         return batch, tf.gather(labels, rows)
 
     batches = tf.data.Dataset.range(first_epoch, config.epochs).flat_map(indices)
@@ -125,31 +133,9 @@ def training_batches(
     return batches.prefetch(4).with_options(options)
 
 
-def learning_rate(config: PretrainConfig, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Returns the schedule that `config.schedule` names; one step is one batch."""
-    total, peak = config.epochs * steps_per_epoch, config.learning_rate
-    if config.schedule == "paper":
-        return PaperSchedule(peak, _WARMUP_STEPS, 50 * steps_per_epoch)
-    warmup = int(0.3 * total) if config.schedule == "one_cycle" else min(steps_per_epoch, total // 5)
-    return keras.optimizers.schedules.CosineDecay(
-        peak / 25, decay_steps=max(total - warmup, 1), warmup_target=peak, warmup_steps=warmup, alpha=0.0
-    )
-
-
-class PaperSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """The released code's: linear from 1e-7 to `peak` over `warmup_steps`, then `peak`, a tenth from `drop_step` on."""
-
-    def __init__(self, peak: float, warmup_steps: int, drop_step: int):
-        self.peak, self.warmup_steps, self.drop_step = peak, warmup_steps, drop_step
-
-    def __call__(self, step):
-        step = tf.cast(step, tf.float32)
-        warm = _WARMUP_FROM + (self.peak - _WARMUP_FROM) * tf.minimum(step / self.warmup_steps, 1.0)
-        return tf.where(step < self.drop_step, warm, 0.1 * warm)
-
-
-def _run_record(data: MetaDataset, backbone_config: BackboneConfig, config: PretrainConfig) -> dict:
+def _run_record(data: MetaDataset, backbone_config: BackboneConfig, config: PretrainConfig, initial=None) -> dict:
     return {
+        **({"initial_backbone": features.weights_fingerprint(initial)} if initial is not None else {}),
         "backbone": dataclasses.asdict(backbone_config),
         "pretraining": dataclasses.asdict(config),
         "dataset": {
@@ -177,9 +163,15 @@ class _Run:
     """One run. After every epoch: validates by nearest prototypes, keeps the best backbone, saves the state."""
 
     def __init__(
-        self, data: MetaDataset, episodes: EpisodeRows, model: keras.Model, output_dir: Path, devices: Devices
+        self,
+        data: MetaDataset,
+        episodes: EpisodeRows,
+        model: keras.Model,
+        output_dir: Path,
+        devices: Devices,
+        larger: str,
     ):
-        self.data, self.model, self.folder, self.devices = data, model, output_dir, devices
+        self.data, self.model, self.folder, self.devices, self.larger = data, model, output_dir, devices, larger
         self.backbone = model.layers[0]
         self.evaluator = evaluation.Evaluator(episodes)
         self.prototypes = evaluation.prototypes(self.backbone.output_shape[-1], self.evaluator.way)
@@ -209,7 +201,9 @@ class _Run:
     def train(self, config: PretrainConfig, steps: int) -> None:
         """Trains from where the state is to the last epoch; each has so many `steps`."""
         first, taken = self._place()
-        batches = iter(training_batches(self.data, self.backbone.input_shape[1], config, first, taken))
+        self.moments_move = not config.frozen_statistics
+        size = self.backbone.input_shape[1]
+        batches = iter(training_batches(self.data, size, config, first, taken, self.larger))
         bar = {"unit": "step", "desc": "pretrain", "disable": not self.devices.chief}
         with (
             tqdm(total=config.epochs * steps, initial=first * steps + taken, **bar) as progress,
@@ -236,7 +230,7 @@ class _Run:
     def _replica_step(self, images, labels) -> tf.Tensor:
         optimizer, variables = self.model.optimizer, self.model.trainable_variables
         with tf.GradientTape() as tape:
-            logits = self.model(images, training=True)
+            logits = self.model(images, training=self.moments_move)
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
             scaled = optimizer.scale_loss(loss)
         # The optimiser adds up what replicas give it.
@@ -255,6 +249,15 @@ class _Run:
             "from there."
         )
 
+    def validate(self) -> float:
+        """Measures nearest prototypes on the validation classes, in [0, 1]; keeps the backbone if it is the best."""
+        table = features.embed(self.backbone, self.data.validation.images, self.larger)
+        accuracy = float(self.evaluator(self.prototypes, table).accuracy[-1].mean())
+        if accuracy > self.best:
+            checkpoints.save_model(self.backbone, self.folder / backbones.FILE)
+            self.best_so_far.assign(accuracy)
+        return accuracy
+
     def _end_epoch(self, epoch: int, progress: tqdm) -> None:
         loss, count, hits, _ = self.devices.mean(self.sums.numpy())
         figures = {"accuracy": float(hits / count), "loss": float(loss / count)}
@@ -264,11 +267,7 @@ class _Run:
                 f"The loss ({figures['loss']}) or a weight became NaN or infinite in epoch {epoch + 1}; lower "
                 f"learning_rate. The state before that epoch and the best backbone are kept in {self.folder}."
             )
-        table = features.embed(self.backbone, self.data.validation.images)
-        accuracy = figures["val_prototype_accuracy"] = float(self.evaluator(self.prototypes, table).accuracy[-1].mean())
-        if accuracy > self.best:
-            checkpoints.save_model(self.backbone, self.folder / backbones.FILE)
-            self.best_so_far.assign(accuracy)
+        accuracy = figures["val_prototype_accuracy"] = self.validate()
         self.epoch.assign(epoch + 1)
         self.steps_taken.assign(0)
         self.sums.assign(tf.zeros(4))

@@ -107,10 +107,10 @@ def tiny_backbone(tiny_dataset):
 @pytest.fixture(scope="session")
 def tiny_features(tiny_dataset, tiny_backbone, tmp_path_factory) -> Path:
     """The folder of a feature cache of `tiny_dataset`. Tests that change it must copy it first."""
-    from sib_tf import features
+    from sib_tf.features import extraction
 
     folder = tmp_path_factory.mktemp("tiny") / "features"
-    features.extract(tiny_dataset, tiny_backbone, folder)
+    extraction.extract(tiny_dataset, tiny_backbone, folder)
     return folder
 
 

@@ -37,12 +37,13 @@ def extract(folder: Path, devices) -> None:
 
     from sib_tf import backbones, features
     from sib_tf.config import BackboneConfig
+    from sib_tf.features import extraction
 
     features._BATCH = 50
     keras.utils.set_random_seed(0)
     with devices.strategy.scope():
         backbone = backbones.build(BackboneConfig(width=4, mean=(128.0,) * 3, std=(64.0,) * 3))
-    features.extract(tiny_dataset(), backbone, folder, views=2, devices=devices)
+    extraction.extract(tiny_dataset(), backbone, folder, views=2, devices=devices)
 
 
 def tiny_dataset():

@@ -248,12 +248,13 @@ def test_damaged_files_are_named(capsys, work, module, path, content, message):
 def test_model_and_features_of_different_backbones_are_refused(capsys, work, tiny_dataset):
     import keras
 
-    from sib_tf import backbones, features
+    from sib_tf import backbones
     from sib_tf.config import BackboneConfig
+    from sib_tf.features import extraction
 
     keras.utils.set_random_seed(1)
-    features.extract(tiny_dataset, backbones.build(BackboneConfig(width=4)), "others")
-    features.extract(tiny_dataset, backbones.build(BackboneConfig(width=8)), "wider")
+    extraction.extract(tiny_dataset, backbones.build(BackboneConfig(width=4)), "others")
+    extraction.extract(tiny_dataset, backbones.build(BackboneConfig(width=8)), "wider")
     capsys.readouterr()
     message = r"The model in sib was meta-trained on features of another backbone than those in others, or"
     check_error(capsys, run(evaluate, *arguments(evaluate, features_dir="others")), message)

@@ -9,7 +9,8 @@ import pytest
 from sib_tf import backbones, checkpoints, features
 from sib_tf.config import BackboneConfig, PretrainConfig
 from sib_tf.errors import InputError
-from sib_tf.features import FeatureCache
+from sib_tf.features import FeatureCache, extraction
+from sib_tf.pictures.pixels import centre_crop
 from sib_tf.storage import atomic
 
 
@@ -21,9 +22,9 @@ def cache_copy(tiny_features, tmp_path):
 
 def test_the_middle_is_cropped():
     images = np.arange(84 * 84).reshape(1, 84, 84, 1)
-    np.testing.assert_array_equal(features.centre_crop(images, 80), images[:, 2:82, 2:82])
-    np.testing.assert_array_equal(features.centre_crop(images, 81), images[:, 1:82, 1:82])
-    assert features.centre_crop(images, 84).shape == images.shape
+    np.testing.assert_array_equal(centre_crop(images, 80), images[:, 2:82, 2:82])
+    np.testing.assert_array_equal(centre_crop(images, 81), images[:, 1:82, 1:82])
+    assert centre_crop(images, 84).shape == images.shape
 
 
 def test_embedding_is_the_backbone_in_inference_mode_whatever_the_batch(tiny_dataset, tiny_backbone, monkeypatch):
@@ -51,12 +52,12 @@ def test_a_cache_holds_every_picture_once(tiny_dataset, tiny_backbone, tiny_feat
 def test_the_same_cache_is_not_made_again_and_another_is(tiny_dataset, tiny_backbone, cache_copy):
     before = (cache_copy / "train_features.npy").stat().st_mtime_ns
     other_settings = PretrainConfig(seed=5)  # They make no difference to a single, plain view.
-    assert not features.extract(tiny_dataset, tiny_backbone, cache_copy)
-    assert not features.extract(tiny_dataset, tiny_backbone, cache_copy, augmentation_config=other_settings)
+    assert not extraction.extract(tiny_dataset, tiny_backbone, cache_copy)
+    assert not extraction.extract(tiny_dataset, tiny_backbone, cache_copy, augmentation_config=other_settings)
     assert (cache_copy / "train_features.npy").stat().st_mtime_ns == before
     keras.utils.set_random_seed(1)
     other = backbones.build(BackboneConfig(width=4))
-    assert features.extract(tiny_dataset, other, cache_copy)
+    assert extraction.extract(tiny_dataset, other, cache_copy)
     np.testing.assert_allclose(
         FeatureCache.open(cache_copy).table("test"),
         features.embed(other, tiny_dataset.test.images),
@@ -68,7 +69,7 @@ def test_the_same_cache_is_not_made_again_and_another_is(tiny_dataset, tiny_back
 @pytest.mark.slow
 def test_views_are_augmented_and_reproducible(tiny_dataset, tiny_backbone, tiny_features, tmp_path):
     for folder in ("first", "second"):
-        assert features.extract(tiny_dataset, tiny_backbone, tmp_path / folder, views=3)
+        assert extraction.extract(tiny_dataset, tiny_backbone, tmp_path / folder, views=3)
     first, second = (FeatureCache.open(tmp_path / folder) for folder in ("first", "second"))
     count = len(tiny_dataset.train.labels)
     table = first.table("train")
@@ -82,7 +83,7 @@ def test_views_are_augmented_and_reproducible(tiny_dataset, tiny_backbone, tiny_
     own = np.linalg.norm(views[1] - views[0], axis=-1).mean()
     assert own < np.linalg.norm(views[1] - np.roll(views[0], count // 2, axis=0), axis=-1).mean()
     np.testing.assert_array_equal(second.table("train"), table)
-    assert features.extract(tiny_dataset, tiny_backbone, tmp_path / "first", 3, PretrainConfig(seed=1))
+    assert extraction.extract(tiny_dataset, tiny_backbone, tmp_path / "first", 3, PretrainConfig(seed=1))
 
 
 @pytest.mark.parametrize("name", ["train_features.npy", "test_labels.npy"])
@@ -97,7 +98,7 @@ def test_a_damaged_or_missing_file_is_named_and_made_again(tiny_dataset, tiny_ba
     path.unlink()
     with pytest.raises(InputError, match=message):
         FeatureCache.open(cache_copy)
-    assert features.extract(tiny_dataset, tiny_backbone, cache_copy)
+    assert extraction.extract(tiny_dataset, tiny_backbone, cache_copy)
     FeatureCache.open(cache_copy)
 
 
@@ -125,32 +126,46 @@ def test_what_is_no_cache_is_refused(tmp_path):
             FeatureCache.open(folder)
 
 
-def test_an_extraction_that_is_cut_off_leaves_the_old_cache(tiny_dataset, cache_copy, monkeypatch):
+def test_an_extraction_that_is_cut_off_leaves_the_old_cache_and_goes_on_from_whole_shards(
+    tiny_dataset, cache_copy, tmp_path, monkeypatch
+):
     before = FeatureCache.open(cache_copy).manifest
+    backbone = backbones.build(BackboneConfig(width=2))
+    extraction.extract(tiny_dataset, backbone, tmp_path / "unbroken")
+    monkeypatch.setattr(features, "_BATCH", 10)
+    monkeypatch.setattr(extraction, "_SHARD", 50)
+    fitted, embedded = extraction.fit_stored, []
 
-    def stop(*args):
-        raise KeyboardInterrupt
+    def stopping(images, *rest):
+        embedded.append(len(images))
+        if sum(embedded) > 260:  # In the second shard of the validation pictures, behind the 192 of training.
+            raise KeyboardInterrupt
+        return fitted(images, *rest)
 
-    monkeypatch.setattr(features, "centre_crop", stop)
+    monkeypatch.setattr(extraction, "fit_stored", stopping)
     with pytest.raises(KeyboardInterrupt):
-        features.extract(tiny_dataset, backbones.build(BackboneConfig(width=2)), cache_copy)
+        extraction.extract(tiny_dataset, backbone, cache_copy)
     assert FeatureCache.open(cache_copy).manifest == before
-    assert [path.name for path in cache_copy.parent.iterdir()] == ["copy"]
+    embedded.clear()
+    monkeypatch.setattr(extraction, "fit_stored", lambda *given: embedded.append(len(given[0])) or fitted(*given))
+    assert extraction.extract(tiny_dataset, backbone, cache_copy)
+    assert sum(embedded) == 192 + 144 + 144 - 192 - 50
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["copy", "unbroken"]
+    for split in ("train", "validation", "test"):
+        found, expected = (FeatureCache.open(folder).table(split) for folder in (cache_copy, tmp_path / "unbroken"))
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_impossible_extractions_are_refused(tiny_dataset, tiny_backbone, tmp_path):
     with pytest.raises(InputError, match=r"views must be at least 1; got 0\."):
-        features.extract(tiny_dataset, tiny_backbone, tmp_path / "out", views=0)
+        extraction.extract(tiny_dataset, tiny_backbone, tmp_path / "out", views=0)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("kept")
     with pytest.raises(InputError, match=r"output_dir .*mine holds other files; name a new folder\."):
-        features.extract(tiny_dataset, tiny_backbone, tmp_path / "mine")
+        extraction.extract(tiny_dataset, tiny_backbone, tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "kept"
     with pytest.raises(InputError, match=r"thesis\.txt is a file; name a folder\."):
-        features.extract(tiny_dataset, tiny_backbone, tmp_path / "mine" / "thesis.txt")
-    large = backbones.build(BackboneConfig(width=1, image_size=80))
-    with pytest.raises(InputError, match=r"takes pictures of 80 pixels; those of tiny have only 32\."):
-        features.extract(tiny_dataset, large, tmp_path / "out")
+        extraction.extract(tiny_dataset, tiny_backbone, tmp_path / "mine" / "thesis.txt")
     assert not (tmp_path / "out").exists()
 
 

@@ -7,10 +7,11 @@ import pytest
 import tensorflow as tf
 from conftest import make_split
 
-from sib_tf import backbones, checkpoints, pretraining
+from sib_tf import backbones, checkpoints, optimizers, pretraining
 from sib_tf.config import BackboneConfig, PretrainConfig
 from sib_tf.devices import Devices
 from sib_tf.errors import InputError
+from sib_tf.features import weights_fingerprint
 from sib_tf.reports import history
 
 TINY = PretrainConfig(schedule="cosine", epochs=2, batch_size=48)
@@ -40,7 +41,7 @@ def few_validation_episodes(monkeypatch):
     ],
 )
 def test_schedules_by_hand(fields, steps_per_epoch, expected):
-    schedule = pretraining.learning_rate(PretrainConfig(**fields), steps_per_epoch)
+    schedule = optimizers.backbone_rate(PretrainConfig(**fields), steps_per_epoch)
     found = [float(schedule(step)) for step in expected]
     np.testing.assert_allclose(found, list(expected.values()), rtol=1e-5, atol=1e-9)
 
@@ -156,7 +157,7 @@ def test_the_folder_of_another_run_is_refused(tiny_dataset, tmp_path, backbone, 
 @pytest.mark.parametrize(
     ("split", "backbone", "training", "message"),
     [
-        (None, {"image_size": 80}, {}, "image_size 80 is more than the stored"),
+        (None, {}, {"epochs": 0}, "epochs must be at least 1 for a backbone from scratch"),
         (None, {}, {"batch_size": 193}, "batch_size 193 is more than the 192 tr"),
         ("train", {}, {}, r"The train split must have at least 2 classes to tell apart; got 1\."),
         ("validation", {}, {}, r"The validation split must have at least 2 classes to tell apart; got 1\."),
@@ -187,3 +188,57 @@ def test_half_precision_learns_what_float32_does(tiny_dataset, tmp_path, precisi
     assert {weight.dtype for weight in found.weights} == {"float32"}
     scales = [value for name, value in last_state(tmp_path).items() if "dynamic_scale" in name]
     assert len(scales) == (precision == "float16")
+
+
+class TestFurtherTraining:
+    """From a backbone that is trained already; its validation counts before the first step."""
+
+    @pytest.fixture
+    def first(self, tiny_dataset, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("first")
+        pretraining.pretrain(tiny_dataset, BACKBONE, TINY, folder)
+        return folder
+
+    def further(self, tiny_dataset, first, folder, **training):
+        initial, config = backbones.load(first)
+        accuracy = pretraining.pretrain(
+            tiny_dataset, config, dataclasses.replace(TINY, **training), folder, initial=initial
+        )
+        return accuracy, backbones.load(folder)[0]
+
+    def test_without_epochs_it_stays_as_it_is(self, tiny_dataset, first, tmp_path):
+        accuracy, kept = self.further(tiny_dataset, first, tmp_path, epochs=0)
+        assert weights_fingerprint(kept) == weights_fingerprint(backbones.load(first)[0])
+        best = max(row["val_prototype_accuracy"] for row in history.read(first / "history.csv"))
+        assert accuracy == pytest.approx(best, abs=1e-6)
+
+    def test_it_stays_the_best_until_one_is_better(self, tiny_dataset, first, tmp_path):
+        _, kept = self.further(tiny_dataset, first, tmp_path, epochs=1, learning_rate=1e-12, frozen_statistics=True)
+        assert weights_fingerprint(kept) == weights_fingerprint(backbones.load(first)[0])
+
+    @pytest.mark.parametrize("frozen", [True, False])
+    def test_batch_statistics_move_unless_they_are_frozen(self, tiny_dataset, first, tmp_path, frozen):
+        initial, config = backbones.load(first)
+        before = {weight.path: weight.numpy() for weight in initial.weights}
+        training = dataclasses.replace(TINY, epochs=1, frozen_statistics=frozen)
+        pretraining.pretrain(tiny_dataset, config, training, tmp_path, initial=initial)
+        moved = {path for path, value in before.items() if not np.array_equal(value, _weight(initial, path))}
+        assert any("moving" in path for path in moved) == (not frozen)
+        assert any("kernel" in path for path in moved) and any("gamma" in path for path in moved)
+
+    def test_the_folder_of_another_beginning_is_refused(self, tiny_dataset, first, tmp_path):
+        self.further(tiny_dataset, first, tmp_path, epochs=0)
+        with pytest.raises(InputError, match=r"other settings \(initial_backbone: "):
+            pretraining.pretrain(tiny_dataset, BACKBONE, dataclasses.replace(TINY, epochs=1), tmp_path)
+
+
+def test_pictures_of_another_size_are_scaled(tiny_dataset, tmp_path):
+    """Smaller ones always, larger ones where the backbone says so: 32 pixels to 48 and to 16."""
+    for size, larger in ((48, "crop"), (16, "reduce")):
+        config = dataclasses.replace(BACKBONE, image_size=size, larger=larger)
+        accuracy = pretraining.pretrain(tiny_dataset, config, TINY, tmp_path / str(size))
+        assert accuracy > 0.3  # Chance is 0.2.
+
+
+def _weight(model, path):
+    return next(weight.numpy() for weight in model.weights if weight.path == path)

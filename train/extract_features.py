@@ -26,13 +26,14 @@ _GOING_ON = "Start all workers again with the same command: what they have embed
 
 def main() -> None:
     devices = cli.connect(FLAGS)
-    from sib_tf import backbones, features
+    from sib_tf import backbones
+    from sib_tf.features import extraction
 
     with devices.strategy.scope(), devices.lost_worker(_GOING_ON):
-        backbone, _ = backbones.load(FLAGS.backbone_dir)
+        backbone, config = backbones.load(FLAGS.backbone_dir)
     data = dataset_flags.load(FLAGS)
     with devices.lost_worker(_GOING_ON):
-        made = features.extract(data, backbone, FLAGS.output_dir, FLAGS.views, devices=devices)
+        made = extraction.extract(data, backbone, FLAGS.output_dir, FLAGS.views, None, devices, config.larger)
     counts = " + ".join(str(len(data.split(name).labels)) for name in ("train", "validation", "test"))
     features = f"Features of {counts} pictures (length {backbone.output_shape[-1]}, {FLAGS.views} views)"
     print(f"{features} {'written to' if made else 'already in'} {FLAGS.output_dir}.")

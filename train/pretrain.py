@@ -4,6 +4,11 @@
 
 Defaults are the released code's recipe (60 epochs); --schedule=one_cycle --epochs=24 is quicker. Stopped, the same
 command goes on after the last whole epoch, or from SIGTERM.
+
+--initial_backbone=RUN/backbone (of this command or of train.import_backbone) trains that one further:
+
+    python -m train.pretrain --dataset=folder --data_dir=PICTURES --initial_backbone=RUN/imported \\
+        --epochs=5 --learning_rate=0.005 --frozen_statistics --schedule=cosine --output_dir=RUN/backbone
 """
 
 import dataclasses
@@ -23,6 +28,8 @@ _SIZE = _TEXTS.pop("image_size") + " Default: as stored; mini_imagenet 80."
 flags.DEFINE_integer("image_size", None, _SIZE, 16, flag_values=FLAGS)
 record_flags.define(FLAGS, BackboneConfig(), _TEXTS)
 cli.define_distribution(FLAGS)
+_INITIAL = "Folder of a backbone to train further. Default: from scratch."
+flags.DEFINE_string("initial_backbone", None, _INITIAL, flag_values=FLAGS)
 flags.DEFINE_string("output_dir", None, "Folder of this run.", flag_values=FLAGS)
 flags.mark_flag_as_required("output_dir", flag_values=FLAGS)
 record_flags.define(FLAGS, PretrainConfig(), PretrainConfig.help_texts())
@@ -31,21 +38,27 @@ record_flags.define(FLAGS, PretrainConfig(), PretrainConfig.help_texts())
 def main() -> None:
     config = PretrainConfig(**record_flags.fields(FLAGS, PretrainConfig))
     backbone = _backbone_config(FLAGS.image_size or 32)  # Before the data: a wrong flag should not wait for it.
-    devices = cli.connect(FLAGS)
-    data = dataset_flags.load(FLAGS)
-    mean, std = data.normalization
-    from sib_tf import pretraining
+    devices, initial = cli.connect(FLAGS), None
+    from sib_tf import backbones, pretraining
 
-    size = FLAGS.image_size or data.picture_size
-    backbone = dataclasses.replace(backbone, image_size=size, mean=mean, std=std)
-    accuracy = pretraining.pretrain(data, backbone, config, FLAGS.output_dir, devices)
+    if FLAGS.initial_backbone:
+        with devices.strategy.scope():
+            initial, backbone = backbones.load(FLAGS.initial_backbone)
+    data = dataset_flags.load(FLAGS)
+    if initial is None:
+        mean, std = data.normalization
+        backbone = dataclasses.replace(backbone, image_size=FLAGS.image_size or data.picture_size, mean=mean, std=std)
+    accuracy = pretraining.pretrain(data, backbone, config, FLAGS.output_dir, devices, initial)
     print(
-        f"Backbone {FLAGS.backbone} in {FLAGS.output_dir}: nearest prototypes {100 * accuracy:.2f} % on "
+        f"Backbone {backbone.name} in {FLAGS.output_dir}: nearest prototypes {100 * accuracy:.2f} % on "
         f"{pretraining.VALIDATION_EPISODES} 5-way 1-shot validation episodes."
     )
 
 
 def _backbone_config(image_size: int) -> BackboneConfig:
+    shape = ("backbone", "width", "depth", "image_size", "precision")
+    if FLAGS.initial_backbone and (given := [name for name in shape if FLAGS[name].present]):
+        raise cli.InputError(f"{given[0]} is that of initial_backbone; leave it out.")
     given = record_flags.fields(FLAGS, BackboneConfig)
     given |= {"width": FLAGS.width or (64 if FLAGS.backbone == "conv4" else 10), "image_size": image_size}
     return BackboneConfig(name=FLAGS.backbone, **given)

@@ -1,54 +1,50 @@
-"""Pictures to features: every picture is embedded once by the frozen backbone and kept in memory-mapped files."""
+"""Features: what a frozen backbone makes of pictures, and caches of them in memory-mapped files."""
 
 import dataclasses
-import functools
 import hashlib
 import itertools
-import json
 import os
-import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
-from sib_tf import augmentation
-from sib_tf.config import PretrainConfig
-from sib_tf.datasets import META_SPLITS, MetaDataset
+from sib_tf.datasets import META_SPLITS
 from sib_tf.devices import Devices
-from sib_tf.errors import InputError, require
-from sib_tf.storage import array_files, atomic, digests, run_lock
+from sib_tf.errors import InputError
+from sib_tf.pictures.pixels import fit_stored
+from sib_tf.storage import array_files, atomic, digests
 
 MANIFEST = "manifest.json"
-_FORMAT = 1
-_FILES = tuple(f"{split}_{part}.npy" for split in META_SPLITS for part in ("features", "labels"))
+FORMAT = 1
+FILES = tuple(f"{split}_{part}.npy" for split in META_SPLITS for part in ("features", "labels"))
 _FIELDS = {"format", "dataset", "backbone", "views", "feature_dim", "files"}
 _BATCH = 256
 _WAY_OUT = "make the cache again with train.extract_features"
 
 
-def centre_crop(images: np.ndarray, size: int) -> np.ndarray:
-    """Cuts the middle `size` x `size` pixels out of `[pictures, height, width, 3]`; nothing to do where it fits."""
-    top, left = ((side - size) // 2 for side in images.shape[1:3])
-    return images[:, top : top + size, left : left + size]
-
-
-def embed(backbone: keras.Model, images: np.ndarray) -> np.ndarray:
+def embed(backbone: keras.Model, images: np.ndarray, larger: str = "crop") -> np.ndarray:
     """Embeds pictures with the backbone in inference mode.
 
     Args:
         backbone: from `sib_tf.backbones`.
-        images: `[pictures, height, width, 3]` uint8, at least as large as the backbone wants; the middle is taken.
+        images: `[pictures, height, width, 3]` uint8, of any size.
+        larger: what becomes of pictures larger than the backbone's, as `BackboneConfig.larger`.
 
     Returns:
         `[pictures, D]` float32.
     """
-    pictures = centre_crop(images, backbone.input_shape[1])
-    batches = (pictures[start : start + _BATCH] for start in range(0, len(pictures), _BATCH))
-    return np.concatenate(list(_embedded(backbone, batches, Devices())))
+    size = backbone.input_shape[1]
+    starts = range(0, len(images), step := batch_size(size))
+    batches = (fit_stored(images[start : start + step], size, larger) for start in starts)
+    return np.concatenate(list(in_batches(backbone, batches, Devices())))
+
+
+def batch_size(image_size: int) -> int:
+    """Pictures that are embedded at once: as many as have the pixels of 256 of mini-ImageNet's, at most 256."""
+    return max(1, min(_BATCH, _BATCH * 84**2 // image_size**2))
 
 
 def weights_fingerprint(model: keras.Model) -> str:
@@ -88,9 +84,9 @@ class FeatureCache:
             raise InputError(f"{folder / MANIFEST} is no manifest; {_WAY_OUT}.")
         if missing := sorted(_FIELDS - set(manifest)):
             raise InputError(f"{folder / MANIFEST} lacks {missing}; {_WAY_OUT}.")
-        if manifest["format"] != _FORMAT:
-            raise InputError(f"{folder} has cache format {manifest['format']}; this version reads {_FORMAT}.")
-        digests.check(folder, {name: manifest["files"].get(name) for name in _FILES}, _WAY_OUT)
+        if manifest["format"] != FORMAT:
+            raise InputError(f"{folder} has cache format {manifest['format']}; this version reads {FORMAT}.")
+        digests.check(folder, {name: manifest["files"].get(name) for name in FILES}, _WAY_OUT)
         cache = cls(folder, manifest)
         for split in META_SPLITS:
             cache._check_shapes(split)
@@ -133,145 +129,8 @@ class FeatureCache:
         return {name: value for name, value in self.manifest.items() if name != "files"}
 
 
-def extract(
-    data: MetaDataset,
-    backbone: keras.Model,
-    folder: str | os.PathLike,
-    views: int = 1,
-    augmentation_config: PretrainConfig | None = None,
-    devices: Devices | None = None,
-) -> bool:
-    """Embeds every picture of `data` once, and `views - 1` augmented views of the training pictures, into `folder`.
-
-    View 0 is the plain picture. The cache appears in one move, whole; one that was made from something else, or is
-    damaged, is replaced.
-
-    Args:
-        data, backbone, folder: what is embedded, by what frozen backbone, and where the cache goes.
-        views: R >= 1, views of each training picture.
-        augmentation_config: how views are augmented (and their seed); None: the released code's.
-        devices: what to compute on; None: one device. Batches are the same ones, and so is the cache. Every worker
-            embeds a run of them, and the chief puts these together.
-
-    Returns:
-        False if `folder` already held this very cache, and nothing was done.
-    """
-    require("views", views, views >= 1, "at least 1")
-    folder, devices = Path(folder), devices or Devices()
-    work = _Extraction(data, backbone, views, augmentation_config or PretrainConfig(), devices)
-    devices.agree("pictures, backbone and views", work.identity)
-    if devices.any(_holds(folder, work.identity)):
-        return False
-    stored, wanted = data.train.images.shape[1], backbone.input_shape[1]
-    if stored < wanted:
-        raise InputError(f"The backbone takes pictures of {wanted} pixels; those of {data.name} have only {stored}.")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
-        raise InputError(f"output_dir {folder} holds other files; name a new folder.")
-    if devices.workers == 1:
-        _write(folder, work, work.features)
-    else:
-        _write_together(folder, work)
-    return True
-
-
-def _holds(folder: Path, identity: dict) -> bool:
-    try:
-        return FeatureCache.open(folder).identity == identity
-    except InputError:
-        return False
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Extraction:
-    """What is embedded, and by what; the fields are arguments of `extract`."""
-
-    data: MetaDataset
-    backbone: keras.Model
-    views: int
-    augmentation: PretrainConfig
-    devices: Devices
-
-    @functools.cached_property
-    def identity(self) -> dict:
-        """What the features are made from, as the manifest says it."""
-        fingerprints = {name: self.data.split(name).fingerprint for name in META_SPLITS}
-        return {
-            "format": _FORMAT,
-            "dataset": {"name": self.data.name, "version": self.data.version, "fingerprints": fingerprints},
-            "backbone": {"name": self.backbone.name, "weights": weights_fingerprint(self.backbone)},
-            "image_size": self.backbone.input_shape[1],
-            "feature_dim": self.backbone.output_shape[-1],
-            "views": self.views,
-            # Views of one picture need no augmentation, so its settings make no difference then.
-            "augmentation": dataclasses.asdict(self.augmentation) if self.views > 1 else None,
-        }
-
-    def shape(self, split: str) -> tuple[int, int, int]:
-        """Views, pictures and D of a split."""
-        views = self.views if split == "train" else 1
-        return views, len(self.data.split(split).labels), self.backbone.output_shape[-1]
-
-    def own_batches(self, split: str) -> list[tuple[int, slice]]:
-        """The batches that this worker embeds: views, and rows of the split."""
-        views, count, _ = self.shape(split)
-        starts = [(view, start) for view in range(views) for start in range(0, count, _BATCH)]
-        own = np.array_split(np.arange(len(starts)), self.devices.workers)[self.devices.worker]
-        return [(view, slice(start, min(start + _BATCH, count))) for view, start in (starts[i] for i in own)]
-
-    def features(self, split: str) -> Iterator[np.ndarray]:
-        """Yields `[rows, D]` float32 features of this worker's batches."""
-        batches = self.own_batches(split)
-        rows = sum(part.stop - part.start for _, part in batches)
-        with tqdm(total=rows, unit="picture", desc=f"embed {split}", disable=not self.devices.chief) as progress:
-            pictures = (self._pictures(split, view, part) for view, part in batches)
-            for block in _embedded(self.backbone, pictures, self.devices):
-                yield block
-                progress.update(len(block))
-
-    def _pictures(self, split: str, view: int, part: slice):
-        images, size = self.data.split(split).images, self.backbone.input_shape[1]
-        if view == 0:
-            return centre_crop(images[part], size)
-        seed = tf.constant([self.augmentation.seed, view * len(images) + part.start])
-        return augmentation.augment(images[part], seed, size, self.augmentation)
-
-
-def _write(folder: Path, work: _Extraction, features: Callable[[str], Iterable[np.ndarray]]) -> None:
-    """Writes the cache; `features(split)` gives its rows, view by view, in blocks `[rows, D]`."""
-    with run_lock.held(folder, beside=True), atomic.new_folder(folder) as partial:
-        for split in META_SPLITS:
-            np.save(partial / f"{split}_labels.npy", work.data.split(split).labels)
-            array_files.write_npy(partial / f"{split}_features.npy", work.shape(split), features(split))
-        atomic.write_json(partial / MANIFEST, {**work.identity, "files": digests.of_folder(partial)})
-
-
-def _write_together(folder: Path, work: _Extraction) -> None:
-    """Every worker writes its shards beside `folder`; the chief makes the cache of them. Shards that are there stay."""
-    devices = work.devices
-    key = hashlib.sha256(json.dumps([work.identity, devices.workers]).encode()).hexdigest()[:12]
-    shards = folder.parent / f".shards-{folder.name}-{key}"
-
-    def shard(split: str, worker: int) -> Path:
-        return shards / f"{split}_features-{worker}.npy"
-
-    def merged(split: str) -> list[np.ndarray]:
-        way_out = f"name an output_dir in a folder that all workers share, or remove {shards}"
-        return [array_files.open_npy(shard(split, worker), way_out) for worker in range(devices.workers)]
-
-    for split in META_SPLITS:
-        if not shard(split, devices.worker).is_file():
-            rows = sum(part.stop - part.start for _, part in work.own_batches(split))
-            with atomic.new_file(shard(split, devices.worker)) as partial:
-                array_files.write_npy(partial, (rows, work.shape(split)[-1]), work.features(split))
-    devices.any(False)  # All shards are there.
-    if devices.chief:
-        _write(folder, work, merged)
-        shutil.rmtree(shards)
-    devices.any(False)  # The cache is there.
-
-
-def _embedded(backbone: keras.Model, batches: Iterable, devices: Devices) -> Iterator[np.ndarray]:
-    """Yields `[pictures, D]` float32 features of each batch; every replica of this worker takes whole batches."""
+def in_batches(backbone: keras.Model, batches: Iterable, devices: Devices) -> Iterator[np.ndarray]:
+    """Yields `[pictures, D]` float32 features of each batch of pictures; every replica here takes whole batches."""
 
     @tf.function(reduce_retracing=True, autograph=False)
     def forward(batch):

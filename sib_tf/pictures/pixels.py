@@ -70,6 +70,30 @@ def fit_picture(image: Image.Image, size: int | None = None) -> np.ndarray:
     return np.array(rgb)
 
 
+def fit_stored(images: np.ndarray, size: int, larger: str = "crop") -> np.ndarray:
+    """Fits pictures of a data set, all of one size, to the square that a backbone takes.
+
+    Args:
+        images: `[pictures, height, width, 3]` uint8.
+        size: side in pixels of the square. Smaller pictures are enlarged, as `read_picture` does.
+        larger: larger ones are cropped to their middle ("crop") or scaled ("reduce"), as `BackboneConfig` says.
+
+    Returns:
+        `[pictures, size, size, 3]` uint8.
+    """
+    if larger == "crop":
+        images = centre_crop(images, size)
+    if images.shape[1:3] == (size, size) or not len(images):
+        return images[:, :size, :size]
+    return np.stack([fit_picture(Image.fromarray(image), size) for image in images])
+
+
+def centre_crop(images: np.ndarray, size: int) -> np.ndarray:
+    """Cuts the middle `size` x `size` pixels out of `[pictures, height, width, 3]`; nothing to do where it fits."""
+    top, left = (max(side - size, 0) // 2 for side in images.shape[1:3])
+    return images[:, top : top + size, left : left + size]
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         # Pillow's own conversion cuts everything above 255 to white.

@@ -37,7 +37,7 @@ def checked(description, path: str | os.PathLike) -> dict:
         values = ", ".join(f"{name}={str(description.get(name))[:40]}" for name in wrong)
         raise InputError(f"{path} describes itself with {values}, which no export writes; export it again.")
     fixed_way = description.get("way") if description["gradient_network"] == "joint" else None
-    added = {"fixed_way": fixed_way, "weights_dim": description["feature_dim"]}
+    added = {"fixed_way": fixed_way, "weights_dim": description["feature_dim"], "larger": "crop"}
     return {**dict.fromkeys(_LIMITS), **added, **description}
 
 

@@ -47,6 +47,7 @@ class Run:
         return {
             "format": FORMAT,
             "image_size": backbone.image_size,
+            "larger": backbone.larger,
             "input": "RGB pictures, 0 to 255; the file normalises them itself",
             "normalization": {"mean": list(backbone.mean), "std": list(backbone.std)},
             "feature_dim": sib.feature_dim,
