@@ -65,5 +65,5 @@ def reference(values: flags.FlagValues, run, data, *descriptions: dict, seed: in
     from sib_tf.prediction.models import KerasModel
 
     model = KerasModel(run)
-    spec = verification.episode_spec(model.description, *descriptions)
+    spec = verification.episode_spec(data.test.labels, model.description, *descriptions)
     return verification.Reference(model, data.test, spec, values.episodes, seed)

@@ -21,16 +21,21 @@ from sib_tf.prediction.model import Model
 ALLOWED_LOSS = 0.005
 
 
-def episode_spec(*descriptions: dict) -> EpisodeSpec:
-    """Returns 1-shot episodes of 5 ways (a joint model: its own) and 15 queries a class, or what fits into the limits
-    of all models, a description each."""
+def episode_spec(labels: np.ndarray, *descriptions: dict) -> EpisodeSpec:
+    """Returns 1-shot episodes of 5 ways (a joint model: its own) and 15 queries a class, or what there is.
+
+    Args:
+        labels: of the split that they are drawn from; users' own may have few classes, or small ones.
+        descriptions: of all models, whose limits the episodes fit into.
+    """
 
     def limit(name: str, most: int) -> int:
         return min([most, *(each[name] for each in descriptions if each.get(name) is not None)])
 
     joint = [each["way"] for each in descriptions if each.get("gradient_network") == "joint"]
-    way = joint[0] if joint else min(limit("way", 5), limit("max_support", 5))
-    return EpisodeSpec(way=way, shot=1, query=max(limit("max_query", 15 * way) // way, 1))
+    sizes = np.bincount(labels)
+    way = joint[0] if joint else min(limit("way", 5), limit("max_support", 5), len(sizes))
+    return EpisodeSpec(way=way, shot=1, query=max(min(limit("max_query", 15 * way) // way, int(sizes.min()) - 1), 1))
 
 
 @dataclasses.dataclass(frozen=True)

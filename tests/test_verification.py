@@ -107,15 +107,16 @@ def test_episodes_are_those_of_the_sampler(model, split):
 
 
 @pytest.mark.parametrize(
-    ("descriptions", "way", "query"),
+    ("sizes", "descriptions", "way", "query"),
     [
-        ([{}], 5, 15),
-        ([{}, {"way": 3, "max_support": 9, "max_query": 50}], 3, 15),
-        ([{}, {"way": 20, "max_support": 4, "max_query": 10}, {"max_query": None}], 4, 2),
-        ([{}, {"way": 20, "max_support": 20, "max_query": 3}], 5, 1),
-        ([{"gradient_network": "joint", "way": 7}, {"way": 7, "max_support": 35, "max_query": 105}], 7, 15),
+        ([48] * 7, [{}], 5, 15),
+        ([48, 9, 40], [{}], 3, 8),
+        ([48] * 7, [{}, {"way": 3, "max_support": 9, "max_query": 50}], 3, 15),
+        ([48] * 7, [{}, {"way": 20, "max_support": 4, "max_query": 10}, {"max_query": None}], 4, 2),
+        ([48] * 7, [{}, {"way": 20, "max_support": 20, "max_query": 3}], 5, 1),
+        ([48] * 7, [{"gradient_network": "joint", "way": 7}, {"way": 7, "max_support": 35, "max_query": 105}], 7, 15),
     ],
 )
-def test_episodes_fit_into_all_files(descriptions, way, query):
-    spec = verification.episode_spec(*descriptions)
+def test_episodes_fit_into_all_files_and_the_pictures_there_are(sizes, descriptions, way, query):
+    spec = verification.episode_spec(np.repeat(np.arange(len(sizes)), sizes), *descriptions)
     assert spec == EpisodeSpec(way=way, shot=1, query=query)
