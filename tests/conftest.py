@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("SIB_DATA_DIR", CHECKOUT.parent / "shared" / "data"))
 CLASSES = {"train": 8, "validation": 6, "test": 6}
 PICTURES_PER_CLASS = 24
 
@@ -46,6 +47,14 @@ def make_split(name: str, classes: int, count: int = PICTURES_PER_CLASS, seed: i
     labels = np.repeat(np.arange(classes), count)
     ids = np.array([f"{i:04d}" for i in range(len(images))])
     return Split(images, labels, tuple(f"{name}{c:02d}" for c in range(classes)), ids)
+
+
+def real_data(name: str) -> Path:
+    """Returns a folder or file of real data; skips the test where it is not there."""
+    path = DATA / name
+    if not path.exists():
+        pytest.skip(f"{path} is not there; SIB_DATA_DIR names the folder of real data")
+    return path
 
 
 def pytest_collection_finish():

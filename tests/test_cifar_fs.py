@@ -3,19 +3,18 @@
 import gzip
 import hashlib
 import io
-import os
 import tarfile
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import real_data
 
 from sib_tf import datasets
 from sib_tf.datasets import cifar_fs
 from sib_tf.errors import InputError
 
-REAL = Path(os.environ.get("SIB_DATA_DIR", Path(__file__).parents[2] / "shared" / "data")) / "cifar-100"
 # The archive's own order is alphabetical; apple and bear are training classes.
 NAMES = ("apple", "baby", "bear", "beaver")
 
@@ -125,9 +124,8 @@ def test_archives_that_hold_something_else_are_refused(tmp_path, content, compla
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"the CIFAR-100 archive is not in {REAL}; set SIB_DATA_DIR")
 def test_the_published_archive_has_600_pictures_of_each_class():
-    names, found = cifar_fs.read_archive(REAL / cifar_fs.ARCHIVE)
+    names, found = cifar_fs.read_archive(real_data("cifar-100") / cifar_fs.ARCHIVE)
     assert np.bincount(found["fine"]).tolist() == [600] * 100
     assert len(set(names)) == 100
     assert set(names) > set(cifar_fs.HELD_OUT)

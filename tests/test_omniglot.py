@@ -1,7 +1,6 @@
 """Omniglot: tiny archives in the published layout, and the published ones where they are at hand."""
 
 import io
-import os
 import zipfile
 from collections import Counter
 from pathlib import Path, PurePosixPath
@@ -9,13 +8,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from conftest import real_data
 from PIL import Image
 
 from sib_tf import datasets
 from sib_tf.datasets import omniglot
 from sib_tf.errors import InputError
 
-REAL = Path(os.environ.get("SIB_DATA_DIR", Path(__file__).parents[2] / "shared" / "data")) / "omniglot"
 BACKGROUND = ("Greek/character01", "Greek/character02", "Sanskrit/character01")
 EVALUATION = ("Tengwar/character01",)
 
@@ -145,11 +144,10 @@ def test_a_failed_download_says_how_to_do_without(tmp_path, monkeypatch):
         datasets.load("omniglot", None, str(tmp_path))
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason=f"the published Omniglot archives are not in {REAL}; set SIB_DATA_DIR")
 def test_the_published_archives_have_the_published_counts():
     characters = {}
     for name in (omniglot.BACKGROUND, omniglot.EVALUATION):
-        with zipfile.ZipFile(REAL / name) as archive:
+        with zipfile.ZipFile(real_data("omniglot") / name) as archive:
             paths = [PurePosixPath(member) for member in archive.namelist() if member.endswith(".png")]
         characters[name] = Counter(path.parts[1:3] for path in paths)
         assert set(characters[name].values()) == {20}

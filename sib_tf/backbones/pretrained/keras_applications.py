@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -16,6 +17,8 @@ _SIZES = {"Xception": 299, "InceptionV3": 299, "InceptionResNetV2": 299, "NASNet
 _SIZES |= {f"EfficientNetB{i}": size for i, size in enumerate((224, 240, 260, 300, 380, 456, 528, 600))}
 _SIZES |= {f"EfficientNetV2B{i}": size for i, size in enumerate((224, 240, 260, 300))}
 _SIZES |= {"EfficientNetV2S": 384, "EfficientNetV2M": 480, "EfficientNetV2L": 480}
+# Of ImageNet's pictures in [0, 1].
+_DEVIATION = np.array([0.229, 0.224, 0.225], "float32")
 _CHANNELS = np.eye(3, dtype="float32")
 
 
@@ -54,7 +57,8 @@ def _network(request: Request, kind, shape: tuple[int, int, int]) -> tuple[keras
             return kind(weights=weights, **options), weights
         network = kind(weights=None, **options)
         network.load_weights(weights)
-        return network, weights
+        _mend_variance(network)
+        return network, Path(weights).name
     except Exception as error:  # Keras raises many kinds: for sizes, for other networks' files, for want of a network.
         reason = " ".join(str(error).split())[:300]
         raise InputError(
@@ -62,6 +66,17 @@ def _network(request: Request, kind, shape: tuple[int, int, int]) -> tuple[keras
             "file without top from the address in https://keras.io/api/applications elsewhere, and name it with "
             "--weights."
         ) from error
+
+
+def _mend_variance(network: keras.Model) -> None:
+    """Published files of EfficientNet hold the deviation as the variance of the pictures.
+
+    Keras divides by its root once more, but only where it fetches the file itself (TensorFlow's issue 49930).
+    """
+    for layer in network.layers:
+        if isinstance(layer, layers.Normalization) and np.allclose(layer.variance, _DEVIATION, atol=1e-3):
+            layer.adapt_variance.assign(keras.ops.square(layer.adapt_variance))
+            layer.finalize_state()
 
 
 def _preprocessing(kind) -> tuple[np.ndarray, np.ndarray, bool]:
