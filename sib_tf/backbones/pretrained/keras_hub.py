@@ -34,7 +34,8 @@ def build(request: Request) -> Imported:
             f"folder of a preset that was fetched elsewhere; those that keras-hub knows: {known}."
         ) from error
     pictures = request.pictures(size)
-    x = layers.Normalization(*_mean_and_variance(converter), name="normalise")(pictures)
+    mean, variance = _mean_and_variance(converter)
+    x = layers.Normalization(mean=mean, variance=variance, name="normalise")(pictures)
     model = keras.Model(pictures, _pooled(network(x)), name=f"keras_hub_{network.name}")
     return Imported(model, "as its card says: https://www.kaggle.com/models/keras", preset)
 
