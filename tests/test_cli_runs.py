@@ -19,7 +19,7 @@ FIGURES = {"accuracy", "ci95", "baseline_accuracy", "difference", "difference_ci
 
 def run(capsys, module, **values) -> str:
     """Runs README's command of `module` with `values` over its flags; it must succeed; returns what it printed."""
-    command = dict(COMMANDS)[module.__name__]
+    command = dict(reversed(COMMANDS))[module.__name__]  # The first one of a module.
     for name, folder in (("EXPORT", "run/saved"), ("RUN", "run"), ("DIR", "pictures")):
         command = command.replace(name, folder)
     arguments = [*command.split(), *(f"--{name}={value}" for name, value in values.items())]
