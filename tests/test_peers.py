@@ -19,50 +19,39 @@ SHORT = {"tim_gd": {"iterations": 20, "learning_rate": 1e-2}, "alpha_tim": {"ite
 each_peer = pytest.mark.parametrize("name", PEERS)
 
 
-def random_episode(episodes=12, way=4, shot=2, query=9, dim=6, seed=0) -> Episode:
-    """Features above zero, as conv4 gives them, in loose clusters."""
-    random = np.random.RandomState(seed)
-    centres = random.uniform(0, 1, (episodes, way, dim))
-    support_labels = np.tile(np.repeat(np.arange(way), shot), (episodes, 1))
-    query_labels = random.randint(way, size=(episodes, query))
-
-    def draw(labels):
-        picked = np.take_along_axis(centres, labels[..., None], axis=1)
-        return np.maximum(picked + random.normal(0, 0.3, picked.shape), 0).astype(np.float32)
-
-    return Episode(
-        draw(support_labels),
-        support_labels.astype(np.int32),
-        np.ones(support_labels.shape, bool),
-        draw(query_labels),
-        query_labels.astype(np.int32),
-        np.ones(query_labels.shape, bool),
-    )
-
-
-def classify(name: str, episode: Episode, way=4) -> np.ndarray:
-    return compiled(name, way)(*map(tf.constant, episode)).numpy()
-
-
-@functools.cache
-def compiled(name: str, way: int):
-    method = PEERS[name](**SHORT.get(name, {}))
-    return tf.function(lambda *fields: method(Episode(*fields), way, tf.linspace(0.3, 0.6, 6)), autograph=False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def functions_are_freed():
-    yield
-    compiled.cache_clear()
+def side(features, labels) -> list[np.ndarray]:
+    """The half of episodes that has no padding: features, labels and mask."""
+    return [np.array(features, np.float32), np.array(labels, np.int32), np.ones(np.shape(labels), bool)]
 
 
 def episode_of(support, labels, query) -> Episode:
-    """One episode without padding."""
+    """One episode."""
+    return Episode(*side([support], [labels]), *side([query], [[0] * len(query)]))
 
-    def side(rows, labels):
-        return [np.array([rows], np.float32), np.array([labels], np.int32), np.ones((1, len(rows)), bool)]
 
-    return Episode(*side(support, labels), *side(query, [0] * len(query)))
+def random_episode(query=9, seed=0) -> Episode:
+    """12 episodes of 4 ways and 2 shots: features above zero, as conv4 gives them, in loose clusters."""
+    random = np.random.RandomState(seed)
+    centres = random.uniform(0, 1, (12, 4, 6))
+    support_labels, query_labels = np.tile(np.repeat(np.arange(4), 2), (12, 1)), random.randint(4, size=(12, query))
+
+    def draw(labels):
+        picked = np.take_along_axis(centres, labels[..., None], axis=1)
+        return side(np.maximum(picked + random.normal(0, 0.3, picked.shape), 0), labels)
+
+    return Episode(*draw(support_labels), *draw(query_labels))
+
+
+@pytest.fixture(scope="module")
+def classify():
+    """(name, episode, way) -> scores; what was compiled is let go of with the module."""
+
+    @functools.cache
+    def compiled(name: str, way: int):
+        method = PEERS[name](**SHORT.get(name, {}))
+        return tf.function(lambda *fields: method(Episode(*fields), way, tf.linspace(0.3, 0.6, 6)), autograph=False)
+
+    return lambda name, episode, way=4: compiled(name, way)(*map(tf.constant, episode)).numpy()
 
 
 def task_of(query, support=((1, 0), (0, 1)), members=((1, 0), (0, 1))) -> Task:
@@ -72,17 +61,19 @@ def task_of(query, support=((1, 0), (0, 1)), members=((1, 0), (0, 1))) -> Task:
 
 
 @each_peer
-def test_scores_are_finite_and_better_than_chance(name):
+def test_scores_are_finite_and_better_than_chance(classify, name):
     episode = random_episode()
     scores = classify(name, episode)
     assert scores.shape == (12, 9, 4)
     assert np.isfinite(scores).all()
     # Chance is 0.25. The queries are imbalanced, which costs some methods much.
     assert (scores.argmax(-1) == episode.query_labels).mean() > 0.4
+    # Of a single query: no neighbours, no mean worth the name.
+    assert np.isfinite(classify(name, random_episode(query=1))).all()
 
 
 @each_peer
-def test_neither_order_nor_numbering_makes_a_difference(name):
+def test_neither_order_nor_numbering_makes_a_difference(classify, name):
     episode, random, numbers = random_episode(), np.random.RandomState(1), np.array([2, 0, 3, 1])
     queries, supports = random.permutation(9), random.permutation(8)
     shuffled = episode._replace(
@@ -95,7 +86,7 @@ def test_neither_order_nor_numbering_makes_a_difference(name):
 
 
 @each_peer
-def test_padding_moves_nothing_and_classes_without_support_get_nothing(name):
+def test_padding_moves_nothing_and_classes_without_support_get_nothing(classify, name):
     """Two rows of support, three of queries and two classes more, all masked."""
     episode, random = random_episode(), np.random.RandomState(2)
 
@@ -111,19 +102,13 @@ def test_padding_moves_nothing_and_classes_without_support_get_nothing(name):
 
 
 @each_peer
-def test_other_episodes_of_the_batch_make_no_difference(name):
+def test_other_episodes_of_the_batch_make_no_difference(classify, name):
     first, other = random_episode(), random_episode(seed=9)
     mixed = Episode(*(np.concatenate([a[:1], b[1:]]) for a, b in zip(first, other, strict=True)))
     np.testing.assert_allclose(classify(name, mixed)[0], classify(name, first)[0], atol=2e-5)
 
 
-@each_peer
-def test_a_single_query_is_classified(name):
-    """No neighbours, no mean worth the name: the scores stay finite."""
-    assert np.isfinite(classify(name, random_episode(query=1))).all()
-
-
-def test_prototypes_are_sib_without_steps():
+def test_prototypes_are_sib_without_steps(classify):
     episode = random_episode()
     model = evaluation.prototypes(6, 4)
     logits = model(episode.support, episode.support_labels, episode.query, way=4).numpy()
