@@ -151,6 +151,7 @@ def test_other_files_are_refused_and_nothing_is_written(capsys, content, message
 
 
 def test_values_that_do_not_go_with_the_file_are_refused(capsys):
+    check_error(capsys, run(checkpoint="none.pth"), r"checkpoint none\.pth does not exist\.")
     message = r"num_steps must be in \[0, 100\] \(the steps are unrolled\); got 1000\."
     check_error(capsys, import_file(sib_file(nbStep=1000)), message)
     message = r"checkpoint file\.pth has a head for features of length 16, but its backbone gives 100 at the 80 pixels "
