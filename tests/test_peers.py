@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks.peers import PEERS, alpha_tim, arrays, authors, bd_cspn, laplacian_shot, pt_map, tim
+from benchmarks.peers import PEERS, alpha_tim, authors, bd_cspn, laplacian_shot, pt_map, tim
 from benchmarks.peers.peer import Task
 from sib_tf import evaluation
 from sib_tf.episodes import Episode
@@ -24,9 +24,10 @@ def side(features, labels) -> list[np.ndarray]:
     return [np.array(features, np.float32), np.array(labels, np.int32), np.ones(np.shape(labels), bool)]
 
 
-def episode_of(support, labels, query) -> Episode:
-    """One episode."""
-    return Episode(*side([support], [labels]), *side([query], [[0] * len(query)]))
+def scores_of(method, support, query, base_mean=(0.0, 0.0)) -> np.ndarray:
+    """`[queries, 2]` of one episode with one labelled picture of each of two classes."""
+    episode = Episode(*side([support], [[0, 1]]), *side([query], [[0] * len(query)]))
+    return method(episode, 2, tf.constant(base_mean)).numpy()[0]
 
 
 def random_episode(query=9, seed=0) -> Episode:
@@ -120,9 +121,8 @@ def test_simple_shot_by_hand():
 
     |(0.6, 0.8) - (1, 0)|^2 = 0.16 + 0.64 = 0.8 and |(0.6, 0.8) - (0, 1)|^2 = 0.36 + 0.04 = 0.4.
     """
-    episode = episode_of([[2, 1], [1, 3]], [0, 1], [[4, 5]])
-    scores = PEERS["simple_shot"]()(episode, 2, tf.constant([1.0, 1.0]))
-    np.testing.assert_allclose(scores[0, 0], [-0.8, -0.4], atol=1e-6)
+    found = scores_of(PEERS["simple_shot"](), [[2, 1], [1, 3]], [[4, 5]], base_mean=(1.0, 1.0))
+    np.testing.assert_allclose(found, [[-0.8, -0.4]], atol=1e-6)
 
 
 def test_soft_kmeans_by_hand():
@@ -132,9 +132,8 @@ def test_soft_kmeans_by_hand():
     ((1, 0) + 0.2 q) / 1.2 = (1.12, 0.16) / 1.2 and ((0, 1) + 0.8 q) / 1.8 = (0.48, 1.64) / 1.8.
     Squared distances of q: (0.6 - 0.93333)^2 + (0.8 - 0.13333)^2 = 0.55556; (0.33333)^2 + (-0.11111)^2 = 0.12346.
     """
-    episode = episode_of([[1, 0], [0, 1]], [0, 1], [[3, 4]])
-    scores = PEERS["soft_kmeans"](scale=5 * math.log(2))(episode, 2, tf.zeros(2))
-    np.testing.assert_allclose(scores[0, 0], [-0.555556, -0.123457], atol=1e-5)
+    found = scores_of(PEERS["soft_kmeans"](scale=5 * math.log(2)), [[1, 0], [0, 1]], [[3, 4]])
+    np.testing.assert_allclose(found, [[-0.555556, -0.123457]], atol=1e-5)
 
 
 def test_bd_cspn_by_hand():
@@ -151,9 +150,9 @@ def test_bd_cspn_by_hand():
     np.testing.assert_allclose(moved[0], [[0.7, 0.1], [0.3, 0.9]], atol=1e-6)
     found = bd_cspn.rectified(task, moved, 10.0)
     np.testing.assert_allclose(found[0], [[0.849905, 0.049990], [0.149732, 0.949173]], atol=2e-6)
-    scores = PEERS["bd_cspn"]()(episode_of([[2, 0], [0, 3]], [0, 1], [[5, 0], [3, 4]]), 2, tf.zeros(2)).numpy()
     # cos((0.7, 0.1), p'_0) = (0.5949335 + 0.004999) / (0.7071068 * 0.851374) = 0.996547
-    assert scores[0, 0, 0] == pytest.approx(0.996547, abs=2e-6)
+    scores = scores_of(PEERS["bd_cspn"](), [[2, 0], [0, 3]], [[5, 0], [3, 4]])
+    assert scores[0, 0] == pytest.approx(0.996547, abs=2e-6)
 
 
 def test_a_class_that_nothing_is_near_keeps_its_prototype():
@@ -185,8 +184,8 @@ def test_laplacian_shot_by_hand():
     query goes over to its neighbour's class.
     """
     method = laplacian_shot.LaplacianShot(weight=1.0, neighbours=2, iterations=1, rectify=False)
-    scores = method(episode_of([[1, 0], [0, 1]], [0, 1], [[1, 0], [3, 4]]), 2, tf.zeros(2))
-    np.testing.assert_allclose(scores[0], [[0.401312, -1.401312], [0.080797, -0.280797]], atol=1e-5)
+    scores = scores_of(method, [[1, 0], [0, 1]], [[1, 0], [3, 4]])
+    np.testing.assert_allclose(scores, [[0.401312, -1.401312], [0.080797, -0.280797]], atol=1e-5)
 
 
 def test_tim_loss_by_hand():
@@ -265,16 +264,8 @@ def test_sinkhorn_by_hand():
 
 def test_pt_map_gives_every_class_the_same_number_of_queries():
     """All queries but one are of class 0; of four, two are given to each class."""
-    episode = episode_of([[9, 1], [1, 9]], [0, 1], [[9, 1.1], [8, 1], [9, 1.5], [1, 8]])
-    plan = pt_map.PTMAP()(episode, 2, tf.zeros(2)).numpy()
-    np.testing.assert_allclose(plan[0].sum(axis=0), [2, 2], atol=1e-4)
-
-
-def test_weighted_means_and_distances():
-    features = tf.constant([[[1.0, 0.0], [3.0, 2.0]]])
-    weights = tf.constant([[[1.0, 0.0], [3.0, 0.0]]])
-    np.testing.assert_allclose(arrays.weighted_means(features, weights)[0], [[2.5, 1.5], [0, 0]])
-    np.testing.assert_allclose(arrays.squared_distances(features, features)[0], [[0, 8], [8, 0]], atol=1e-6)
+    plan = scores_of(pt_map.PTMAP(), [[9, 1], [1, 9]], [[9, 1.1], [8, 1], [9, 1.5], [1, 8]])
+    np.testing.assert_allclose(plan.sum(axis=0), [2, 2], atol=1e-4)
 
 
 def test_authors_constants_depend_on_the_shot_where_they_say_so():
