@@ -109,9 +109,13 @@ def without(state: dict, name: str) -> dict:
     return {key: value for key, value in state.items() if key != name}
 
 
+def reshaped(state: dict, name: str, *shape: int) -> dict:
+    return {**state, name: torch.zeros(shape)}
+
+
 def convolution(block: int, *shape: int) -> dict:
-    """The backbone with zeros of another shape as the kernel of a block."""
-    return {**FEAT, f"conv_blocks.{block}.layers.Conv.weight": torch.zeros(shape)}
+    """The backbone with another shape of a block's kernel."""
+    return reshaped(FEAT, f"conv_blocks.{block}.layers.Conv.weight", *shape)
 
 
 @pytest.mark.parametrize(
@@ -135,13 +139,13 @@ def convolution(block: int, *shape: int) -> dict:
         ),
         (sib_file(SIB=without(SIB, "scale_cls")), r"lacks scale_cls; it is not a whole file"),
         (
-            sib_file(SIB={**SIB, "dni.layer2.0.weight": torch.zeros(24, 5)}),
-            r"has dni\.layer2\.0 of shape \(5, 24\); \(24, 24\) is needed\.",
+            sib_file(SIB=reshaped(SIB, "dni.layer2.0.weight", 24, 5)),
+            r"has dni\.layer2\.0 of shape \(5, 24\); \(24, 24\) ",
         ),
-        (sib_file(SIB={**SIB, "bias": torch.zeros(2)}), r"has bias of shape \(2,\); \(1,\) is needed\."),
+        (sib_file(SIB=reshaped(SIB, "bias", 2)), r"has bias of shape \(2,\); \(1,\) is needed\."),
         (
-            sib_file(SIB={**SIB, "wnLayerFavg.weight": torch.zeros(18)}),
-            r"has a head for features of length 18, which is not 4 squares",
+            sib_file(SIB=reshaped(SIB, "wnLayerFavg.weight", 18)),
+            "has a head for features of length 18, which is not 4 ",
         ),
     ],
 )
