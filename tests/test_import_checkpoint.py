@@ -109,13 +109,14 @@ def without(state: dict, name: str) -> dict:
     return {key: value for key, value in state.items() if key != name}
 
 
-def reshaped(state: dict, name: str, *shape: int) -> dict:
-    return {**state, name: torch.zeros(shape)}
-
-
 def convolution(block: int, *shape: int) -> dict:
     """The backbone with another shape of a block's kernel."""
-    return reshaped(FEAT, f"conv_blocks.{block}.layers.Conv.weight", *shape)
+    return {**FEAT, f"conv_blocks.{block}.layers.Conv.weight": torch.zeros(shape)}
+
+
+def head(name: str, *shape: int) -> dict:
+    """A file with another shape of a weight of the head."""
+    return sib_file(SIB={**SIB, name: torch.zeros(shape)})
 
 
 @pytest.mark.parametrize(
@@ -138,15 +139,9 @@ def convolution(block: int, *shape: int) -> dict:
             r"has blocks to a group, 1000000000",
         ),
         (sib_file(SIB=without(SIB, "scale_cls")), r"lacks scale_cls; it is not a whole file"),
-        (
-            sib_file(SIB=reshaped(SIB, "dni.layer2.0.weight", 24, 5)),
-            r"has dni\.layer2\.0 of shape \(5, 24\); \(24, 24\) ",
-        ),
-        (sib_file(SIB=reshaped(SIB, "bias", 2)), r"has bias of shape \(2,\); \(1,\) is needed\."),
-        (
-            sib_file(SIB=reshaped(SIB, "wnLayerFavg.weight", 18)),
-            "has a head for features of length 18, which is not 4 ",
-        ),
+        (head("dni.layer2.0.weight", 24, 5), r"has dni\.layer2\.0 of shape \(5, 24\); \(24, 24\) is needed\."),
+        (head("bias", 2), r"has bias of shape \(2,\); \(1,\) is needed\."),
+        (head("wnLayerFavg.weight", 18), "has a head for features of length 18, which is not 4 squares"),
     ],
 )
 def test_other_files_are_refused_and_nothing_is_written(capsys, content, message):
