@@ -13,14 +13,7 @@ from fuzz import exports, recipes, record, sampling, soak
 from fuzz import run as fuzz_run
 from fuzz.faults import FAULTS
 
-# The same examples at every run, however slow the machine is.
-unhurried = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-fixed = settings(derandomize=True, database=None, deadline=None, suppress_health_check=unhurried)
-SEEDS = st.integers(0, 2**31 - 1)
-IN_GRAPH = [name for name, fault in FAULTS.items() if fault.in_graph]
 RUNNERS = ("dynamic", "static", "SavedModel")
-few = st.lists(recipes.recipes(magnitudes=exports.MAGNITUDES), min_size=4, max_size=4)
-one = recipes.recipes(magnitudes=exports.MAGNITUDES)
 
 
 @pytest.fixture(scope="module")
@@ -29,14 +22,24 @@ def folder(tmp_path_factory):
     exports.forget()
 
 
-@pytest.fixture(scope="module")
-def served(folder):
-    return exports.served(folder, "per_class")
+def check(folder, target: str, examples: int, fault: str | None = None) -> None:
+    """Checks a target of `make fuzz` on a few examples, the same at every run, however slow the machine is."""
+    strategies, holds, _ = fuzz_run.target(target, folder)
+    if fault:
+        strategies[1] = st.just(fault)
 
+    @settings(
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    @given(st.tuples(*strategies))
+    def run(arguments):
+        holds(*arguments)
 
-@pytest.fixture(scope="module", params=RUNNERS)
-def runner(request, folder):
-    return exports.runner(folder, request.param)
+    run()
 
 
 @pytest.mark.parametrize(
@@ -51,34 +54,25 @@ def runner(request, folder):
     ],
 )
 def test_properties_hold(folder, target, examples):
-    strategies, check, _ = fuzz_run.target(target, folder)
-
-    @settings(fixed, max_examples=examples)
-    @given(st.tuples(*strategies))
-    def holds(arguments):
-        check(*arguments)
-
-    holds()
+    check(folder, target, examples)
 
 
-@pytest.mark.parametrize("fault", IN_GRAPH)
-@settings(fixed, max_examples=2)
-@given(chosen=few, seed=SEEDS)
-def test_signatures_refuse(served, fault, chosen, seed):
-    served.check_fault(chosen, fault, seed)
+@pytest.mark.parametrize("fault", [name for name, fault in FAULTS.items() if fault.in_graph])
+def test_signatures_refuse(folder, fault):
+    check(folder, "SavedModel per_class, spoiled", 2, fault)
 
 
+@pytest.mark.parametrize("kind", RUNNERS)
 @pytest.mark.parametrize("fault", FAULTS)
-@settings(fixed, max_examples=3)
-@given(recipe=one)
-def test_runners_refuse(runner, fault, recipe):
-    runner.check_fault(recipe, fault)
+def test_runners_refuse(folder, kind, fault):
+    check(folder, f"runner {kind}, spoiled", 3, fault)
 
 
-def test_a_class_of_black_features_is_still_a_class(runner):
+@pytest.mark.parametrize("kind", RUNNERS)
+def test_a_class_of_black_features_is_still_a_class(folder, kind):
     """Features of zero make weights of zero: such a class is there, and padded ones are not."""
     recipe = recipes.Recipe(0, (1, 1, 0, 0, 0), 3, "spread", 0.0, 1.0, 0.0, False)
-    runner.check(recipe)
+    exports.runner(folder, kind).check(recipe)
 
 
 def test_the_long_run_counts_its_cases_and_says_what_fails(monkeypatch, capsys):
