@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import math
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -201,8 +202,6 @@ def test_tim_loss_by_hand():
 
 def test_tim_gd_lowers_its_loss_like_keras_s_adam():
     """25 steps against the optimiser of Keras on the same loss."""
-    import keras
-
     method = tim.TIMGD(iterations=25, learning_rate=1e-2)
     task = task_of([[0.8, 0.6], [0.96, 0.28], [0.1, 0.9]])
     start = tf.constant([[[0.9, 0.2], [0.1, 0.8]]])
