@@ -73,7 +73,7 @@ def _measure(name: str, cases: int, folder: Path) -> dict:
     from hypothesis import HealthCheck, given, seed, settings
     from hypothesis import strategies as st
 
-    strategies, check, size = _target(name, folder)
+    strategies, check, size = target(name, folder)
     done, failures = 0, 0
 
     @given(st.tuples(*strategies))
@@ -96,7 +96,7 @@ def _measure(name: str, cases: int, folder: Path) -> dict:
     return {"target": name, "cases": done, "failures": failures, "seconds": round(seconds, 1)}
 
 
-def _target(name: str, folder: Path) -> tuple[list, Callable, int]:
+def target(name: str, folder: Path) -> tuple[list, Callable, int]:
     """Strategies of the arguments, the check, and how many cases an example has."""
     from hypothesis import strategies as st
 

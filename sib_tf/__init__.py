@@ -16,7 +16,7 @@ _PUBLIC = {
     "Episode": "episodes",
     "EpisodeSampler": "episodes",
     "FeatureCache": "features",
-    "extract": "features",
+    "extract": "features.extraction",
     "pretrain": "pretraining",
     "meta_train": "meta_training",
     "calibrate": "calibration",

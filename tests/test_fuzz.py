@@ -2,29 +2,18 @@
 
 import json
 import re
+from unittest import mock
 
 import pytest
+import running
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fuzz import exports, recipes, record, sampling, soak
 from fuzz import run as fuzz_run
 from fuzz.faults import FAULTS
-from fuzz.head import BATCH, Head
-from sib_tf.commands import cli
 
-# The same examples at every run, however slow the machine is.
-fixed = settings(
-    derandomize=True,
-    database=None,
-    deadline=None,
-    max_examples=25,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
-SEEDS = st.integers(0, 2**31 - 1)
-IN_GRAPH = [name for name, fault in FAULTS.items() if fault.in_graph]
-few = st.lists(recipes.recipes(magnitudes=exports.MAGNITUDES), min_size=4, max_size=4)
-one = recipes.recipes(magnitudes=exports.MAGNITUDES)
+RUNNERS = ("dynamic", "static", "SavedModel")
 
 
 @pytest.fixture(scope="module")
@@ -33,96 +22,71 @@ def folder(tmp_path_factory):
     exports.forget()
 
 
-@pytest.fixture(scope="module")
-def served(folder):
-    return exports.served(folder, "per_class")
+def check(folder, target: str, examples: int, fault: str | None = None) -> None:
+    """Checks a target of `make fuzz` on a few examples, the same at every run, however slow the machine is."""
+    strategies, holds, _ = fuzz_run.target(target, folder)
+    if fault:
+        strategies[1] = st.just(fault)
+
+    @settings(
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    @given(st.tuples(*strategies))
+    def run(arguments):
+        holds(*arguments)
+
+    run()
 
 
-@pytest.fixture(scope="module", params=["dynamic", "static", "SavedModel"])
-def runner(request, folder):
-    return exports.runner(folder, request.param)
+@pytest.mark.parametrize(
+    ("target", "examples"),
+    [
+        ("sampler", 100),
+        *(pytest.param(f"head {kind}", 25, marks=pytest.mark.slow) for kind in ("per_class", "joint")),
+        ("SavedModel per_class, features", 7),
+        ("SavedModel per_class, pictures", 3),
+        *((f"runner {kind}, features", 25) for kind in RUNNERS),
+        *((f"runner {kind}, pictures", 10) for kind in RUNNERS),
+    ],
+)
+def test_properties_hold(folder, target, examples):
+    check(folder, target, examples)
 
 
-@settings(fixed, max_examples=100)
-@given(sampling.specs(), sampling.splits, st.integers(0, 2**63 - 1))
-def test_the_sampler(spec, sizes, seed):
-    sampling.check(spec, sizes, seed)
+@pytest.mark.parametrize("fault", [name for name, fault in FAULTS.items() if fault.in_graph])
+def test_signatures_refuse(folder, fault):
+    check(folder, "SavedModel per_class, spoiled", 2, fault)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["per_class", "joint"])
-def test_the_head(kind):
-    head = Head(kind)
-
-    @fixed
-    @given(st.lists(recipes.recipes(head.needs_all), min_size=BATCH, max_size=BATCH))
-    def check(chosen):
-        head.check(chosen)
-
-    check()
-
-
-@fixed
-@given(few, SEEDS)
-def test_signatures_on_features(served, chosen, seed):
-    served.check(chosen, seed)
-
-
-@settings(fixed, max_examples=10)
-@given(few, SEEDS)
-def test_signatures_on_pictures(served, chosen, seed):
-    served.check_pictures(chosen, seed)
-
-
-@pytest.mark.parametrize("fault", IN_GRAPH)
-@settings(fixed, max_examples=2)
-@given(chosen=few, seed=SEEDS)
-def test_signatures_refuse(served, fault, chosen, seed):
-    served.check_fault(chosen, fault, seed)
-
-
-@fixed
-@given(one)
-def test_runners_on_features(runner, recipe):
-    runner.check(recipe)
-
-
-@settings(fixed, max_examples=10)
-@given(one)
-def test_runners_on_pictures(runner, recipe):
-    runner.check_pictures(recipe)
-
-
+@pytest.mark.parametrize("kind", RUNNERS)
 @pytest.mark.parametrize("fault", FAULTS)
-@settings(fixed, max_examples=3)
-@given(recipe=one)
-def test_runners_refuse(runner, fault, recipe):
-    runner.check_fault(recipe, fault)
+def test_runners_refuse(folder, kind, fault):
+    check(folder, f"runner {kind}, spoiled", 3, fault)
 
 
-def test_a_class_of_black_features_is_still_a_class(runner):
+@pytest.mark.parametrize("kind", RUNNERS)
+def test_a_class_of_black_features_is_still_a_class(folder, kind):
     """Features of zero make weights of zero: such a class is there, and padded ones are not."""
     recipe = recipes.Recipe(0, (1, 1, 0, 0, 0), 3, "spread", 0.0, 1.0, 0.0, False)
-    runner.check(recipe)
-
-
-def _fail(*_):
-    raise AssertionError("a property")
+    exports.runner(folder, kind).check(recipe)
 
 
 def test_the_long_run_counts_its_cases_and_says_what_fails(monkeypatch, capsys):
-    call = ["run", "--cases=1000", "--only=sampler", "--norecord"]
-    assert cli.run(fuzz_run.main, fuzz_run.FLAGS, fuzz_run.__doc__, call) == 0
+    flags = {"cases": 1000, "only": "sampler", "record": False}
+    assert running.run(fuzz_run, flags) == 0
     assert re.search(r"sampler: \d+ cases, 0 failures", capsys.readouterr().out)
-    monkeypatch.setattr(sampling, "check", _fail)
-    assert cli.run(fuzz_run.main, fuzz_run.FLAGS, fuzz_run.__doc__, call) == 2
+    monkeypatch.setattr(sampling, "check", mock.Mock(side_effect=AssertionError("a property")))
+    assert running.run(fuzz_run, flags) == 2
     assert "properties do not hold for sampler" in capsys.readouterr().err
 
 
 def test_the_record_becomes_a_page(tmp_path):
-    record.write(
-        "fuzz", [{"target": "head", "cases": 1200, "failures": 0, "seconds": 3.5}], tmp_path, tmp_path / "page.md"
-    )
+    figures = [{"target": "head", "cases": 1200, "failures": 0, "seconds": 3.5}]
+    record.write("fuzz", figures, tmp_path, tmp_path / "page.md")
     page = (tmp_path / "page.md").read_text()
     assert "1,200 cases, 0 failures, 4 s" in page and "| head | 1,200 | 0 | 3.5 |" in page
 

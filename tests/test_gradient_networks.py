@@ -36,20 +36,12 @@ def test_per_class_inputs_by_hand():
     """Two queries, two classes, probabilities (0.8, 0.2) and (0.5, 0.5): marginals 0.65 and 0.35."""
     logits = np.float32([[[np.log(4), 0], [1, 1]]])
     ones = np.ones((1, 2, 1), "f"), np.ones((1, 1, 2), "f")
-    entropy = -(0.8 * np.log(0.8) + 0.2 * np.log(0.2))
-    half = np.log(4) / 2
-    shots = np.log([1, 5])
-    expected = [
-        [
-            [0.8, np.log(0.8), entropy, half, np.log(0.65), 0.8 / 0.65, shots[0]],
-            [0.2, np.log(0.2), entropy, -half, np.log(0.35), 0.2 / 0.35, shots[1]],
-        ],
-        [
-            [0.5, np.log(0.5), np.log(2), 0, np.log(0.65), 0.5 / 0.65, shots[0]],
-            [0.5, np.log(0.5), np.log(2), 0, np.log(0.35), 0.5 / 0.35, shots[1]],
-        ],
-    ]
-    np.testing.assert_allclose(_class_inputs(logits, np.float32([[1, 5]]), *ones)[0], expected, atol=1e-5)
+    found = _class_inputs(logits, np.float32([[1, 5]]), *ones)[0]
+    p, marginal, half = np.array([[0.8, 0.2], [0.5, 0.5]]), np.array([0.65, 0.35]), np.log(4) / 2
+    entropy = [[-(0.8 * np.log(0.8) + 0.2 * np.log(0.2))], [np.log(2)]]
+    inputs = (p, np.log(p), entropy, [[half, -half], [0, 0]], np.log(marginal), p / marginal, np.log([1, 5]))
+    for number, expected in enumerate(inputs):
+        np.testing.assert_allclose(found[..., number], np.broadcast_to(expected, (2, 2)), atol=1e-5)
 
 
 def test_the_two_outputs_of_per_class_by_hand():

@@ -1,17 +1,17 @@
 """The released code's .pth files: read without executing anything, and giving the numbers that PyTorch gives."""
 
 import json
-import pathlib
-import re
 import zipfile
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
+import running
 from damage import check_damage, refused
+from test_cli import check_error
 
 from sib_tf import backbones, features, released, runs
-from sib_tf.commands import cli
 from sib_tf.datasets.cifar_fs import Builder
 from sib_tf.storage import digests
 from train import import_checkpoint
@@ -25,7 +25,7 @@ WIDTH, DIM, WAY, STEPS, RATE = 4, 16, 3, 2, 1e-2
 
 
 def torch_backbone() -> torch.nn.Module:
-    """A conv4 of width 4 its state under the released code's names."""
+    """A conv4 of width 4, its state under the released code's names."""
 
     def block(inputs: int):
         layers = {"Conv": nn.Conv2d(inputs, WIDTH, 3, padding=1, bias=False), "BatchNorm": nn.BatchNorm2d(WIDTH)}
@@ -46,44 +46,35 @@ def shaken(module: torch.nn.Module) -> torch.nn.Module:
 
 torch.manual_seed(0)
 BACKBONE, HEAD = shaken(torch_backbone()), shaken(ReleasedHead(WAY, DIM, STEPS, RATE))
-
-
-def fake_backbone() -> dict:
-    return dict(BACKBONE.state_dict())
-
-
-def fake_head() -> dict:
-    """The head's state under the released code's names."""
-    names = {"feature_scale": "wnLayerFavg.weight", "logit_scale": "scale_cls", "logit_bias": "bias"}
-    for ours, theirs in (("dense1", "1.0"), ("norm1", "1.2"), ("dense2", "2.0"), ("norm2", "2.2"), ("dense3", "3")):
-        names |= {f"{ours}.{part}": f"dni.layer{theirs}.{part}" for part in ("weight", "bias")}
-    return {theirs: HEAD.state_dict()[ours] for ours, theirs in names.items()}
-
-
-def run(capsys, *arguments) -> tuple[int, str, str]:
-    code = cli.run(import_checkpoint.main, import_checkpoint.FLAGS, import_checkpoint.__doc__, ["prog", *arguments])
-    streams = capsys.readouterr()
-    return code, streams.out, streams.err
-
-
-def import_file(capsys, content, dataset: str = "cifar_fs") -> tuple[int, str, str]:
-    torch.save(content, "file.pth")
-    return run(
-        capsys, "--checkpoint=file.pth", f"--dataset={dataset}", "--output_dir=run", f"--inner_learning_rate={RATE}"
-    )
+# The released code's names.
+NAMES = {"feature_scale": "wnLayerFavg.weight", "logit_scale": "scale_cls", "logit_bias": "bias"}
+for ours, theirs in (("dense1", "1.0"), ("norm1", "1.2"), ("dense2", "2.0"), ("norm2", "2.2"), ("dense3", "3")):
+    NAMES |= {f"{ours}.{part}": f"dni.layer{theirs}.{part}" for part in ("weight", "bias")}
+VARIANCE = "conv_blocks.2.layers.BatchNorm.running_var"
+FEAT = dict(BACKBONE.state_dict())
+SIB = {theirs: HEAD.state_dict()[ours] for ours, theirs in NAMES.items()}
 
 
 def sib_file(**changes) -> dict:
-    return {"lr": 1e-3, "netFeat": fake_backbone(), "SIB": fake_head(), "nbStep": STEPS, **changes}
+    return {"lr": 1e-3, "netFeat": FEAT, "SIB": SIB, "nbStep": STEPS, **changes}
+
+
+def import_file(content, **flags) -> int:
+    torch.save(content, "file.pth")
+    return run(inner_learning_rate=RATE, **flags)
+
+
+def run(**flags) -> int:
+    given = {"checkpoint": "file.pth", "dataset": "cifar_fs", "output_dir": "run"}
+    return running.run(import_checkpoint, given, **flags)
 
 
 def test_an_imported_model_gives_what_pytorch_gives(capsys):
-    code, out, err = import_file(capsys, sib_file())
-    assert (code, err) == (0, "")
-    assert out.splitlines() == [
-        "Backbone conv4 (width 4, 32 pixels) written to run/backbone.",
-        "SIB model (3-way, K = 2) written to run/sib.",
-    ]
+    assert import_file(sib_file()) == 0
+    assert capsys.readouterr() == (
+        "Backbone conv4 (width 4, 32 pixels) written to run/backbone.\nSIB model (3-way, K = 2) written to run/sib.\n",
+        "",
+    )
     random = np.random.RandomState(0)
     pictures = random.randint(0, 256, (6 + 12, 32, 32, 3)).astype(np.uint8)
     labels = np.tile(np.arange(WAY), 2)
@@ -103,134 +94,101 @@ def test_an_imported_model_gives_what_pytorch_gives(capsys):
 
 
 def test_a_backbone_alone_is_imported_alone(capsys):
-    parallel = {f"module.{name}": value for name, value in fake_backbone().items()}  # As DataParallel saves it.
-    code, _, err = import_file(capsys, parallel)
-    assert (code, err) == (0, "")
-    assert sorted(path.name for path in pathlib.Path("run").iterdir()) == ["backbone"]
-    record = json.loads(pathlib.Path("run/backbone/config.json").read_text())
-    assert record["imported_from"] == "file.pth"
+    assert import_file({f"module.{name}": value for name, value in FEAT.items()}) == 0  # As DataParallel saves it.
+    assert capsys.readouterr().err == ""
+    assert [path.name for path in Path("run").iterdir()] == ["backbone"]
+    assert json.loads(Path("run/backbone/config.json").read_text())["imported_from"] == "file.pth"
 
 
 class Malicious:
     def __reduce__(self):
-        return (pathlib.Path.touch, (pathlib.Path("executed"),))
+        return (Path.touch, (Path("executed"),))
 
 
 def without(state: dict, name: str) -> dict:
     return {key: value for key, value in state.items() if key != name}
 
 
+def convolution(block: int, *shape: int) -> dict:
+    """The backbone with another shape of a block's kernel."""
+    return {**FEAT, f"conv_blocks.{block}.layers.Conv.weight": torch.zeros(shape)}
+
+
+def head(name: str, *shape: int) -> dict:
+    """A file with another shape of a weight of the head."""
+    return sib_file(SIB={**SIB, name: torch.zeros(shape)})
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        ({"weights": Malicious()}, r"file\.pth is damaged or holds more than weights \(UnpicklingError\); only"),
+        ([1, 2], r"file\.pth holds a list, not weights by name\."),
+        ({"a": 1}, r"file\.pth holds values that are not arrays of numbers\."),
+        ({"fc.weight": torch.zeros(2)}, r"has no backbone of the released code; its names begin with \['fc"),
+        (sib_file(SIB=None), r"file\.pth holds values that are not arrays of numbers\."),
+        (without(sib_file(), "nbStep"), r"file\.pth lacks \['nbStep'\]\."),
+        (sib_file(nbStep="three"), r"file\.pth must have a whole number as nbStep; got 'three'\."),
+        (without(FEAT, VARIANCE), rf"lacks {VARIANCE}; it is not a whole file"),
+        ({**FEAT, VARIANCE: torch.tensor(np.nan)}, rf"file\.pth has numbers in {VARIANCE} that are not finite"),
+        (convolution(1, 4, 9, 3, 3), r"has conv_blocks\.1\.layers\.Conv of shape \(3, 3, 9, 4\); \(3, 3, 4, 4\) is"),
+        (convolution(0, 4), r"has conv_blocks\.0\.layers\.Conv\.weight of shape \(4,\); 4 axes are needed\."),
+        (convolution(0, 1 << 30, 0, 3, 3), r"has a width 1073741824; backbones of the released code have 1 to 1024\."),
         (
-            {"weights": Malicious()},
-            r"checkpoint file\.pth is damaged or holds more than weights \(UnpicklingError\); only",
+            {f"block1.layer.{i}.conv1.weight": torch.zeros(16, 16, 3, 3) for i in (0, 999_999_999)},
+            r"has blocks to a group, 1000000000",
         ),
-        ([1, 2], r"checkpoint file\.pth holds a list, not weights by name\."),
-        ({"a": 1}, r"checkpoint file\.pth holds values that are not arrays of numbers\."),
-        ({"fc.weight": torch.zeros(2)}, r"checkpoint has no backbone of the released code; its names begin with \['fc"),
-        (sib_file(SIB=None), r"checkpoint file\.pth holds values that are not arrays of numbers\."),
-        (without(sib_file(), "nbStep"), r"checkpoint file\.pth lacks \['nbStep'\]\."),
-        (sib_file(nbStep="three"), r"checkpoint file\.pth must have a whole number as nbStep; got 'three'\."),
-        (sib_file(nbStep=1000), r"num_steps must be in \[0, 100\] \(the steps are unrolled\); got 1000\."),
-        (
-            without(fake_backbone(), "conv_blocks.2.layers.BatchNorm.running_var"),
-            r"checkpoint lacks conv_blocks\.2\.layers\.BatchNorm\.running_var; it is not a whole file of the rel",
-        ),
-        (
-            {**fake_backbone(), "conv_blocks.1.layers.Conv.weight": torch.zeros(4, 9, 3, 3)},
-            r"checkpoint has conv_blocks\.1\.layers\.Conv of shape \(3, 3, 9, 4\); \(3, 3, 4, 4\) is needed\.",
-        ),
-        (
-            {**fake_backbone(), "conv_blocks.0.layers.Conv.weight": torch.zeros(4)},
-            r"checkpoint has conv_blocks\.0\.layers\.Conv\.weight of shape \(4,\); 4 axes are needed\.",
-        ),
-        (sib_file(SIB=without(fake_head(), "scale_cls")), r"checkpoint lacks scale_cls; it is not a whole file"),
-        (
-            sib_file(SIB={**fake_head(), "dni.layer2.0.weight": torch.zeros(24, 5)}),
-            r"checkpoint has dni\.layer2\.0 of shape \(5, 24\); \(24, 24\) is needed\.",
-        ),
-        (
-            sib_file(SIB={**fake_head(), "bias": torch.zeros(2)}),
-            r"checkpoint has bias of shape \(2,\); \(1,\) is needed\.",
-        ),
-        (
-            sib_file(SIB={**fake_head(), "wnLayerFavg.weight": torch.zeros(18)}),
-            r"checkpoint has a head for features of length 18, which is not 4 squares",
-        ),
+        (sib_file(SIB=without(SIB, "scale_cls")), r"lacks scale_cls; it is not a whole file"),
+        (head("dni.layer2.0.weight", 24, 5), r"has dni\.layer2\.0 of shape \(5, 24\); \(24, 24\) is needed\."),
+        (head("bias", 2), r"has bias of shape \(2,\); \(1,\) is needed\."),
+        (head("wnLayerFavg.weight", 18), "has a head for features of length 18, which is not 4 squares"),
     ],
 )
 def test_other_files_are_refused_and_nothing_is_written(capsys, content, message):
-    code, _, err = import_file(capsys, content)
-    assert code == 2
-    assert err.count("\n") == 1
-    assert re.match(f"error: {message}", err), err
-    assert not pathlib.Path("executed").exists()
-    assert not pathlib.Path("run").exists()
+    check_error(capsys, import_file(content), f"checkpoint {message}")
+    assert [path.name for path in Path().iterdir()] == ["file.pth"]
 
 
-def test_the_size_of_another_dataset_is_noticed(capsys):
-    code, _, err = import_file(capsys, sib_file(), dataset="mini_imagenet")
-    assert code == 2
-    assert err == (
-        "error: checkpoint file.pth has a head for features of length 16, but its backbone gives 100 at the 80 pixels "
-        "of mini_imagenet; is dataset the one that it was trained on?\n"
-    )
-    assert not pathlib.Path("run").exists()
+def test_values_that_do_not_go_with_the_file_are_refused(capsys):
+    check_error(capsys, run(checkpoint="none.pth"), r"checkpoint none\.pth does not exist\.")
+    message = r"num_steps must be in \[0, 100\] \(the steps are unrolled\); got 1000\."
+    check_error(capsys, import_file(sib_file(nbStep=1000)), message)
+    message = r"checkpoint file\.pth has a head for features of length 16, but its backbone gives 100 at the 80 pixels "
+    message += r"of mini_imagenet; is dataset the one that it was trained on\?$"
+    check_error(capsys, import_file(sib_file(), dataset="mini_imagenet"), message)
+    assert not Path("run").exists()
 
 
-def test_a_missing_file_is_named(capsys):
-    code, _, err = run(capsys, "--checkpoint=none.pth", "--dataset=cifar_fs", "--output_dir=run")
-    assert (code, err) == (2, "error: checkpoint none.pth does not exist.\n")
-
-
-def test_damaged_files_are_refused_or_read_as_they_were(tmp_path):
+def test_damaged_files_are_refused_or_read_as_they_were():
     """PyTorch itself reads flipped weights: it does not compare the checksums of the archive."""
-    path = tmp_path / "file.pth"
-    torch.save(sib_file(), path)
-    expected, expected_head = released.read_checkpoint(path)
+    torch.save(sib_file(), "file.pth")
 
-    def same(found):
-        state, head = found
-        pairs = ((state, expected), (head["state"], expected_head["state"]))
-        equal = all(ours.keys() == theirs.keys() for ours, theirs in pairs) and all(
-            np.array_equal(ours[name], theirs[name]) for ours, theirs in pairs for name in theirs
-        )
-        return equal and head["num_steps"] == STEPS
+    def read(path):
+        state, head = released.read_checkpoint(path)
+        return {name: value.tolist() for name, value in {**state, **head["state"]}.items()}, head["num_steps"]
 
-    check_damage(path, released.read_checkpoint, same, flips=80, cuts=10)
+    check_damage(Path("file.pth"), read, read("file.pth").__eq__, flips=80, cuts=10)
 
 
 def test_a_known_digest_guards_files_without_checksums(capsys):
     """As PyTorch wrote them before 1.6."""
-    torch.save(fake_backbone(), "file.pth", _use_new_zipfile_serialization=False)
-    digest = digests.of_file("file.pth")
-    arguments = ("--checkpoint=file.pth", "--dataset=cifar_fs", "--output_dir=run", f"--sha256={digest.upper()}")
-    assert run(capsys, *arguments)[0] == 0
-    record = json.loads(pathlib.Path("run/backbone/config.json").read_text())
-    assert record["imported_sha256"] == digest
-    content = bytearray(pathlib.Path("file.pth").read_bytes())
+    path = Path("file.pth")
+    torch.save(FEAT, path, _use_new_zipfile_serialization=False)
+    digest = digests.of_file(path)
+    assert run(sha256=digest.upper()) == 0
+    assert json.loads(Path("run/backbone/config.json").read_text())["imported_sha256"] == digest
+    content = bytearray(path.read_bytes())
     content[-40] ^= 1
-    pathlib.Path("file.pth").write_bytes(content)
-    code, _, err = run(capsys, *arguments)
-    assert code == 2
-    assert err.startswith(f"error: checkpoint file.pth must have the SHA-256 {digest.upper()}; it has ")
+    path.write_bytes(content)
+    capsys.readouterr()
+    message = rf"checkpoint file\.pth must have the SHA-256 {digest.upper()}; it has "
+    check_error(capsys, run(sha256=digest.upper()), message)
 
 
-def test_archives_that_claim_more_than_they_have_are_refused(tmp_path, capsys):
-    path = tmp_path / "packed.pth"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+def test_an_archive_that_unpacks_to_more_than_it_has_is_refused():
+    with zipfile.ZipFile("packed.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(1 << 20))
-    refused(lambda: released.read_checkpoint(path), "packed.pth is damaged")
-    wide = {**fake_backbone(), "conv_blocks.0.layers.Conv.weight": torch.zeros(1).expand(1 << 30, 3, 3, 3)[:, :, :1]}
-    state = {name: value.numpy() for name, value in wide.items()}
-    message = refused(lambda: released.backbone(state, 32, (0.0,) * 3, (1.0,) * 3), "checkpoint has a width 1073741824")
-    assert "1 to 1024" in message
-    deep = {f"block1.layer.{i}.conv1.weight": np.zeros((16, 16, 3, 3)) for i in (0, 999_999_999)}
-    refused(lambda: released.backbone(deep, 32, (0.0,) * 3, (1.0,) * 3), "checkpoint has blocks to a group, 1000000000")
-    code, _, err = import_file(capsys, {**fake_backbone(), "conv_blocks.1.layers.BatchNorm.bias": torch.tensor(np.nan)})
-    assert (code, "conv_blocks.1.layers.BatchNorm.bias that are not finite" in err) == (2, True)
+    refused(lambda: released.read_checkpoint("packed.pth"), "packed.pth is damaged")
 
 
 def test_recorded_checkpoint_of_both_kinds(golden):

@@ -1,6 +1,5 @@
 """Meta-training: what a step does, that it learns, resumes to the digit, and stops when it must."""
 
-import dataclasses
 import itertools
 import json
 import signal
@@ -15,7 +14,6 @@ from test_pretraining import last_state
 from sib_tf import checkpoints, meta_training, outer_steps, snapshots
 from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
 from sib_tf.episodes import EpisodeRows, EpisodeSampler, stream
-from sib_tf.errors import InputError
 from sib_tf.evaluation import Evaluator, mean_and_ci95, prototypes
 from sib_tf.runs import load_model
 from sib_tf.sib import SIB
@@ -48,6 +46,10 @@ def model_config(**settings) -> SIBConfig:
 def train_config(**settings) -> MetaTrainConfig:
     small = {"episodes": SPEC, "validation": SPEC, "steps": 40, "batch_episodes": 2, "validation_episodes": 60}
     return MetaTrainConfig(**{**small, "validate_every": 20, "steps_per_call": 10, **settings})
+
+
+def meta_train(folder, config: MetaTrainConfig | None = None, **settings) -> float:
+    return meta_training.meta_train(MemoryCache(), model_config(**settings), config or train_config(), folder)
 
 
 def make_trainer(config: MetaTrainConfig, cores: int | None = None, **settings) -> outer_steps.Trainer:
@@ -106,10 +108,8 @@ def test_a_batch_in_parts_is_the_batch():
 
 def test_loss_is_the_mean_over_episodes_of_the_mean_over_queries():
     """Episodes of different sizes weigh the same, and padding weighs nothing."""
-    model = SIB(model_config())
-    model.build()
+    model, table = make_trainer(train_config()).model, MemoryCache().table("train")
     rows = EpisodeSampler(LABELS, EpisodeSpec(way=3, query=(1, 8)), seed=1).sample(5)
-    table = MemoryCache().table("train")
     together = model.outer_loss(rows.gather(table), 3)
     alone = []
     for i in range(5):
@@ -138,9 +138,8 @@ def test_a_step_on_a_mixture_is_on_the_mean_of_the_losses():
 
 
 def test_a_mixture_is_validated_on_a_list_for_each(tmp_path):
-    further = EpisodeSpec(way=4, shot=2, query=3)
-    config = train_config(mixture=(further,), steps=20)
-    best = meta_training.meta_train(MemoryCache(), model_config(num_steps=0), config, tmp_path / "run")
+    config = train_config(mixture=(EpisodeSpec(way=4, shot=2, query=3),), steps=20)
+    best = meta_train(tmp_path / "run", config, num_steps=0)
     record = json.loads((tmp_path / "run/config.json").read_text())
     assert MetaTrainConfig.from_dict(record["meta_training"]) == config
     assert len(set(record["validation_episode_hashes"])) == 2
@@ -160,8 +159,7 @@ def test_it_learns_to_beat_its_own_start(tmp_path):
     config = train_config(
         steps=600, batch_episodes=8, optimizer="adam", learning_rate=3e-3, validate_every=200, steps_per_call=100
     )
-    model_settings = model_config(inner_learning_rate=3e-2)
-    best = meta_training.meta_train(MemoryCache(), model_settings, config, tmp_path / "run")
+    best = meta_train(tmp_path / "run", config, inner_learning_rate=3e-2)
     rows = EpisodeSampler(LABELS, SPEC, seed=99).sample(400)
     evaluator, table = Evaluator(rows), MemoryCache().table("validation")
     trained = evaluator(load_model(tmp_path / "run")[0], table).accuracy[-1]
@@ -172,18 +170,19 @@ def test_it_learns_to_beat_its_own_start(tmp_path):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """The folder of an unbroken run, and its best validation accuracy."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    return folder, meta_training.meta_train(MemoryCache(), model_config(), train_config(), folder)
+    """The folder of an unbroken run."""
+    folder = tmp_path_factory.mktemp("finished")
+    meta_train(folder)
+    return folder
 
 
 def test_folder_holds_what_is_needed_to_do_it_again(finished):
-    record = json.loads((finished[0] / "config.json").read_text())
+    record = json.loads((finished / "config.json").read_text())
     assert record["features"] == MemoryCache.identity
     assert MetaTrainConfig.from_dict(record["meta_training"]) == train_config()
     assert SIBConfig.from_dict(record["model"]) == model_config()
     assert [len(value) for value in record["validation_episode_hashes"]] == [64]
-    history = (finished[0] / "history.csv").read_text().splitlines()
+    history = (finished / "history.csv").read_text().splitlines()
     assert history[0] == "step,loss,validation_accuracy,validation_ci95"
     assert [row.split(",")[0] for row in history[1:]] == ["20", "40"]
 
@@ -197,33 +196,28 @@ def test_a_run_that_is_broken_off_and_then_stopped_goes_on_to_the_same_parameter
             raise KeyboardInterrupt
         real(self, step, *arguments)
 
-    def go_on():
-        meta_training.meta_train(MemoryCache(), model_config(), train_config(), tmp_path / "broken")
-
     with monkeypatch.context() as patch:
         patch.setattr(snapshots.Snapshots, "_keep", cut_off)
         with pytest.raises(KeyboardInterrupt):
-            go_on()
+            meta_train(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(outer_steps.Trainer, "steps", after_call(1, lambda _: signal.raise_signal(signal.SIGTERM)))
         with pytest.raises(preemption.Preempted) as stopped:
-            go_on()
+            meta_train(tmp_path)
     assert stopped.value.code == 143
     assert stopped.value.message == "The state of step 30 is saved; the same command goes on from there."
-    go_on()
-    check_same_run(tmp_path / "broken", finished[0])
+    meta_train(tmp_path)
+    check_same_run(tmp_path, finished)
 
 
 def check_same_run(folder, expected) -> None:
     assert (folder / "history.csv").read_text() == (expected / "history.csv").read_text()
     states = [last_state(run) for run in (folder, expected)]
-    assert states[0].keys() == states[1].keys()
-    for name in states[1].keys() - {"losses/.ATTRIBUTES/VARIABLE_VALUE"}:  # Left over; their mean is in the history.
-        np.testing.assert_array_equal(states[0][name], states[1][name], err_msg=name)
+    for state in states:
+        del state["losses/.ATTRIBUTES/VARIABLE_VALUE"]  # Left over; their mean is in the history.
+    np.testing.assert_equal(*states)
     for name in ("best.keras", "last.keras"):
-        models = [checkpoints.load_model(run / name).get_weights() for run in (folder, expected)]
-        for found, weights in zip(*models, strict=True):
-            np.testing.assert_array_equal(found, weights)
+        np.testing.assert_equal(*(checkpoints.load_model(run / name).get_weights() for run in (folder, expected)))
 
 
 def test_training_goes_on_while_a_snapshot_is_validated(finished, tmp_path, monkeypatch):
@@ -238,22 +232,9 @@ def test_training_goes_on_while_a_snapshot_is_validated(finished, tmp_path, monk
         real(self, step, *arguments)
 
     monkeypatch.setattr(snapshots.Snapshots, "_keep", late)
-    meta_training.meta_train(MemoryCache(), model_config(), train_config(), tmp_path)
+    meta_train(tmp_path)
     assert ahead == [20, 0]
-    check_same_run(tmp_path, finished[0])
-
-
-def test_a_finished_run_is_left_as_it_is(finished):
-    folder, best = finished
-    before = {p: p.stat().st_mtime_ns for p in folder.glob("*.keras")}
-    assert meta_training.meta_train(MemoryCache(), model_config(), train_config(), folder) == best
-    assert before == {p: p.stat().st_mtime_ns for p in folder.glob("*.keras")}
-
-
-def test_another_run_in_the_same_folder_is_refused(finished):
-    other = dataclasses.replace(train_config(), learning_rate=0.5)
-    with pytest.raises(InputError, match=r"other settings \(meta_training.learning_rate: 0.001 there, 0.5 asked\)"):
-        meta_training.meta_train(MemoryCache(), model_config(), other, finished[0])
+    check_same_run(tmp_path, finished)
 
 
 def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_state(tmp_path, monkeypatch):
@@ -261,6 +242,6 @@ def test_a_loss_that_is_not_finite_stops_with_its_step_and_keeps_the_state(tmp_p
     monkeypatch.setattr(outer_steps.Trainer, "steps", poisoned)
     message = r"The loss became nan at step 31; .* state of step 20 and the best model"
     with pytest.raises(meta_training.DivergenceError, match=message) as caught:
-        meta_training.meta_train(MemoryCache(), model_config(num_steps=0), train_config(), tmp_path / "run")
+        meta_train(tmp_path / "run", num_steps=0)
     assert caught.value.step == 31
     assert all(np.isfinite(w).all() for w in load_model(tmp_path / "run")[0].get_weights())

@@ -56,16 +56,14 @@ def test_the_fit_recovers_the_probabilities_that_scores_were_drawn_from():
 def test_unknown_classes_have_queries_and_no_support(spec):
     rows = with_unknown_classes(LABELS, spec, 2, 60, seed=1)
     for i in range(60):
-        support = rows.support[i][rows.support_mask[i]]
-        known_classes = set(LABELS[support])
-        labels = rows.support_labels[i][rows.support_mask[i]]
-        assert set(labels) == set(range(len(known_classes)))
-        assert spec.way[0] <= len(known_classes) <= spec.way[1]
-        query, given = rows.query[i][rows.query_mask[i]], rows.query_labels[i][rows.query_mask[i]]
-        by_label = {c: LABELS[support[labels == c]][0] for c in labels}
-        for picture, label in zip(query, given, strict=True):
-            assert (by_label[label] == LABELS[picture]) if label != UNKNOWN else LABELS[picture] not in known_classes
-        assert len(set(LABELS[query[given == UNKNOWN]])) == 2
+        support, labels = (field[i][rows.support_mask[i]] for field in (rows.support, rows.support_labels))
+        query, given = (field[i][rows.query_mask[i]] for field in (rows.query, rows.query_labels))
+        class_of = dict(zip(labels, LABELS[support], strict=True))
+        assert sorted(class_of) == list(range(len(set(LABELS[support]))))
+        assert spec.way[0] <= len(class_of) <= spec.way[1]
+        known, unknown = LABELS[query[given != UNKNOWN]], LABELS[query[given == UNKNOWN]]
+        assert [class_of[label] for label in given[given != UNKNOWN]] == known.tolist()
+        assert len(set(unknown)) == 2 and not {*unknown} & {*class_of.values()}
     assert (rows.support_labels[~rows.support_mask] == 0).all()
 
 

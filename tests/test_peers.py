@@ -4,11 +4,12 @@ import dataclasses
 import functools
 import math
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks.peers import PEERS, alpha_tim, arrays, authors, bd_cspn, laplacian_shot, pt_map, tim
+from benchmarks.peers import PEERS, alpha_tim, authors, bd_cspn, laplacian_shot, pt_map, tim
 from benchmarks.peers.peer import Task
 from sib_tf import evaluation
 from sib_tf.episodes import Episode
@@ -19,50 +20,40 @@ SHORT = {"tim_gd": {"iterations": 20, "learning_rate": 1e-2}, "alpha_tim": {"ite
 each_peer = pytest.mark.parametrize("name", PEERS)
 
 
-def random_episode(episodes=12, way=4, shot=2, query=9, dim=6, seed=0) -> Episode:
-    """Features above zero, as conv4 gives them, in loose clusters."""
+def side(features, labels) -> list[np.ndarray]:
+    """The half of episodes that has no padding: features, labels and mask."""
+    return [np.array(features, np.float32), np.array(labels, np.int32), np.ones(np.shape(labels), bool)]
+
+
+def scores_of(method, support, query, base_mean=(0.0, 0.0)) -> np.ndarray:
+    """`[queries, 2]` of one episode with one labelled picture of each of two classes."""
+    episode = Episode(*side([support], [[0, 1]]), *side([query], [[0] * len(query)]))
+    return method(episode, 2, tf.constant(base_mean)).numpy()[0]
+
+
+def random_episode(query=9, seed=0) -> Episode:
+    """12 episodes of 4 ways and 2 shots: features above zero, as conv4 gives them, in loose clusters."""
     random = np.random.RandomState(seed)
-    centres = random.uniform(0, 1, (episodes, way, dim))
-    support_labels = np.tile(np.repeat(np.arange(way), shot), (episodes, 1))
-    query_labels = random.randint(way, size=(episodes, query))
+    centres = random.uniform(0, 1, (12, 4, 6))
+    support_labels, query_labels = np.tile(np.repeat(np.arange(4), 2), (12, 1)), random.randint(4, size=(12, query))
 
     def draw(labels):
         picked = np.take_along_axis(centres, labels[..., None], axis=1)
-        return np.maximum(picked + random.normal(0, 0.3, picked.shape), 0).astype(np.float32)
+        return side(np.maximum(picked + random.normal(0, 0.3, picked.shape), 0), labels)
 
-    return Episode(
-        draw(support_labels),
-        support_labels.astype(np.int32),
-        np.ones(support_labels.shape, bool),
-        draw(query_labels),
-        query_labels.astype(np.int32),
-        np.ones(query_labels.shape, bool),
-    )
+    return Episode(*draw(support_labels), *draw(query_labels))
 
 
-def classify(name: str, episode: Episode, way=4) -> np.ndarray:
-    return compiled(name, way)(*map(tf.constant, episode)).numpy()
+@pytest.fixture(scope="module")
+def classify():
+    """(name, episode, way) -> scores; what was compiled is let go of with the module."""
 
+    @functools.cache
+    def compiled(name: str, way: int):
+        method = PEERS[name](**SHORT.get(name, {}))
+        return tf.function(lambda *fields: method(Episode(*fields), way, tf.linspace(0.3, 0.6, 6)), autograph=False)
 
-@functools.cache
-def compiled(name: str, way: int):
-    method = PEERS[name](**SHORT.get(name, {}))
-    return tf.function(lambda *fields: method(Episode(*fields), way, tf.linspace(0.3, 0.6, 6)), autograph=False)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def functions_are_freed():
-    yield
-    compiled.cache_clear()
-
-
-def episode_of(support, labels, query) -> Episode:
-    """One episode without padding."""
-
-    def side(rows, labels):
-        return [np.array([rows], np.float32), np.array([labels], np.int32), np.ones((1, len(rows)), bool)]
-
-    return Episode(*side(support, labels), *side(query, [0] * len(query)))
+    return lambda name, episode, way=4: compiled(name, way)(*map(tf.constant, episode)).numpy()
 
 
 def task_of(query, support=((1, 0), (0, 1)), members=((1, 0), (0, 1))) -> Task:
@@ -72,17 +63,19 @@ def task_of(query, support=((1, 0), (0, 1)), members=((1, 0), (0, 1))) -> Task:
 
 
 @each_peer
-def test_scores_are_finite_and_better_than_chance(name):
+def test_scores_are_finite_and_better_than_chance(classify, name):
     episode = random_episode()
     scores = classify(name, episode)
     assert scores.shape == (12, 9, 4)
     assert np.isfinite(scores).all()
     # Chance is 0.25. The queries are imbalanced, which costs some methods much.
     assert (scores.argmax(-1) == episode.query_labels).mean() > 0.4
+    # Of a single query: no neighbours, no mean worth the name.
+    assert np.isfinite(classify(name, random_episode(query=1))).all()
 
 
 @each_peer
-def test_neither_order_nor_numbering_makes_a_difference(name):
+def test_neither_order_nor_numbering_makes_a_difference(classify, name):
     episode, random, numbers = random_episode(), np.random.RandomState(1), np.array([2, 0, 3, 1])
     queries, supports = random.permutation(9), random.permutation(8)
     shuffled = episode._replace(
@@ -95,7 +88,7 @@ def test_neither_order_nor_numbering_makes_a_difference(name):
 
 
 @each_peer
-def test_padding_moves_nothing_and_classes_without_support_get_nothing(name):
+def test_padding_moves_nothing_and_classes_without_support_get_nothing(classify, name):
     """Two rows of support, three of queries and two classes more, all masked."""
     episode, random = random_episode(), np.random.RandomState(2)
 
@@ -111,19 +104,13 @@ def test_padding_moves_nothing_and_classes_without_support_get_nothing(name):
 
 
 @each_peer
-def test_other_episodes_of_the_batch_make_no_difference(name):
+def test_other_episodes_of_the_batch_make_no_difference(classify, name):
     first, other = random_episode(), random_episode(seed=9)
     mixed = Episode(*(np.concatenate([a[:1], b[1:]]) for a, b in zip(first, other, strict=True)))
     np.testing.assert_allclose(classify(name, mixed)[0], classify(name, first)[0], atol=2e-5)
 
 
-@each_peer
-def test_a_single_query_is_classified(name):
-    """No neighbours, no mean worth the name: the scores stay finite."""
-    assert np.isfinite(classify(name, random_episode(query=1))).all()
-
-
-def test_prototypes_are_sib_without_steps():
+def test_prototypes_are_sib_without_steps(classify):
     episode = random_episode()
     model = evaluation.prototypes(6, 4)
     logits = model(episode.support, episode.support_labels, episode.query, way=4).numpy()
@@ -135,9 +122,8 @@ def test_simple_shot_by_hand():
 
     |(0.6, 0.8) - (1, 0)|^2 = 0.16 + 0.64 = 0.8 and |(0.6, 0.8) - (0, 1)|^2 = 0.36 + 0.04 = 0.4.
     """
-    episode = episode_of([[2, 1], [1, 3]], [0, 1], [[4, 5]])
-    scores = PEERS["simple_shot"]()(episode, 2, tf.constant([1.0, 1.0]))
-    np.testing.assert_allclose(scores[0, 0], [-0.8, -0.4], atol=1e-6)
+    found = scores_of(PEERS["simple_shot"](), [[2, 1], [1, 3]], [[4, 5]], base_mean=(1.0, 1.0))
+    np.testing.assert_allclose(found, [[-0.8, -0.4]], atol=1e-6)
 
 
 def test_soft_kmeans_by_hand():
@@ -147,9 +133,8 @@ def test_soft_kmeans_by_hand():
     ((1, 0) + 0.2 q) / 1.2 = (1.12, 0.16) / 1.2 and ((0, 1) + 0.8 q) / 1.8 = (0.48, 1.64) / 1.8.
     Squared distances of q: (0.6 - 0.93333)^2 + (0.8 - 0.13333)^2 = 0.55556; (0.33333)^2 + (-0.11111)^2 = 0.12346.
     """
-    episode = episode_of([[1, 0], [0, 1]], [0, 1], [[3, 4]])
-    scores = PEERS["soft_kmeans"](scale=5 * math.log(2))(episode, 2, tf.zeros(2))
-    np.testing.assert_allclose(scores[0, 0], [-0.555556, -0.123457], atol=1e-5)
+    found = scores_of(PEERS["soft_kmeans"](scale=5 * math.log(2)), [[1, 0], [0, 1]], [[3, 4]])
+    np.testing.assert_allclose(found, [[-0.555556, -0.123457]], atol=1e-5)
 
 
 def test_bd_cspn_by_hand():
@@ -166,9 +151,9 @@ def test_bd_cspn_by_hand():
     np.testing.assert_allclose(moved[0], [[0.7, 0.1], [0.3, 0.9]], atol=1e-6)
     found = bd_cspn.rectified(task, moved, 10.0)
     np.testing.assert_allclose(found[0], [[0.849905, 0.049990], [0.149732, 0.949173]], atol=2e-6)
-    scores = PEERS["bd_cspn"]()(episode_of([[2, 0], [0, 3]], [0, 1], [[5, 0], [3, 4]]), 2, tf.zeros(2)).numpy()
     # cos((0.7, 0.1), p'_0) = (0.5949335 + 0.004999) / (0.7071068 * 0.851374) = 0.996547
-    assert scores[0, 0, 0] == pytest.approx(0.996547, abs=2e-6)
+    scores = scores_of(PEERS["bd_cspn"](), [[2, 0], [0, 3]], [[5, 0], [3, 4]])
+    assert scores[0, 0] == pytest.approx(0.996547, abs=2e-6)
 
 
 def test_a_class_that_nothing_is_near_keeps_its_prototype():
@@ -200,8 +185,8 @@ def test_laplacian_shot_by_hand():
     query goes over to its neighbour's class.
     """
     method = laplacian_shot.LaplacianShot(weight=1.0, neighbours=2, iterations=1, rectify=False)
-    scores = method(episode_of([[1, 0], [0, 1]], [0, 1], [[1, 0], [3, 4]]), 2, tf.zeros(2))
-    np.testing.assert_allclose(scores[0], [[0.401312, -1.401312], [0.080797, -0.280797]], atol=1e-5)
+    scores = scores_of(method, [[1, 0], [0, 1]], [[1, 0], [3, 4]])
+    np.testing.assert_allclose(scores, [[0.401312, -1.401312], [0.080797, -0.280797]], atol=1e-5)
 
 
 def test_tim_loss_by_hand():
@@ -217,8 +202,6 @@ def test_tim_loss_by_hand():
 
 def test_tim_gd_lowers_its_loss_like_keras_s_adam():
     """25 steps against the optimiser of Keras on the same loss."""
-    import keras
-
     method = tim.TIMGD(iterations=25, learning_rate=1e-2)
     task = task_of([[0.8, 0.6], [0.96, 0.28], [0.1, 0.9]])
     start = tf.constant([[[0.9, 0.2], [0.1, 0.8]]])
@@ -280,16 +263,8 @@ def test_sinkhorn_by_hand():
 
 def test_pt_map_gives_every_class_the_same_number_of_queries():
     """All queries but one are of class 0; of four, two are given to each class."""
-    episode = episode_of([[9, 1], [1, 9]], [0, 1], [[9, 1.1], [8, 1], [9, 1.5], [1, 8]])
-    plan = pt_map.PTMAP()(episode, 2, tf.zeros(2)).numpy()
-    np.testing.assert_allclose(plan[0].sum(axis=0), [2, 2], atol=1e-4)
-
-
-def test_weighted_means_and_distances():
-    features = tf.constant([[[1.0, 0.0], [3.0, 2.0]]])
-    weights = tf.constant([[[1.0, 0.0], [3.0, 0.0]]])
-    np.testing.assert_allclose(arrays.weighted_means(features, weights)[0], [[2.5, 1.5], [0, 0]])
-    np.testing.assert_allclose(arrays.squared_distances(features, features)[0], [[0, 8], [8, 0]], atol=1e-6)
+    plan = scores_of(pt_map.PTMAP(), [[9, 1], [1, 9]], [[9, 1.1], [8, 1], [9, 1.5], [1, 8]])
+    np.testing.assert_allclose(plan.sum(axis=0), [2, 2], atol=1e-4)
 
 
 def test_authors_constants_depend_on_the_shot_where_they_say_so():
