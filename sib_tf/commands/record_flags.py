@@ -12,12 +12,9 @@ _DEFINE = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFI
 
 
 def define(values: flags.FlagValues, record: Record, texts: Mapping[str, str]) -> None:
-    """Defines a flag on `values` for each field that `texts` has a help text of.
+    """Defines a flag on `values` for each field of `record`, its default, that `texts` has a help text of.
 
-    Args:
-        values: where the flags go.
-        record: its values are the flags' defaults.
-        texts: help texts by field; fields are of the kinds bool, int, float or str, or optional ones.
+    Fields are of the kinds bool, int, float or str, or optional ones.
     """
     hints = typing.get_type_hints(type(record))
     for name, text in texts.items():

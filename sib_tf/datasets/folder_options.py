@@ -3,34 +3,28 @@
 import dataclasses
 
 from sib_tf.errors import require
-from sib_tf.records import Record
+from sib_tf.records import FROM_0, Bound, Record, at_least, setting
+
+_SHARE = Bound(lambda share: share > 0, "above 0")
 
 
 @dataclasses.dataclass(frozen=True)
 class FolderOptions(Record):
-    """How a folder of pictures becomes a data set.
+    """How a folder of pictures becomes a data set; see `pixels.read_picture` for the scaling.
 
-    Attributes:
-        image_size: side in pixels of the stored pictures, at least 16; see `pixels.read_picture` for the resizing.
-        on_broken: "refuse": a picture that cannot be read is an error that names it; "skip": such pictures are left
-            out, and named in one warning when the folder is prepared.
-        split_seed: seed of the split by class, 0 or more, for folders without split folders.
-        validation_fraction, test_fraction: of the classes, each above 0, together below 1; for such folders too.
+    A picture that cannot be read is an error that names it ("refuse"), or is left out, and named in one warning when
+    the folder is prepared ("skip"). The seed and the shares of the split count for folders without split folders.
     """
 
     CHOICES = {"on_broken": ("refuse", "skip")}
 
-    image_size: int = 32
-    on_broken: str = "refuse"
-    split_seed: int = 0
-    validation_fraction: float = 0.2
-    test_fraction: float = 0.2
+    image_size: int = setting(32, "folder only: side in pixels that pictures are scaled to.", at_least(16, "pixels"))
+    on_broken: str = setting("refuse", "folder only: what a broken picture does.")
+    split_seed: int = setting(0, "folder only: seed of the split by class.", FROM_0)
+    validation_fraction: float = setting(0.2, "folder only: share of the classes for validation.", _SHARE)
+    test_fraction: float = setting(0.2, "folder only: share of the classes for testing.", _SHARE)
 
     def __post_init__(self):
         super().__post_init__()
-        require("image_size", self.image_size, self.image_size >= 16, "at least 16 pixels")
-        require("split_seed", self.split_seed, self.split_seed >= 0, "0 or more")
-        for name in ("validation_fraction", "test_fraction"):
-            require(name, getattr(self, name), getattr(self, name) > 0, "above 0")
         total = self.validation_fraction + self.test_fraction
         require("validation_fraction + test_fraction", total, total < 1, "below 1")
