@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from sib_tf.config import BackboneConfig, MetaTrainConfig, PretrainConfig, SIBConfig
-from sib_tf.errors import InputError
+from sib_tf.errors import InputError, first_line
 from sib_tf.storage import atomic, disk_errors, zip_files
 
 CONFIG = "config.json"
@@ -30,12 +30,9 @@ _CHECKPOINT_FILE = re.compile(r"(ckpt-\d+)\.(index|data-\d+-of-\d+)")
 
 
 def claim_folder(folder: str | os.PathLike, record: dict) -> None:
-    """Makes `folder` the home of the run that `record` (JSON values) describes, or checks that it already is.
+    """Makes `folder` the home of the run that `record` (JSON values) describes; an InputError if it is another's.
 
     Settings that there were not yet when the folder's record was written are at their defaults in it.
-
-    Raises:
-        InputError: the folder holds another run; the message names the first fields that differ.
     """
     path = Path(folder) / CONFIG
     if not path.exists():
@@ -56,11 +53,7 @@ def save_model(model: keras.Model, path: str | os.PathLike) -> None:
 
 
 def load_model(path: str | os.PathLike, kind: type[keras.Model] = keras.Model) -> keras.Model:
-    """Loads a `.keras` file in safe mode: it may hold no code.
-
-    Raises:
-        InputError: the file is missing, damaged, or not a `kind`.
-    """
+    """Loads a `.keras` file in safe mode, so that it may hold no code; an InputError if it is damaged or no `kind`."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"There is no model file {path}; name the folder of a finished run.")
@@ -68,8 +61,7 @@ def load_model(path: str | os.PathLike, kind: type[keras.Model] = keras.Model) -
         zip_files.open_zip(path, most_bytes=path.stat().st_size).close()  # Keras packs nothing.
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many kinds for a damaged file.
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"{path} cannot be loaded ({reason[0][:200]}); make it again.") from error
+        raise InputError(f"{path} cannot be loaded ({first_line(error)}); make it again.") from error
     if not isinstance(model, kind):
         raise InputError(f"{path} holds a {type(model).__name__}; a {kind.__name__} is needed.")
     return model
@@ -104,11 +96,7 @@ class TrainingState:
             raise InputError(f"{self._list} is damaged; remove {folder} to start anew.") from error
 
     def restore(self) -> bool:
-        """Restores the last whole checkpoint; returns False where there is none.
-
-        Raises:
-            InputError: all checkpoints are damaged or of another model.
-        """
+        """Restores the last whole checkpoint; returns False where there is none; an InputError where none is whole."""
         failure = None
         for prefix in self._newest_first():
             try:
@@ -125,11 +113,7 @@ class TrainingState:
         raise InputError(f"{failure or f'{self._list} is damaged'}; remove {self.folder} to start anew.")
 
     def save(self) -> None:
-        """Saves all as the new last checkpoint.
-
-        Raises:
-            InputError: the disk refuses; the last checkpoint stays what it was.
-        """
+        """Saves all as the new last checkpoint; an InputError if the disk refuses: the last one stays what it was."""
         if not self.writes:
             return
         with disk_errors.named(self.folder):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from sib_tf.errors import InputError
+from sib_tf.errors import InputError, first_line
 
 _EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", "index": 0}}'
 
@@ -32,13 +32,9 @@ class WorkerLostError(InputError):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Devices:
-    """What a run computes on.
+    """What a run computes on: the `strategy` of one of `config.DISTRIBUTIONS`, the default one for "none".
 
-    Attributes:
-        name: one of `config.DISTRIBUTIONS`.
-        strategy: of `tf.distribute`; the default one for "none".
-        worker: number of this process, 0 for the chief, the only one that writes.
-        workers: how many processes there are.
+    `worker` is the number of this process, of `workers`; 0 is the chief, the only one that writes.
     """
 
     name: str = "none"
@@ -67,11 +63,7 @@ class Devices:
         return self.worker == 0
 
     def check_shared(self, name: str, count: int) -> None:
-        """Checks that replicas can share `count`, the argument `name`, evenly.
-
-        Raises:
-            InputError: they cannot; names the nearest counts that can be.
-        """
+        """Raises an InputError with the nearest counts unless replicas can share `count`, the argument `name`."""
         if rest := count % self.replicas:
             above = count - rest + self.replicas
             near = f"{above - self.replicas} or {above}" if count > rest else f"{above}"
@@ -81,10 +73,7 @@ class Devices:
             )
 
     def split(self, batch, axis: int = 0):
-        """Returns the batch's parts, for `run`: replica i of n takes the i-th n-th along `axis`.
-
-        `batch` is a nest of arrays or tensors, the same on every worker.
-        """
+        """Parts, for `run`, of a nest of tensors that all workers have: replica i of n takes the i-th along `axis`."""
 
         def part(context):
             number = context.replica_id_in_sync_group
@@ -109,11 +98,7 @@ class Devices:
         return bool(self.mean(float(flag)) > 0)
 
     def agree(self, what: str, record) -> None:
-        """Checks that all workers have the same `record` (JSON values).
-
-        Raises:
-            InputError: they have not; `what` says what has to be the same.
-        """
+        """Raises an InputError, which names `what` differs, unless all workers have the same `record` (JSON values)."""
         digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).digest()
         number = int.from_bytes(digest[:2], "little")  # Sums of such numbers are exact in float32.
         if self.mean(float(number)) != number:
@@ -147,17 +132,14 @@ class Devices:
 def connect(name: str) -> Devices:
     """Returns the devices that `name`, one of `config.DISTRIBUTIONS`, stands for. Call it before TensorFlow computes.
 
-    Raises:
-        InputError: there is no such device, or TF_CONFIG does not say who the workers are.
+    Raises an InputError if there is no such device, or TF_CONFIG does not say who the workers are.
     """
     if name == "mirrored":
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         return Devices(name, tf.distribute.MirroredStrategy([device.name for device in devices]))
     if name == "multi_worker":
         return _connect_workers()
-    if name == "tpu":
-        return Devices(name, _tpu_strategy())
-    return Devices()
+    return Devices(name, _tpu_strategy()) if name == "tpu" else Devices()
 
 
 def _connect_workers() -> Devices:
@@ -167,7 +149,7 @@ def _connect_workers() -> Devices:
     except (tf.errors.OpError, RuntimeError) as error:
         raise InputError(
             f"Worker {worker} of TF_CONFIG cannot start at {workers[worker]} "
-            f"({str(error).splitlines()[0][:200]}); is its port taken, or the address another machine's?"
+            f"({first_line(error)}); is its port taken, or the address another machine's?"
         ) from error
     return Devices("multi_worker", strategy, worker, len(workers))
 
@@ -199,7 +181,6 @@ def _tpu_strategy() -> tf.distribute.Strategy:
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver.connect()
     except (tf.errors.OpError, ValueError) as error:
         raise InputError(
-            f"distribution=tpu found no TPU ({str(error).splitlines()[0][:200]}); run on a TPU VM, or name another "
-            "distribution."
+            f"distribution=tpu found no TPU ({first_line(error)}); run on a TPU VM, or name another distribution."
         ) from error
     return tf.distribute.TPUStrategy(resolver)

@@ -20,3 +20,8 @@ def require(name: str, value, holds: bool, expected: str) -> None:
 def require_choice(name: str, value, choices: Sequence[str]) -> None:
     """Raises an InputError unless `value` is one of `choices`."""
     require(name, repr(value), value in choices, "one of " + ", ".join(choices))
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a library says, as far as it fits into a message of ours."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -11,7 +11,7 @@ import numpy as np
 from sib_tf import backbones, checkpoints
 from sib_tf.config import BackboneConfig
 from sib_tf.datasets.loading import channel_statistics
-from sib_tf.errors import InputError
+from sib_tf.errors import InputError, first_line
 from sib_tf.zero_shot.config import DomainAdaptationConfig
 from sib_tf.zero_shot.domain_adaptation.tasks import Sources
 
@@ -33,12 +33,8 @@ _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 def build(config: DomainAdaptationConfig, sources: Sources, weights: str) -> keras.Model:
     """Builds the backbone: pictures `[pictures, size, size, 3]` (RGB, 0-255) -> features `[pictures, F]`.
 
-    conv4 is normalised by the sources' training pictures, ResNet-18 by ImageNet's.
-
-    Args:
-        config: which one.
-        sources: whose pictures it will see.
-        weights: "imagenet" (resnet18 only), "random", or a .keras or .weights.h5 file of the same backbone.
+    conv4 is normalised by the training pictures of `sources`, ResNet-18 by ImageNet's. `weights`: "imagenet" (resnet18
+    only), "random", or a .keras or .weights.h5 file of the same backbone.
 
     Raises:
         InputError: keras-hub is not installed, or the weights cannot be had or do not fit.
@@ -62,7 +58,7 @@ def _resnet18(size: int, weights: str) -> keras.Model:
         import keras_hub
     except ImportError as error:
         raise InputError(
-            f"backbone=resnet18 needs keras-hub, which cannot be imported ({_line(error)}): "
+            f"backbone=resnet18 needs keras-hub, which cannot be imported ({first_line(error)}): "
             "pip install 'sib_tf[domains]', or --backbone=conv4."
         ) from error
     if weights == "imagenet":
@@ -70,8 +66,8 @@ def _resnet18(size: int, weights: str) -> keras.Model:
             resnet = keras_hub.models.Backbone.from_preset(PRESET)
         except Exception as error:  # Network, disk, Kaggle, Hugging Face: each raises its own.
             raise InputError(
-                f"weights=imagenet: {PRESET} cannot be fetched ({_line(error)}); name a file with --weights=FILE, or "
-                "--weights=random."
+                f"weights=imagenet: {PRESET} cannot be fetched ({first_line(error)}); name a file with "
+                "--weights=FILE, or --weights=random."
             ) from error
     else:
         resnet = keras_hub.models.ResNetBackbone(**_RESNET18)
@@ -91,8 +87,5 @@ def _load_file(model: keras.Model, path: Path) -> None:
         else:
             model.load_weights(path)
     except Exception as error:  # Keras raises many kinds for a damaged file or another model's.
-        raise InputError(f"{path} holds no weights for {model.name} ({_line(error)}); name another file.") from error
-
-
-def _line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        reason = f"{path} holds no weights for {model.name} ({first_line(error)}); name another file."
+        raise InputError(reason) from error

@@ -23,14 +23,10 @@ from sib_tf.zero_shot.domain_adaptation.model import AdaptiveHead
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What to run.
+    """What to run: every method on every target, a domain without labels, with every seed.
 
-    Attributes:
-        targets: domains, each in turn without labels.
-        methods: of `DOMAIN_METHODS`.
-        seeds: of weights, order and augmentation.
-        weights: of the backbone, as in `backbone.build`.
-        oracle: whether the target is predicted at every validation, to show what the best checkpoint would have had.
+    `weights` are the backbone's, as in `backbone.build`. With `oracle` the target is predicted at every validation, to
+    show what the best checkpoint would have had.
     """
 
     targets: tuple[str, ...]
@@ -48,14 +44,9 @@ class Plan:
 
 
 def run(dataset: DomainDataset, config: DomainAdaptationConfig, plan: Plan, output_dir: str | os.PathLike) -> dict:
-    """Runs the plan; writes `<target>/<method>-<seed>/`, `metrics.json`, `report.md` and its figures.
+    """Writes `<target>/<method>-<seed>/`, `metrics.json`, whose content is returned, `report.md` and its figures.
 
-    Returns:
-        The content of `metrics.json`.
-
-    Raises:
-        InputError: an unknown target, too few pictures, or the folder holds a run of another configuration or is
-            in use.
+    Raises an InputError if a target is unknown, a domain too small, or the folder another run's or in use.
     """
     for target in plan.targets:
         require_choice("target", target, tuple(dataset.domains))

@@ -84,12 +84,10 @@ class AdaptiveHead(keras.Model):
         return self.label_logits(self.adapt(features, turned)[-1], features)
 
     def adapt(self, features, turned=None) -> list:
-        """The path theta^0 .. theta^K of every task, `[tasks, F + 1, H]` each.
+        """The path theta^0 .. theta^K of every task, `[tasks, F + 1, H]` each, from features `[tasks, n, F]`.
 
-        Args:
-            features: `[tasks, n, F]`, of the pictures as they are.
-            turned: `[tasks, 4 n, F]`, of the same ones turned by 0, then by 90, 180 and 270 degrees; None where the
-                method does not adapt.
+        `turned` `[tasks, 4 n, F]` are those of the same pictures turned by 0, then by 90, 180 and 270 degrees; None
+        where the method does not adapt.
         """
         theta = ops.broadcast_to(self.start, (ops.shape(features)[0], *self.start.shape))
         if self.adapts:
@@ -124,15 +122,9 @@ class AdaptiveHead(keras.Model):
         return self.pull_back(theta, turned, error, self.rotation_head) / ops.cast(ops.shape(turned)[1], error.dtype)
 
     def pull_back(self, theta, features, gradient, head):
-        """J^T g: from a gradient with respect to a head's logits to that with respect to theta.
+        """J^T g, shape of theta: from g, the gradient `[tasks, n, outputs]` of a head's logits, to that of theta.
 
-        d logits / d theta through relu: sum over pictures of [f, 1] (g W^T * [h > 0]).
-
-        Args:
-            theta: `[tasks, F + 1, H]`.
-            features: `[tasks, n, F]`.
-            gradient: g, `[tasks, n, outputs]`.
-            head: the Dense layer, kernel W `[H, outputs]`.
+        d logits / d theta through relu: sum over pictures of [f, 1] (g W^T * [h > 0]), W being the head's kernel.
         """
         hidden = ops.matmul(gradient, ops.transpose(head.kernel))
         hidden = hidden * ops.cast(_project(theta, features) > 0, hidden.dtype)

@@ -18,14 +18,11 @@ PAIRS = (("sib_rot", "k0"), ("sib_rot", "source_only"), ("sib_rot", "rot"), ("k0
 
 
 def collect(folder: Path, dataset: DomainDataset, config: DomainAdaptationConfig, plan) -> dict:
-    """Reads the plan's finished runs.
+    """Reads the plan's finished runs; an InputError if files are damaged.
 
     Returns:
         (target, method, seed) -> {"accuracy": `[minibatches]` in [0, 1], "oracle": the same of the checkpoint that is
         best on the target, or None, "result": what training wrote}.
-
-    Raises:
-        InputError: a run's files are damaged.
     """
     found = {}
     for target, method, seed in itertools.product(plan.targets, plan.methods, plan.seeds):
@@ -85,9 +82,7 @@ def _figure(values: np.ndarray) -> dict:
 
 def _runs_interval(means: list[float]) -> float | None:
     """Half-width over runs by Student's t, which small numbers of them need; None for one alone."""
-    if len(means) < 2:
-        return None
-    return float(stats.t.ppf(0.975, len(means) - 1) * stats.sem(means))
+    return float(stats.t.ppf(0.975, len(means) - 1) * stats.sem(means)) if len(means) > 1 else None
 
 
 def _run(target: str, method: str, seed: int, accuracy: np.ndarray, oracle: np.ndarray | None, result: dict) -> dict:

@@ -23,12 +23,9 @@ _EVALUATION_TASKS = 4
 
 
 class Checkpoint(NamedTuple):
-    """A model at one outer step.
+    """A model after outer step `step`; its accuracy on held-out pictures is the mean over the source domains.
 
-    Attributes:
-        step: outer steps taken.
-        validation_accuracy: on the held-out source pictures, the mean over the source domains.
-        prediction: `[minibatches, n]` classes of the target's pictures, in the order of `tasks.fixed`; None: not made.
+    `prediction` is `[minibatches, n]` classes of the target's pictures, in the order of `tasks.fixed`; None: not made.
     """
 
     step: int
@@ -37,10 +34,7 @@ class Checkpoint(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """Attributes: `chosen`, the checkpoint of the best source validation; `all`, in order; `losses`, `[steps, 2]`.
-
-    Losses are the labels' cross-entropy and the rotation loss, in nats; the latter is 0 where the method has none.
-    """
+    """The checkpoint of the best source validation; all, in order; the losses `[steps, 2]` as of `Learner.step`."""
 
     chosen: Checkpoint
     all: list[Checkpoint]
@@ -66,11 +60,9 @@ class Learner:
         self.predict = tf.function(self._predict, jit_compile=compiled, autograph=False)
 
     def _step(self, images, labels):
-        """One outer step; returns the two losses `[2]`.
+        """One outer step of what `_batches` yields; returns the labels' cross-entropy and the rotation loss, in nats.
 
-        Args:
-            images: `[tasks, n, size, size, 3]` uint8, those of the target after the sources' (if at all).
-            labels: `[sources, n]`.
+        The latter is 0 where the method has none.
         """
         shape, sources = images.shape, labels.shape[0]
         seed = tf.stack([self.seed, tf.cast(self.optimizer.iterations, tf.int32)])
@@ -114,13 +106,7 @@ class Learner:
 def train(learner: Learner, sources: tasks.Sources, every_prediction: bool = False) -> Trained:
     """Trains, chooses the checkpoint by source validation, sets the learner to it, and predicts the target.
 
-    Args:
-        learner: at its start.
-        sources: what may be seen.
-        every_prediction: whether the target is predicted at every validation, not at the chosen one only.
-
-    Raises:
-        InputError: the loss is not finite.
+    With `every_prediction` the target is predicted at every validation too. An InputError if the loss is not finite.
     """
     config, name = learner.config, f"{learner.head.method}, seed {learner.seed}"
     batches = _batches(learner, sources)
@@ -144,20 +130,16 @@ def train(learner: Learner, sources: tasks.Sources, every_prediction: bool = Fal
 
 
 def _batches(learner: Learner, sources: tasks.Sources) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-    """Yields (images `[tasks, n, size, size, 3]`, labels `[sources, n]`) for ever; the target's pictures come last."""
-    size, seed = learner.config.minibatch, learner.seed
-    streams = [
-        (pictures.images, tasks.endless(rows, size, seed, domain)) for domain, (pictures, rows) in sources.train.items()
-    ]
+    """Yields (images `[tasks, n, size, size, 3]` uint8, labels `[sources, n]`) for ever; the target's come last."""
+    seen = {domain: (pictures.images, rows) for domain, (pictures, rows) in sources.train.items()}
     if learner.head.turns_pictures and learner.config.target_in_training:
-        rows = np.arange(len(sources.target))
-        streams.append((sources.target, tasks.endless(rows, size, seed, "target")))
-    labels = [pictures.labels for pictures, _ in sources.train.values()]
+        seen["target"] = sources.target, np.arange(len(sources.target))
+    orders = [tasks.endless(rows, learner.config.minibatch, learner.seed, name) for name, (_, rows) in seen.items()]
     while True:
-        rows = [next(order) for _, order in streams]
-        images = [images[own] for (images, _), own in zip(streams, rows, strict=True)]
-        of_sources = [own_labels[own] for own_labels, own in zip(labels, rows, strict=False)]
-        yield tf.constant(np.stack(images)), tf.constant(np.stack(of_sources))
+        taken = [next(order) for order in orders]
+        images = [images[rows] for (images, _), rows in zip(seen.values(), taken, strict=True)]
+        labels = [pictures.labels[rows] for (pictures, _), rows in zip(sources.train.values(), taken, strict=False)]
+        yield tf.constant(np.stack(images)), tf.constant(np.stack(labels))
 
 
 def _validate(learner: Learner, sources: tasks.Sources) -> float:

@@ -25,13 +25,9 @@ _RATES = (0.25, 0.5, 1.0, 2.0, 4.0)
 
 
 def run(config: SpinningLinesConfig, output_dir: str | os.PathLike, test_tasks: int = 2000) -> dict:
-    """Trains, measures, and writes `model.keras`, `metrics.json`, `report.md`, its figures and an animation.
+    """Writes `model.keras`, `metrics.json`, whose content is returned, `report.md`, its figures and an animation.
 
-    Returns:
-        The content of `metrics.json`.
-
-    Raises:
-        InputError: the folder holds a run of another configuration or is in use, or the loss is not finite.
+    Raises an InputError if the folder is another run's or in use, or the loss is not finite.
     """
     folder = Path(output_dir)
     with run_lock.held(folder):
@@ -50,11 +46,7 @@ def run(config: SpinningLinesConfig, output_dir: str | os.PathLike, test_tasks: 
 
 
 def train(model: SpinningLines) -> np.ndarray:
-    """Meta-trains on minus the bound under theta^K; returns the loss of every outer step, `[steps]` in nats.
-
-    Raises:
-        InputError: the loss is not finite.
-    """
+    """Meta-trains on minus the bound under theta^K; returns the loss of every outer step, `[steps]` in nats."""
     config, variables = model.config, model.trainable_variables
     optimizer = optimization.adam(config)
     optimizer.build(variables)

@@ -19,19 +19,10 @@ from sib_tf.zero_shot.config import SpinningLinesConfig
 class PredictionGradientNetwork(keras.layers.Layer):
     """From the predictions of a task's points to d loss / d prediction, without targets.
 
-    Each point's prediction, and the mean and the standard deviation of the task's, pass through two hidden layers, in
-    units of the task's root mean square, whose logarithm is an input too. The result is a first output in these units
-    and a second one. Ours: the classifiers' networks normalise over a task, and would lose its mean, which is all that
-    there is to learn from.
-
-    Args:
-        hidden_units: width of both hidden layers.
-
-    Call arguments:
-        predictions: `[tasks, n]` float32.
-
-    Returns:
-        `[tasks, n]` float32.
+    Each point's prediction, and the mean and the standard deviation of the task's, pass through two layers of
+    `hidden_units`, in units of the task's root mean square, whose logarithm is an input too. The result is a first
+    output in these units and a second one. Ours: the classifiers' networks normalise over a task, and would lose its
+    mean, which is all that there is to learn from. `[tasks, n]` float32 in and out.
     """
 
     def __init__(self, hidden_units: int, **kwargs):
@@ -61,11 +52,7 @@ class PredictionGradientNetwork(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("sib_tf")
 class SpinningLines(keras.Model):
-    """q_theta(w) of a task from its inputs alone: lambda, then K synthetic-gradient steps.
-
-    Args:
-        config: a `SpinningLinesConfig` or its dictionary.
-    """
+    """q_theta(w) of a task from its inputs alone: lambda, then K synthetic-gradient steps."""
 
     def __init__(self, config: SpinningLinesConfig | dict, **kwargs):
         super().__init__(**kwargs)

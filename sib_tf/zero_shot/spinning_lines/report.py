@@ -24,13 +24,9 @@ def write(folder: Path, metrics: dict, divergence: np.ndarray, true_gradient: np
 
 
 def draw_lines(folder: Path, path: np.ndarray, x: np.ndarray, y: np.ndarray, config: SpinningLinesConfig) -> None:
-    """Draws tasks with the line after every step, in one figure, and turning.
+    """Draws a square number of tasks with the line after every step, in `lines.png`, and turning, in `lines.gif`.
 
-    Args:
-        folder: where `lines.png` and `lines.gif` go.
-        path: `[K + 1, tasks, 2]`, mean and log-scale of the slope.
-        x, y: `[tasks, n]`; the number of tasks is a square.
-        config: of the tasks.
+    `path` is `[K + 1, tasks, 2]`, mean and log-scale of the slope; x and y are `[tasks, n]`.
     """
     _lines_figure(path, *_panels(x, y, config), folder / "lines.png")
     _animate(path, *_panels(x, y, config), folder / "lines.gif")
@@ -39,10 +35,9 @@ def draw_lines(folder: Path, path: np.ndarray, x: np.ndarray, y: np.ndarray, con
 def _divergence_figure(divergence, true_gradient, least: float, path: Path) -> None:
     """Draws the mean divergence after every step, with the quartiles of the tasks, on a logarithmic scale."""
     steps = np.arange(len(divergence))
-    curves = ((true_gradient, BASELINE, "true gradient, which knows the targets"),)
-    curves += ((divergence, ADAPTED, "synthetic gradient"),)
+    labels = ("true gradient, which knows the targets", "synthetic gradient")
     with panels(path, figsize=(5.6, 3.8)) as axis:
-        for values, color, label in curves:
+        for values, color, label in zip((true_gradient, divergence), (BASELINE, ADAPTED), labels, strict=True):
             low, high = np.percentile(values, [25, 75], axis=1)
             axis.fill_between(steps, low, high, color=color, alpha=0.15, lw=0)
             axis.plot(steps, values.mean(axis=1), "o-", color=color, label=label)
