@@ -46,12 +46,9 @@ class Calibration(Record):
     known: tuple[float, float] | None = None
 
     def temperature(self, logits, step: int, query_mask=None):
-        """Returns `[episodes]`, what an episode's logits are divided by.
+        """What an episode's logits `[episodes, queries, way]` under theta^step are divided by: `[episodes]`.
 
-        Args:
-            logits: `[episodes, queries, way]` float32 under theta^step.
-            step: k.
-            query_mask: `[episodes, queries]`, or None: all count.
+        `query_mask` is `[episodes, queries]`, or None: all count.
         """
         confidence = ops.max(ops.softmax(logits, axis=-1), axis=-1)
         rows = ops.ones_like(confidence) if query_mask is None else ops.cast(query_mask, confidence.dtype)
@@ -64,8 +61,7 @@ class Calibration(Record):
 def load(model_dir: str | os.PathLike, weights: str) -> Calibration | None:
     """Loads the calibration in `model_dir`, a meta-training's folder; None where there is none.
 
-    Raises:
-        InputError: it is damaged, or not of the model with the fingerprint `weights`.
+    Raises an InputError if it is damaged, or not of the model with the fingerprint `weights`.
     """
     path = Path(model_dir) / FILE
     if not path.exists():
@@ -126,9 +122,7 @@ def quality_of(logits: np.ndarray, rows: EpisodeRows, calibration: Calibration |
 def fit_known(score: np.ndarray, is_known: np.ndarray) -> tuple[float, float]:
     """Fits offset and slope of `open_set.probability` by maximum likelihood; known and unknown pictures weigh the same.
 
-    Args:
-        score: `[pictures]`.
-        is_known: `[pictures]` bool, with both kinds.
+    `score` is `[pictures]`, and so is `is_known`, bool, which has both kinds.
     """
     middle, spread = score.mean(), max(score.std(), 1e-12)
     x = (score - middle) / spread
@@ -147,10 +141,7 @@ def fit_known(score: np.ndarray, is_known: np.ndarray) -> tuple[float, float]:
 def auroc(score: np.ndarray, is_known: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Area under the ROC curve of each episode, in [0, 1]: how often a known picture has the higher score.
 
-    Args:
-        score: `[episodes, queries]`.
-        is_known: `[episodes, queries]` bool, with both kinds in every episode.
-        mask: `[episodes, queries]` bool; False for padding.
+    All are `[episodes, queries]`; `is_known` and `mask`, False for padding, are bool. Every episode has both kinds.
     """
     # Padding ranks last, above all others, and leaves their ranks as they are.
     rank = stats.rankdata(np.where(mask, score, np.inf), axis=1)
@@ -165,8 +156,7 @@ def _fit_step(logits: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> np.nd
 
     def loss(parameters):
         exponent = np.clip(parameters[0] + parameters[1] * mean, -_MOST, _MOST)
-        scaled = logits / np.exp(exponent)[:, None, None]
-        log_p = special.log_softmax(scaled, axis=-1)
+        log_p = special.log_softmax(logits / np.exp(exponent)[:, None, None], axis=-1)
         return -np.take_along_axis(log_p, labels[..., None], -1)[..., 0][mask].mean()
 
     return optimize.minimize(loss, np.zeros(2), method="Nelder-Mead", options={"xatol": 1e-4, "fatol": 1e-8}).x
@@ -177,9 +167,7 @@ def calibrate(
 ) -> tuple[dict, dict]:
     """Fits the temperatures of the best model of `model_dir`, a meta-training's folder, and writes them there.
 
-    Args:
-        features_dir: a feature cache of its backbone.
-        spec, episodes, seed: what the validation episodes look like, how many, and the seed of their list.
+    `features_dir` is a feature cache of its backbone; `seed` is that of the list of validation episodes.
 
     Returns:
         `quality` under theta^K before and after, on the episodes of the fit.

@@ -63,11 +63,8 @@ class GaussianPosterior(layers.Layer):
     def step(self, theta, data_gradient, kl_gradient, noise=None):
         """theta^k - theta^(k+1): the data's gradient pulled back from w to theta, and the KL divergence's.
 
-        Args:
-            theta: theta^k.
-            data_gradient: w -> the gradient of the data's part with respect to w, times its rate; both as from `draw`.
-            kl_gradient: of the KL divergence with respect to theta, times its rate.
-            noise: as for `draw`.
+        Both come times their rates: `data_gradient` is a function of w, which `draw` makes with the `noise`, to the
+        gradient with respect to it; `kl_gradient` is that with respect to theta.
         """
         return self.scaled(self.pull_back(theta, data_gradient(self.draw(theta, noise)), noise) + kl_gradient)
 
@@ -148,11 +145,7 @@ class GaussianPrior(layers.Layer):
 def fixed_noise(samples: int, way, dim: int, dtype: str = "float32"):
     """The same standard normal numbers always, `[1, S, way, D]`; those of a class do not depend on the way.
 
-    Args:
-        samples: S.
-        way: a number, or a scalar tensor of at most `MOST_CLASSES`.
-        dim: D.
-        dtype: of the result.
+    `way` is a number, or a scalar tensor of at most `MOST_CLASSES`.
     """
     random = np.random.RandomState(np.random.Philox(key=[samples, dim]))
     known = isinstance(way, int)

@@ -49,21 +49,16 @@ class EpisodeRows(Episode):
         # Row numbers are within range by construction; saying so spares the check in the compiled step.
         return Episode(*self)._replace(support=tf.gather(table, self.support), query=tf.gather(table, self.query))
 
-    def part(self, start: int, stop: int | None = None) -> "EpisodeRows":
+    def part(self, start: int, stop: int) -> "EpisodeRows":
         """Returns episodes `start` to `stop` of the leading axis."""
         return EpisodeRows(*(field[start:stop] for field in self))
 
 
 def one_by_one(function: Callable, batch, types=tf.float32):
-    """Returns `function(batch)`; on CPUs in a graph, of one episode after the other.
+    """Returns `function(batch)`, a nest of tensors of `types` with episodes in front; `batch` is such a nest too.
 
-    Each fits a core's cache then, and XLA's products of one take half as long as those of many side by side. GPUs take
-    all together, and so does what runs eagerly.
-
-    Args:
-        function: of a nest like `batch`, for any number of episodes, to a nest of tensors with episodes in front.
-        batch: tensors with episodes in front, an `EpisodeRows` or any nest.
-        types: of the results.
+    On CPUs in a graph it is that of one episode after the other: each fits a core's cache then, and XLA's products of
+    one take half as long as those of many side by side. GPUs take all together, and so does what runs eagerly.
     """
     if tf.config.list_physical_devices("GPU") or tf.executing_eagerly():
         return function(batch)
@@ -79,16 +74,13 @@ class EpisodeSampler:
     """Draws episodes from one meta-split.
 
     Classes and pictures are drawn without replacement: no picture is twice in an episode. Classes that have fewer than
-    shot + query pictures (the upper ends of their ranges) are left out.
+    shot + query pictures (the upper ends of their ranges) are left out; an InputError if too few classes are left.
 
     Args:
         labels: `[pictures]` integers, the class of every row of the split.
         spec: what the episodes look like.
         seed: in `[0, 2**63)`; episode i of a seed is the same for ever.
         views: how often the table holds each picture, one view after the other; every draw picks a view.
-
-    Raises:
-        InputError: too few classes or pictures for `spec`; the message says what there is and what is needed.
     """
 
     def __init__(self, labels: np.ndarray, spec: EpisodeSpec, seed: int, views: int = 1):
@@ -115,11 +107,9 @@ class EpisodeSampler:
 
     def sample(self, count: int, start: int = 0) -> EpisodeRows:
         """Returns episodes number `start` to `start + count` of this seed: arrays with `count` in front."""
-        first, last = start // _BLOCK, -(-(start + count) // _BLOCK)
-        blocks = map(self._cached_block, range(first, last))
+        blocks = map(self._cached_block, range(start // _BLOCK, -(-(start + count) // _BLOCK)))
         whole = EpisodeRows(*(np.concatenate(fields) for fields in zip(*blocks, strict=True)))
-        offset = start - first * _BLOCK
-        return whole.part(offset, offset + count)
+        return whole.part(start % _BLOCK, start % _BLOCK + count)
 
     def batches(self, count: int, start: int = 0) -> Iterator[EpisodeRows]:
         """Yields batches of `count` episodes for ever, from episode number `start` on; no episode is drawn twice."""
@@ -188,17 +178,9 @@ UNKNOWN = -1
 def with_unknown_classes(
     labels: np.ndarray, spec: EpisodeSpec, unknown_classes: int, count: int, seed: int
 ) -> EpisodeRows:
-    """Draws episodes whose queries also come from classes that no labelled picture is of; these are `UNKNOWN`.
+    """Draws `count` episodes as `EpisodeSampler` does, with `unknown_classes` (>= 1) classes beyond the way of `spec`.
 
-    Args:
-        labels: `[pictures]` integers.
-        spec: what the episodes would look like without them; unknown classes have queries as the others have.
-        unknown_classes: how many more classes, >= 1.
-        count: episodes.
-        seed: of the list.
-
-    Raises:
-        InputError: as in `EpisodeSampler`, for way + unknown_classes classes.
+    No labelled picture is of these; their queries, as many as the other classes have, are labelled `UNKNOWN`.
     """
     way = (spec.way[0] + unknown_classes, spec.way[1] + unknown_classes)
     rows = EpisodeSampler(labels, dataclasses.replace(spec, way=way), seed).sample(count)
@@ -212,11 +194,7 @@ def with_unknown_classes(
 
 
 def check_room_for_imbalance(labels: np.ndarray, spec: EpisodeSpec) -> None:
-    """Refuses imbalanced episodes that small classes would make balanced: one class may have to give all queries.
-
-    Raises:
-        InputError: a class of `labels` has fewer pictures than the support and all queries of an episode.
-    """
+    """Raises an InputError if small classes would balance imbalanced episodes: one may have to give all queries."""
     needed, smallest = spec.shot[1] + spec.max_query, np.unique(labels, return_counts=True)[1].min()
     if spec.query_distribution == "dirichlet" and smallest < needed:
         raise InputError(

@@ -49,10 +49,9 @@ class Evaluator:
         self.way = _way(rows)
 
     def __call__(self, model: SIB, table) -> Evaluation:
-        """Returns the evaluation of `model` on features `table` `[pictures, D]` float32 of the episodes' split.
+        """Evaluates `model` on features `table` `[pictures, D]` float32 of the episodes' split.
 
-        Raises:
-            InputError: the model's D or way is not that of the table and the episodes.
+        Raises an InputError if the model's D or way is not that of the table and the episodes.
         """
         self.prepare(model, table)
         table, start = tf.convert_to_tensor(table), time.perf_counter()
@@ -100,8 +99,7 @@ def _logits(model: SIB, way: int, episode: Episode):
 def load(features_dir: str | os.PathLike, model_dir: str | os.PathLike, spec: EpisodeSpec) -> tuple[FeatureCache, SIB]:
     """Opens a feature cache and loads the best model that was meta-trained on features of its backbone.
 
-    Raises:
-        InputError: they do not belong together, or the model does not take the ways of `spec`.
+    Raises an InputError if they do not belong together, or the model does not take the ways of `spec`.
     """
     cache = FeatureCache.open(features_dir)
     model, _ = runs.load_model(model_dir, cache.manifest["backbone"]["weights"], f"those in {cache.folder}")
@@ -166,7 +164,7 @@ def known_score(logits: np.ndarray, rows: EpisodeRows) -> np.ndarray:
 
 
 def prototypes(feature_dim: int, way: int) -> SIB:
-    """Returns the model that classifies by nearest prototypes: SIB with K = 0, untrained."""
+    """The model that classifies by nearest prototypes: SIB with K = 0, untrained."""
     model = SIB(SIBConfig(feature_dim=feature_dim, way=way, num_steps=0))
     model.build()
     return model
@@ -200,11 +198,7 @@ def summary(evaluation: Evaluation, baseline: Evaluation) -> dict:
 
 
 def compare(metrics: dict, accuracy: np.ndarray, other: dict, other_accuracy: np.ndarray) -> dict:
-    """Returns the paired difference to another run's accuracies `[episodes]` on the same episodes.
-
-    Raises:
-        InputError: the other run's episodes are not the same.
-    """
+    """The paired difference to another run's accuracies `[episodes]`; an InputError if its episodes are others."""
     if metrics["episode_hash"] != other.get("episode_hash"):
         raise InputError(
             f"compare_to must be of the same episodes ({metrics['episode_hash'][:12]}); it is of "

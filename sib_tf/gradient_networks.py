@@ -119,10 +119,8 @@ class PerClassGradientNetwork(_ThreeLayers):
         mask = rows * classes  # [episodes, queries, way]
         x = _class_inputs(logits, support_counts, rows, classes)
         p, log_p = x[..., 0] * rows, x[..., 1]
-        context = _episode_context(p, log_p, support_counts, rows, classes)
-        factor1, offset1, factor2, offset2 = ops.split(
-            self.modulation(self.context(context))[:, None, None], 4, axis=-1
-        )
+        modulation = self.modulation(self.context(_episode_context(p, log_p, support_counts, rows, classes)))
+        factor1, offset1, factor2, offset2 = ops.split(modulation[:, None, None], 4, axis=-1)
         x = self.norm1(ops.relu(self.dense1(x)), mask) * (1.0 + factor1) + offset1
         x = self.norm2(ops.relu(self.dense2(x)), mask) * (1.0 + factor2) + offset2
         x = self.dense3(x)
@@ -176,12 +174,10 @@ def _episode_context(p, log_p, support_counts, rows, classes):
     ]
     shots = ops.sum(ops.log(ops.maximum(support_counts, 1.0)) * classes[:, 0], axis=-1) / way
     # Factors of five: all six are of the order of one.
-    return ops.stack(
-        [entropy, 5.0 * unevenness[0], 5.0 * unevenness[1], shots, queries / (queries + 10.0), 1.0 / way], axis=-1
-    )
+    uneven, uneven_sharp = (5.0 * each for each in unevenness)
+    return ops.stack([entropy, uneven, uneven_sharp, shots, queries / (queries + 10.0), 1.0 / way], axis=-1)
 
 
 def _mean(values, classes):
-    return ops.sum(values * classes, axis=-1, keepdims=True) / ops.maximum(
-        ops.sum(classes, axis=-1, keepdims=True), 1.0
-    )
+    count = ops.maximum(ops.sum(classes, axis=-1, keepdims=True), 1.0)
+    return ops.sum(values * classes, axis=-1, keepdims=True) / count

@@ -46,12 +46,9 @@ class CosineClassifier(keras.layers.Layer):
         self.initial_scale = initial_scale
 
     def build(self, input_shape):
-        self.kernel = self.add_weight(
-            name="kernel", shape=(self.classes, input_shape[-1]), initializer=keras.initializers.RandomNormal(stddev=1)
-        )
-        self.scale = self.add_weight(
-            name="scale", shape=(), initializer=keras.initializers.Constant(self.initial_scale)
-        )
+        normal, scale = keras.initializers.RandomNormal(stddev=1), keras.initializers.Constant(self.initial_scale)
+        self.kernel = self.add_weight(name="kernel", shape=(self.classes, input_shape[-1]), initializer=normal)
+        self.scale = self.add_weight(name="scale", shape=(), initializer=scale)
 
     def call(self, features):
         return self.scale * ops.matmul(unit(features), ops.transpose(unit(self.kernel)))
@@ -212,22 +209,16 @@ def along_rows(values, units: UnitRows):
 def _product(left, right, turned_right):
     def gradient(*arguments, upstream=None):
         upstream = arguments[0] if upstream is None else upstream
-        return ops.matmul(upstream, turned_right), ops.matmul(_turned(left), upstream), ops.zeros_like(turned_right)
+        to_left, to_right = ops.matmul(upstream, turned_right), ops.matmul(ops.swapaxes(left, 1, 2), upstream)
+        return to_left, to_right, ops.zeros_like(turned_right)
 
     return ops.matmul(left, right), gradient
 
 
-def _turned(matrices):
-    return ops.swapaxes(matrices, 1, 2)
-
-
 def cosine_logits(weights, rows: UnitRows, logit_scale, logit_bias):
-    """scale * (<q_i, w_c> / |w_c| + bias), `[episodes, n, way]`; the bias cancels in a softmax.
+    """scale * (<q_i, w_c> / |w_c| + bias), `[episodes, n, way]`, from w `[episodes, way, D]` and q, the rows.
 
-    Args:
-        weights: w, `[episodes, way, D]` float32.
-        rows: q, of n pictures.
-        logit_scale, logit_bias: scalars.
+    The bias cancels in a softmax.
     """
     cosine = along_features(unit(weights), rows)
     # Scaled before it is transposed: XLA would fold the transpose into the product.
@@ -237,16 +228,8 @@ def cosine_logits(weights, rows: UnitRows, logit_scale, logit_bias):
 def classifier_gradient(weights, rows: UnitRows, logit_gradients, logit_scale):
     """J^T g in closed form: the gradient of sum_ic g_ic * logits_ic(w) with respect to w, g held fixed.
 
-    With t_c = w_c / |w_c| and G_c = scale * sum_i g_ic q_i, the result is (G_c - t_c <G_c, t_c>) / |w_c|.
-
-    Args:
-        weights: w, `[episodes, way, D]` float32.
-        rows: q, of n pictures.
-        logit_gradients: g, `[episodes, n, way]` float32; 0 for masked pictures and classes.
-        logit_scale: scalar.
-
-    Returns:
-        `[episodes, way, D]` float32, orthogonal to w.
+    With t_c = w_c / |w_c| and G_c = scale * sum_i g_ic q_i, the result is (G_c - t_c <G_c, t_c>) / |w_c|: orthogonal to
+    w, and `[episodes, way, D]` as w is. g is `[episodes, n, way]`, 0 for masked pictures and classes.
     """
     length = norm(weights)
     direction = weights / length

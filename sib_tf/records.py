@@ -39,11 +39,7 @@ def setting(default, text: str, bound: Bound | None = None):
 
 
 def as_range(name: str, value: int | Sequence[int]) -> Range:
-    """Returns (low, high) for a number or a pair; both at least 1 and in order.
-
-    Raises:
-        InputError: anything else.
-    """
+    """Returns (low, high) for a number or a pair; an InputError unless both are at least 1 and in order."""
     pair = tuple(value) if isinstance(value, Sequence) else (value, value)
     if len(pair) != 2 or not all(isinstance(v, int) for v in pair) or not 1 <= pair[0] <= pair[1]:
         given = range_text(pair) if len(pair) == 2 else value
@@ -91,11 +87,7 @@ class Record:
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> Self:
-        """Reads a record written by `save`.
-
-        Raises:
-            InputError: the file is missing, is not JSON, or its fields are not this record's.
-        """
+        """Reads a record written by `save`; an InputError if the file is damaged or has other fields."""
         return cls.from_dict(atomic.read_json(path, "Configuration"), path)
 
     @classmethod

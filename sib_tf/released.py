@@ -18,7 +18,7 @@ from sib_tf.storage import digests, zip_files
 
 _MOST = 1024
 
-State = Mapping[str, np.ndarray]
+State = Mapping[str, np.ndarray]  # Arrays in PyTorch's layout, by the released code's names.
 
 
 def read_checkpoint(path: str | os.PathLike, sha256: str | None = None) -> tuple[dict[str, np.ndarray], dict]:
@@ -80,11 +80,9 @@ def _check_bytes(path: Path, sha256: str | None) -> None:
 
 
 def backbone(state: State, image_size: int, mean, std) -> tuple[keras.Model, BackboneConfig]:
-    """Builds the backbone whose PyTorch state is given; its kind, depth and width follow from the names and shapes.
+    """Builds the backbone of a PyTorch state; its kind, depth and width follow from the names and shapes.
 
-    Args:
-        state: arrays in PyTorch's layout, by PyTorch's names.
-        image_size, mean, std: what the file does not say, as in `BackboneConfig`.
+    The file does not say `image_size`, `mean` and `std`, which are as in `BackboneConfig`.
 
     Raises:
         InputError: names or shapes are of no backbone that the released code has.
@@ -109,8 +107,8 @@ def backbone(state: State, image_size: int, mean, std) -> tuple[keras.Model, Bac
 
 def _released_name(layer: str) -> str:
     """The released code's name of a backbone's layer."""
-    if layer in ("stem", "head_norm"):
-        return {"stem": "conv1", "head_norm": "bn1"}[layer]
+    if layer in (others := {"stem": "conv1", "head_norm": "bn1"}):
+        return others[layer]
     if m := re.fullmatch(r"block(\d)_(conv|norm)", layer):
         return f"conv_blocks.{m[1]}.layers.{'Conv' if m[2] == 'conv' else 'BatchNorm'}"
     group, block, part = re.fullmatch(r"group(\d)_block(\d+)_(.*)", layer).groups()
@@ -119,14 +117,10 @@ def _released_name(layer: str) -> str:
 
 
 def head(state: State, num_steps: int, inner_learning_rate: float, channels: int | None) -> SIB:
-    """Builds the SIB model whose PyTorch state is given.
+    """Builds the SIB model of a PyTorch state, with K steps of eta (which no file says; the released code's is 1e-3).
 
-    Args:
-        state: arrays by the released code's names.
-        num_steps: K.
-        inner_learning_rate: eta (the file does not say; the released code's is 1e-3).
-        channels: of a conv4 backbone, whose features the released code flattens in [channel, height, width] order:
-            the learned vector a is put into our [height, width, channel] order. None: no order to change.
+    The released code flattens the features of a conv4 backbone, which has so many `channels`, in [channel, height,
+    width] order: the learned vector a is put into our [height, width, channel] order. None: no order to change.
     """
     scale = _get(state, "wnLayerFavg.weight", axes=1)
     if channels is not None:

@@ -22,12 +22,8 @@ def training(output_dir: str | os.PathLike, record: dict, seed: int, devices: De
         output_dir: the run's folder; the same one for all workers, of which the chief alone writes there.
         record: what `config.json` holds.
         seed: of everything that Keras draws in the block.
-        devices: what is computed on.
+        devices: what is computed on; an InputError if workers were asked for different runs, or one is lost.
         going_on: from where the same command goes on, for the loss of a worker.
-
-    Raises:
-        InputError: workers were asked for different runs, the folder holds another one or is in use, the disk refuses,
-            or a worker is lost.
     """
     devices.agree("settings and data", record)
     with (
@@ -44,13 +40,8 @@ def training(output_dir: str | os.PathLike, record: dict, seed: int, devices: De
 def load_model(model_dir: str | os.PathLike, weights: str | None = None, other: str = "") -> tuple[SIB, dict]:
     """Loads the best model of a meta-training's folder, and the folder's record.
 
-    Args:
-        weights: fingerprint of the backbone that the model has to be meta-trained on features of; None: of any.
-        other: a phrase for the error: what has these weights.
-
-    Raises:
-        InputError: the folder holds no finished validation, or damaged files, or the model is of another backbone or
-            its record does not say.
+    Raises an InputError if the folder holds no finished validation, or damaged files, or the model was not meta-trained
+    on features of the backbone with the fingerprint `weights` (None: any), which is `other`, a phrase.
     """
     folder = Path(model_dir)
     record = atomic.read_json(folder / checkpoints.CONFIG, "Configuration")

@@ -33,13 +33,7 @@ _SUPPORT_RATE = 0.05
 def descend(theta, num_steps: int, step: Callable) -> list:
     """Takes the K steps, unrolled; everything that adapts takes them here.
 
-    Args:
-        theta: theta^0.
-        num_steps: K.
-        step: (theta^k, k) -> theta^k - theta^(k+1); a pure function.
-
-    Returns:
-        [theta^0, .., theta^K].
+    From theta^0 and a pure function `step`, (theta^k, k) -> theta^k - theta^(k+1), to the path [theta^0, .., theta^K].
     """
     path = [theta]
     for k in range(num_steps):
@@ -94,10 +88,9 @@ class SIB(keras.Model):
         self.config = config if isinstance(config, SIBConfig) else SIBConfig.from_dict(config, "config")
         config = self.config
         self.initialization = InitializationNetwork(trainable=config.learned_initialization, name="initialization")
+        kind = config.gradient_network, config.way, config.hidden_units
         self.gradient_networks = [
-            gradient_networks.build(
-                config.gradient_network, config.way, config.hidden_units, f"gradient_network{i or ''}"
-            )
+            gradient_networks.build(*kind, f"gradient_network{i or ''}")
             for i in range(config.num_steps if config.separate_steps else 1)
         ]
         # About twice the root mean square of the elements of a unit vector, which theta^0 is the mean of some of.
@@ -115,10 +108,8 @@ class SIB(keras.Model):
         self.logit_scale = self.add_weight(name="logit_scale", shape=(), initializer=keras.initializers.Constant(10.0))
         self.logit_bias = self.add_weight(name="logit_bias", shape=(), initializer="zeros")
         if self.config.support_gradient:
-            start = keras.initializers.Constant(_SUPPORT_RATE)
-            self.support_rates = self.add_weight(
-                name="support_rates", shape=(self.config.num_steps,), initializer=start
-            )
+            start, shape = keras.initializers.Constant(_SUPPORT_RATE), (self.config.num_steps,)
+            self.support_rates = self.add_weight(name="support_rates", shape=shape, initializer=start)
         self.initialization.build((None, None, dim))
         for network in self.gradient_networks:
             network.build((None, None, way))
@@ -147,9 +138,8 @@ class SIB(keras.Model):
         if self.posterior is not None:
             theta = self.posterior.initial(theta)
         sampled = task if noise is None else task.repeated(noise.shape[1])
-        return descend(
-            theta, self.config.num_steps, lambda theta, k: self.step(theta, k, task, sampled, noise)
-        ), class_mask
+        path = descend(theta, self.config.num_steps, lambda theta, k: self.step(theta, k, task, sampled, noise))
+        return path, class_mask
 
     def step(self, theta, k: int, task: Task, sampled: Task | None = None, noise=None):
         """theta^k - theta^(k+1). Where q has all its mass on theta = w and there is no prior, it is eta * J^T xi.
@@ -161,9 +151,8 @@ class SIB(keras.Model):
         kl_gradient = self._kl_gradient(theta, task)
         if self.posterior is None:
             return self.data_gradient(theta, k, task) + kl_gradient
-        return self.posterior.step(
-            theta, lambda weights: self.data_gradient(weights, k, sampled or task), kl_gradient, noise
-        )
+        sampled = sampled or task
+        return self.posterior.step(theta, lambda w: self.data_gradient(w, k, sampled), kl_gradient, noise)
 
     def data_gradient(self, weights, k: int, task: Task):
         """eta * J^T xi over the queries, and with `support_gradient` the support's gradient at its own learned rate.
@@ -178,13 +167,8 @@ class SIB(keras.Model):
     def negative_bound(self, episode, way: int, kl_weight: float, noise=None):
         """E_q[sum over the queries of -log p(y | x, w)] + kl_weight * KL(q || p(w)) under theta^K: `[episodes]`, nats.
 
-        Masked queries do not count; a model without a prior has no KL divergence.
-
-        Args:
-            episode: a `sib_tf.episodes.Episode` of features.
-            way: columns of the logits.
-            kl_weight: 1: minus the evidence lower bound.
-            noise: as for calling the model.
+        With `kl_weight` 1 it is minus the evidence lower bound of a `sib_tf.episodes.Episode` of features. Masked
+        queries do not count; a model without a prior has no KL divergence. `way` and `noise` as for calling the model.
         """
         support, support_labels, support_mask, query, query_labels, query_mask = episode
         path, class_mask = self.adapt(support, support_labels, query, support_mask, query_mask, way, noise)
@@ -251,9 +235,9 @@ class SIB(keras.Model):
         if not self.config.takes_way(way):
             raise InputError(f"way must be {self.config.way}, which this joint model was built for; got {way}.")
         membership = ops.one_hot(support_labels, way, dtype=self.compute_dtype)
-        return (
-            membership if support_mask is None else membership * ops.cast(support_mask, self.compute_dtype)[..., None]
-        )
+        if support_mask is not None:
+            membership = membership * ops.cast(support_mask, self.compute_dtype)[..., None]
+        return membership
 
     def _noise(self, theta, noise):
         """The noise of all draws: as given, or the same numbers always; None where w is not sampled."""

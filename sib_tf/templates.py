@@ -6,13 +6,9 @@ import jinja2
 
 
 def render(template: str, package: str, filters: dict[str, Callable] | None = None, **values) -> str:
-    """Returns the text of a template file, filled with `values`; it may use no others.
+    """Returns the text of a template file below a package's folder, filled with `values`; it may use no others.
 
-    Args:
-        template: the file's name, with the folder below the package's where it has one; values are escaped in .html.
-        package: name of the package that it lies in.
-        filters: of its own, by name, besides `table`.
-        **values: by name.
+    They are escaped in .html. `filters` are the template's own, by name, besides `table`.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(package, ""),

@@ -14,13 +14,7 @@ from sib_tf.errors import require_choice
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class DomainDataset:
-    """All pictures by domain.
-
-    Attributes:
-        name: the data set's name as given to `load`.
-        digest: changes when the pictures do.
-        domains: the pictures by domain, all with the same `class_names`.
-    """
+    """All pictures by domain, all with the same `class_names`; `digest` changes when the pictures do."""
 
     name: str
     digest: str
@@ -38,16 +32,12 @@ def names(name: str) -> tuple[str, ...]:
 
 
 def load(name: str, data_dir: str | None = None, cache_dir: str | None = None, size: int | None = None):
-    """Loads a `DomainDataset` into memory, preparing it first where `cache_dir` does not hold it yet.
+    """Loads a `DomainDataset` into memory; all but `size` as for `loading.load`.
 
     Args:
         name: one of `DOMAIN_DATASETS`.
-        data_dir: the user's folder of pictures; only read. None for a data set that is drawn.
-        cache_dir: folder for prepared files. None: `TFDS_DATA_DIR`, or else `~/tensorflow_datasets`.
+        data_dir: the user's folder of pictures; None for a data set that is drawn.
         size: side in pixels of the stored pictures, >= 16; None: the data set's own.
-
-    Raises:
-        InputError: unknown name, missing or broken pictures.
     """
     module = _module(name)
     config = module.builder_config(data_dir, size or module.SIZE)

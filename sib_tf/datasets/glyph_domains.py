@@ -38,11 +38,7 @@ class Builder(PictureListBuilder):
 
 
 def builder_config(data_dir: str | None, size: int) -> PictureListConfig:
-    """The digest covers what the pictures depend on, but for the versions of the fonts and of Pillow.
-
-    Raises:
-        InputError: a folder was named.
-    """
+    """The digest covers what the pictures depend on, but for the versions of the fonts and of Pillow."""
     if data_dir is not None:
         raise InputError(f"data_dir must not be given for data set 'glyph_domains', which is drawn; got {data_dir}.")
     digest = hashlib.sha256(repr((_VERSION, _SEED, CLASSES, PICTURES_PER_CLASS, size)).encode()).hexdigest()
@@ -50,11 +46,7 @@ def builder_config(data_dir: str | None, size: int) -> PictureListConfig:
 
 
 def draw(domain: str, letter: str, index: int, size: int, seed: int) -> np.ndarray:
-    """Draws picture number `index` of a letter in a domain's style; it depends on the arguments alone.
-
-    Returns:
-        `[size, size, 3]` uint8, RGB.
-    """
+    """Draws picture number `index` of a letter in a domain's style, `[size, size, 3]` uint8, by the arguments alone."""
     stream = [0, 0, DOMAINS.index(domain), index]
     random = np.random.RandomState(np.random.Philox(key=[seed, ord(letter)], counter=stream))
     face = glyph_letters.FACES[random.randint(len(glyph_letters.FACES))]

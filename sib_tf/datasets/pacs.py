@@ -25,11 +25,7 @@ class Builder(PictureListBuilder):
 
 
 def builder_config(data_dir: str | None, size: int) -> PictureListConfig:
-    """The digest covers names, sizes and times of the files.
-
-    Raises:
-        InputError: no folder was named, or it lacks a domain, a class or pictures; the first that is missing is named.
-    """
+    """The digest covers names, sizes and times of the files; an InputError names the first that is missing."""
     root = _root(data_dir)
     pictures = {d: [picture for name in CLASSES for picture in _of_class(root / d / name)] for d in DOMAINS}
     files = [(f"{domain}/{picture.id}", picture.path) for domain in DOMAINS for picture in pictures[domain]]

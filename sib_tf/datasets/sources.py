@@ -18,11 +18,7 @@ MOST_UNPACKED = 512 << 20
 
 
 def archive(dl_manager, name: str, url: str) -> Path:
-    """Returns the path of the archive `name`: from the user's folder where one was named, otherwise downloaded.
-
-    Raises:
-        InputError: the user's folder does not hold it, or the download failed.
-    """
+    """Returns the path of the archive `name`: from the user's folder where one was named, otherwise downloaded."""
     folder = dl_manager._manual_dir  # The public property raises where the folder does not exist.
     # Where the user named none, tensorflow-datasets makes one up.
     if folder is not None and Path(folder) != Path(dl_manager._download_dir) / "manual":
@@ -42,8 +38,7 @@ def archive(dl_manager, name: str, url: str) -> Path:
 def read_members(path: Path, wanted: Iterable[str]) -> dict[str, bytes]:
     """Reads the files called `wanted` (last part of their names) from a .tar.gz archive, without unpacking it.
 
-    Raises:
-        InputError: the archive is damaged, lacks one of them or has one twice, or unpacks to more than 512 MB.
+    Raises an InputError if it is damaged, lacks one of them or has one twice, or unpacks to more than 512 MB.
     """
     wanted = set(wanted)
     found: dict[str, bytes] = {}

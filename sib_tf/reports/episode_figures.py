@@ -20,23 +20,17 @@ _MOST_PICTURES = 24
 
 
 def path_figure(model: SIB, rows: EpisodeRows, index: int, table: np.ndarray, path: str | os.PathLike) -> None:
-    """Draws theta^0 .. theta^K and the queries of one episode, before and after the steps.
+    """Draws theta^0 .. theta^K and the queries of episode `index` of a list, before and after the steps.
 
     Everything is of length 1 and seen in the plane of the two directions along which the classes' theta^K differ most.
-
-    Args:
-        model: takes the episode's way.
-        rows, index: a list of episodes, and which of them to draw.
-        table: `[pictures, D]` float32 features of their split.
-        path: of the PNG.
+    `table` is `[pictures, D]` float32 features of the episodes' split.
     """
     episode = rows.part(index, index + 1)
     support, query = (_unit(table[numbers[0]]) for numbers in (episode.support, episode.query))
     way, kept = int(episode.support_labels.max()) + 1, episode.query_mask[0]
     arguments = (support[None], episode.support_labels, query[None], episode.support_mask, episode.query_mask, way)
-    steps = _unit(
-        np.stack([model.mean_weights(theta)[0].numpy() for theta in model.adapt(*arguments)[0]])
-    )  # [K + 1, way, D]
+    path_weights = [model.mean_weights(theta)[0].numpy() for theta in model.adapt(*arguments)[0]]
+    steps = _unit(np.stack(path_weights))  # [K + 1, way, D]
     predicted = (query[kept] @ steps.swapaxes(1, 2)).argmax(-1)  # [K + 1, queries]
     centre = steps[-1].mean(axis=0)
     plane = np.linalg.svd(steps[-1] - centre)[2][:2].T
@@ -63,14 +57,9 @@ def contact_sheet(
     names: list[str],
     path: str | os.PathLike,
 ) -> None:
-    """Draws one episode's pictures by predicted class; a wrong one has a red frame and the letter of its own class.
+    """Draws the pictures of episode `index` of a list by predicted class, wrong ones with the letter of their own.
 
-    Args:
-        rows, index: a list of episodes, and which of them to draw.
-        predicted: `[queries]` classes in `[0, way)` of its queries.
-        images: `[pictures, height, width, 3]` uint8 of the split.
-        names: of the episode's classes.
-        path: of the PNG.
+    `predicted` is `[queries]` in `[0, way)`, `names` are those of the classes, `images` uint8 RGB, all of the split.
     """
     support, support_labels, support_mask, query, labels, mask = (field[index] for field in rows)
     pitch = _TILE + 2 * _FRAME + _GAP

@@ -32,11 +32,8 @@ def panels(path: str | os.PathLike, rows: int = 1, columns: int = 1, **frame) ->
 def accuracy_figure(metrics: dict, accuracy: np.ndarray, baseline: np.ndarray, path: str | os.PathLike) -> None:
     """Draws accuracy after every step with its band, and the paired differences over episodes.
 
-    Args:
-        metrics: as in `metrics.json`.
-        accuracy: `[K + 1, episodes]` in [0, 1].
-        baseline: `[episodes]`, nearest prototypes on the same episodes.
-        path: of the PNG, as for every figure here.
+    `metrics` are those of `metrics.json`; `accuracy` is `[K + 1, episodes]` in [0, 1], and that of nearest prototypes
+    on the same episodes, `baseline`, `[episodes]`.
     """
     with panels(path, 1, 2, figsize=(9, 3.4)) as (left, right):
         steps = np.arange(len(accuracy))

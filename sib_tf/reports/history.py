@@ -11,8 +11,7 @@ from sib_tf.storage import atomic
 def read(path: str | os.PathLike, *needed: str) -> list[dict[str, int | float]]:
     """Returns the rows of a `history.csv`, numbers by column; an empty list where there is none.
 
-    Raises:
-        InputError: it is no table of numbers, or one that lacks a column of `needed`.
+    Raises an InputError if it is no table of numbers, or one that lacks a column of `needed`.
     """
     path = Path(path)
     if not path.is_file():

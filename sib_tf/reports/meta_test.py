@@ -63,10 +63,7 @@ class MetaTest:
         """Writes `report.md` and its figures into `folder`; returns the page's path.
 
         The training's curves come from `model_dir` and, where it is given, `backbone_dir`; pictures of the hardest
-        episodes come from `data`.
-
-        Raises:
-            InputError: `data` is not what the features were made from.
+        episodes come from `data`, which the features have to be made from.
         """
         folder, metrics = Path(folder), self.metrics
         drawn = {}
@@ -91,9 +88,8 @@ class MetaTest:
         episode_figures.path_figure(self.model, self.rows, middle, table, place("path.png", caption))
         if data is not None:
             self._contact_sheets(data, place)
-        pretraining = []
-        if backbone_dir:
-            pretraining = history.read(Path(backbone_dir) / "history.csv", "epoch", "val_prototype_accuracy")
+        columns = ("epoch", "val_prototype_accuracy")
+        pretraining = history.read(Path(backbone_dir) / "history.csv", *columns) if backbone_dir else []
         meta_training = history.read(Path(model_dir) / "history.csv", "step", "validation_accuracy")
         if pretraining or meta_training:
             figures.training_figure(pretraining, meta_training, place("training.png", "Training curves"))

@@ -20,9 +20,8 @@ MOST_BYTES = 1 << 30
 def read_npz(path: str | os.PathLike, way_out: str) -> dict[str, np.ndarray]:
     """Reads all arrays of a .npz file, by name.
 
-    Raises:
-        InputError: the file is missing, damaged, holds something else than arrays of numbers, or unpacks to more than
-            1 GiB; ends with `way_out`, a clause.
+    Raises an InputError, which ends with `way_out`, a clause, if the file is missing, damaged, holds something else
+    than arrays of numbers, or unpacks to more than 1 GiB.
     """
     with _named(path, way_out), zip_files.open_zip(path, MOST_BYTES) as archive:
         # Whole members: zipfile compares their checksums at the end only, which a wrong shape would not reach.
@@ -30,11 +29,7 @@ def read_npz(path: str | os.PathLike, way_out: str) -> dict[str, np.ndarray]:
 
 
 def open_npy(path: str | os.PathLike, way_out: str) -> np.ndarray:
-    """Maps a .npy file into memory; only its header is read.
-
-    Raises:
-        InputError: the file is missing, or is not one array of numbers and nothing else.
-    """
+    """Maps a .npy file, one array of numbers and nothing else, into memory; only its header is read; as `read_npz`."""
     with _named(path, way_out):
         with Path(path).open("rb") as file:
             _check_header(file, os.fstat(file.fileno()).st_size)

@@ -27,8 +27,7 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 def new_file(path: str | os.PathLike) -> Iterator[Path]:
     """Yields where to write a file of the same name; moves it to `path` if the block ends well, removes it otherwise.
 
-    Raises:
-        InputError: the disk refuses; names `path`.
+    A refusal by the disk becomes an InputError that names `path`.
     """
     path = Path(path)
     if path.is_dir():
@@ -41,11 +40,7 @@ def new_file(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def new_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields an empty folder to write to; moves it to `path` (replacing it) if the block ends well.
-
-    Raises:
-        InputError: the disk refuses; names `path`.
-    """
+    """Yields an empty folder to write to; moves it to `path` (replacing it) if the block ends well; as `new_file`."""
     path = Path(path)
     if path.is_file():
         raise InputError(f"{path} is a file; name a folder.")
@@ -163,20 +158,15 @@ def write_json(path: str | os.PathLike, value) -> None:
 
 
 def read_json(path: str | os.PathLike, what: str):
-    """Reads JSON from `path`; `what` names the file's role in the error.
-
-    Raises:
-        InputError: the file is missing, is not JSON, or is not what `write_json` wrote.
-    """
+    """Reads what `write_json` wrote; `what` names the file's role in the InputError of a missing or damaged file."""
     path = Path(path)
     try:
         return sealed_json.load(path)
     except OSError as error:
         raise InputError(f"{what} {path} cannot be read ({error.strerror}).") from error
-    except sealed_json.AlteredError as error:
-        raise InputError(f"{what} {path} is damaged ({error}); write it again or restore it.") from error
     except ValueError as error:
-        raise InputError(f"{what} {path} is not valid JSON ({error}); write it again or restore it.") from error
+        fault = "damaged" if isinstance(error, sealed_json.AlteredError) else "not valid JSON"
+        raise InputError(f"{what} {path} is {fault} ({error}); write it again or restore it.") from error
 
 
 @contextlib.contextmanager

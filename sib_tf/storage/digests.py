@@ -30,9 +30,7 @@ def of_folder(folder: str | os.PathLike) -> dict[str, str]:
 def check(folder: str | os.PathLike, files: dict[str, str], way_out: str) -> None:
     """Checks that a folder holds `files`, as `of_folder` recorded them; others are passed over.
 
-    Raises:
-        InputError: a file is missing or another than it was, or `files` is no such record; ends with `way_out`, a
-            clause.
+    Raises an InputError that ends with `way_out`, a clause, if one is missing or another, or `files` is no such record.
     """
     folder = Path(folder)
     if not isinstance(files, dict):

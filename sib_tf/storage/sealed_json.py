@@ -30,7 +30,7 @@ def dumps(value) -> str:
 
 
 def load(path: Path):
-    """Reads a file as `loads` does; of files that are too large, no more than it takes to see that."""
+    """As `loads`; of files that are too large, no more is read than it takes to see that."""
     with path.open("rb") as file:
         return loads(file.read(MOST_BYTES + 1))
 

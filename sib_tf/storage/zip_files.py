@@ -13,11 +13,7 @@ def open_zip(path: str | os.PathLike, most_bytes: int | None = None) -> zipfile.
 
     zipfile reads a directory by its length in bytes: a broken length inside makes it pass over members. Their number,
     which the archive records, is compared therefore, and so is every member's name with that in its own header: one
-    that is called otherwise might not be looked for.
-
-    Raises:
-        zipfile.BadZipFile: no archive, members are missing, or it is too large; and whatever else broken bytes
-            lead zipfile to.
+    that is called otherwise might not be looked for. Raises BadZipFile, and whatever else broken bytes lead zipfile to.
     """
     archive = zipfile.ZipFile(path)
     entries = archive.infolist()

@@ -21,11 +21,7 @@ def best_of(results: Sequence[TrialResult]) -> TrialResult | None:
 
 
 def write(folder: Path, results: Sequence[TrialResult], search: Search) -> None:
-    """Writes the page and its figure.
-
-    Raises:
-        InputError: no trial completed.
-    """
+    """Writes the page and its figure; an InputError if no trial completed."""
     if best_of(results) is None:
         raise InputError(
             f"All {len(results)} trials diverged; {folder / TABLE} has their values. Lower the step sizes' ranges."

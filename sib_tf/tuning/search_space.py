@@ -36,11 +36,7 @@ class Searched:
     log: bool = False
 
     def narrowed(self, text: str) -> "Searched":
-        """Returns the field with the values of `text`: "low:high", or "a,b,c".
-
-        Raises:
-            InputError: neither, or no range at all; names the field.
-        """
+        """Returns the field with the values of `text`: "low:high", or "a,b,c"; an InputError if it is no range."""
         low, colon, high = text.partition(":")
         if not colon or self.kind is str:
             choices = tuple(map(self._parse, text.split(",")))
@@ -99,8 +95,7 @@ FIELDS = {
 def space(names: Iterable[str], ranges: Iterable[str] = ()) -> tuple[Searched, ...]:
     """Returns the fields called `names` with their usual ranges, or those of `ranges` ("name=low:high", "name=a,b,c").
 
-    Raises:
-        InputError: a name that is not in `FIELDS`, twice the same, or a range that is none.
+    Raises an InputError for a name that is not in `FIELDS`, twice the same, or a range that is none.
     """
     names = list(names)
     if not names or len(set(names)) < len(names) or not set(names) <= set(FIELDS):
@@ -122,11 +117,8 @@ class Search:
     Attributes:
         model: the model; of the searched fields, the values that the first trial starts from.
         training: likewise, of one trial; `training.validation` is never searched: all trials are measured alike.
-        space: the searched fields.
+        space: the searched fields; an InputError if a range goes beyond what its field may be, or one has no effect.
         tuner: "random", or "bayesian": a Gaussian process suggests values.
-
-    Raises:
-        InputError: a range goes beyond what its field may be, or a field has no effect with what stays as it is.
     """
 
     model: SIBConfig
@@ -153,8 +145,8 @@ class Search:
     @property
     def decaying(self) -> tuple[str, ...]:
         """The optimisers in question that have a weight decay."""
-        searched = [field.choices for field in self.space if field.name == "optimizer"]
-        return tuple(name for name in (searched[0] if searched else (self.training.optimizer,)) if name in _DECAYING)
+        searched = {field.name: field.choices for field in self.space}
+        return tuple(name for name in searched.get("optimizer", (self.training.optimizer,)) if name in _DECAYING)
 
     def configs(self, values: dict) -> tuple[SIBConfig, MetaTrainConfig]:
         """Returns the model and its training with `values`, by field name, in place."""

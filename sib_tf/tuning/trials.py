@@ -34,12 +34,11 @@ class TrialResult(Record):
 
     Attributes:
         trial: its number, from 0.
-        state: "completed", or "diverged": the loss was not finite, the values are too wild.
+        state: "completed", or "diverged": the loss was not finite; `cause` says so in one line.
         values: of the searched fields that were in play, by name.
         seconds: wall time, of its last sitting if it was broken off.
         accuracy, ci95: the best of its validations, in [0, 1]; None unless completed.
         step: of that validation, or of the loss that was not finite.
-        cause: why it did not complete, in one line.
     """
 
     trial: int
@@ -148,11 +147,7 @@ def _hyperparameters(settings: Search) -> keras_tuner.HyperParameters:
 
 
 class Trials(BaseTuner):
-    """Runs the trials that `oracle` hands out: each is one meta-training in a folder of its own in `output_dir`.
-
-    Raises:
-        InputError: the state that keras-tuner left in the folder is damaged.
-    """
+    """Runs the trials that `oracle` hands out: each is one meta-training in a folder of its own in `output_dir`."""
 
     def __init__(self, oracle: keras_tuner.Oracle, cache: FeatureCache, settings: Search, output_dir: Path):
         self.cache, self.settings = cache, settings
@@ -168,9 +163,7 @@ class Trials(BaseTuner):
     def run_trial(self, trial: Trial) -> float:
         """Meta-trains with the values of `trial`, and returns the best validation accuracy.
 
-        Raises:
-            FailedTrialError: the loss was not finite.
-            FatalError: of anything else, which ends the search; the next one takes the trial up again.
+        Raises a FailedTrialError if the loss was not finite, and of anything else a FatalError, which ends the search.
         """
         folder, number, start = Path(self.get_trial_dir(trial.trial_id)), int(trial.trial_id), time.monotonic()
         values = self.settings.decode(trial.hyperparameters.values)

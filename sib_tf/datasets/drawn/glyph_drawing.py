@@ -29,19 +29,10 @@ _SUPERSAMPLING = 2
 
 
 def draw(letter: glyph_letters.Letter, index: int, size: int, seed: int) -> np.ndarray:
-    """Draws picture number `index` of `letter`.
+    """Draws picture number `index` of `letter`, `[size, size, 3]` uint8, RGB.
 
     It depends on the arguments alone, not on what was drawn before: NumPy promises the stream of `RandomState` for all
     its versions. Pixels may still differ slightly between versions of FreeType, Pillow and matplotlib (its fonts).
-
-    Args:
-        letter: the class.
-        index: 0 or more.
-        size: side of the picture in pixels.
-        seed: 0 or more; of all random choices.
-
-    Returns:
-        `[size, size, 3]` uint8, RGB.
     """
     # The key names the class, the counter's highest word the picture: streams of 2**192 numbers that never overlap.
     random = np.random.RandomState(np.random.Philox(key=[seed, letter.code_point], counter=[0, 0, 0, index]))
@@ -61,7 +52,8 @@ def pose(ink: Image.Image, size: int, difficulty: float, random: np.random.Rando
     """Turns, scales, shears and shifts the letter; returns its coverage 0-255, supersampled."""
     canvas = size * _SUPERSAMPLING
     angle, shear, stretch, *shift = random.uniform(-difficulty, difficulty, 5)
-    turn = _rotation(angle * _MAX_ROTATION)
+    angle *= _MAX_ROTATION
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     scale = canvas * (_MAX_SIZE - random.uniform(0.0, difficulty) * _MAX_SHRINKING) / max(ink.size)
     aspect = _MAX_STRETCH**stretch
     forward = scale * turn @ np.array([[aspect, shear * _MAX_SHEAR], [0.0, 1 / aspect]])
@@ -74,10 +66,6 @@ def pose(ink: Image.Image, size: int, difficulty: float, random: np.random.Rando
     offset = np.array(ink.size) / 2 - back @ centre
     coefficients = (*back[0], offset[0], *back[1], offset[1])
     return ink.transform((canvas, canvas), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR)
-
-
-def _rotation(angle: float) -> np.ndarray:
-    return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
 
 
 def _stroke(coverage: Image.Image, random: np.random.RandomState) -> Image.Image:
