@@ -18,15 +18,10 @@ _ORDERS = tuple(itertools.permutations(range(3)))
 
 
 def augment(images: tf.Tensor, seed: tf.Tensor, size: int, config: PretrainConfig, larger: str = "crop") -> tf.Tensor:
-    """Augments a batch.
+    """Augments a batch `[pictures, height, width, 3]`, RGB, 0-255, as a function of `seed`, `[2]` integers.
 
-    Args:
-        images: `[pictures, height, width, 3]` uint8 or float, RGB, 0-255.
-        seed: `[2]` integers; the same seed gives the same result.
-        size: side of the crops in pixels. Padding is 4 pixels at 32 and 8 at 80 (the released code), an eighth and a
-            tenth of `size`.
-        config: which steps to take.
-        larger: what becomes of pictures larger than `size`, as `BackboneConfig.larger`; smaller ones are enlarged.
+    Padding is 4 pixels at 32 and 8 at 80 (the released code), an eighth and a tenth of `size`. What becomes of pictures
+    larger than that is as in `BackboneConfig.larger`; smaller ones are enlarged.
 
     Returns:
         `[pictures, size, size, 3]` float32, 0-255.

@@ -73,12 +73,9 @@ def load(model_dir: str | os.PathLike, weights: str) -> Calibration | None:
 
 
 def fit(logits: np.ndarray, labels: np.ndarray, mask: np.ndarray, weights: str) -> Calibration:
-    """Fits the temperatures by the mean negative log-likelihood of the queries.
+    """Fits the temperatures of the model with the fingerprint `weights` by the queries' mean negative log-likelihood.
 
-    Args:
-        logits: `[K + 1, episodes, queries, way]` of validation episodes.
-        labels, mask: `[episodes, queries]` integers and bool.
-        weights: fingerprint of the model's weights.
+    Logits are `[K + 1, episodes, queries, way]`, of validation episodes; labels and mask are `[episodes, queries]`.
     """
     offset, slope = np.array([_fit_step(step, labels, mask) for step in logits.astype(np.float64)]).T.tolist()
     return Calibration(tuple(offset), tuple(slope), weights)
@@ -93,11 +90,7 @@ def probabilities(logits: np.ndarray, mask: np.ndarray, calibration: Calibration
 
 
 def quality(probability: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> dict:
-    """How well probabilities mean what they say; JSON values.
-
-    Args:
-        probability: `[episodes, queries, way]`.
-        labels, mask: as in `fit`.
+    """How well probabilities `[episodes, queries, way]` mean what they say; JSON values; labels and mask as in `fit`.
 
     Returns:
         ece: expected calibration error, in [0, 1]: the mean over 15 equal bins of confidence, weighted by their sizes,

@@ -108,11 +108,7 @@ class EpisodeSpec(Record):
         return self.query[1]
 
     def fixed_way(self) -> int:
-        """Returns the way, if all episodes have the same.
-
-        Raises:
-            InputError: it is a range.
-        """
+        """Returns the way that all episodes have; an InputError if it is a range."""
         low, high = self.way
         require("way", f"{low}-{high}", low == high, "one number for gradient_network=joint (per_class takes any way)")
         return high
@@ -248,7 +244,7 @@ class SIBConfig(Record):
         return self.fixed_way in (None, way)
 
     def check_takes(self, spec: EpisodeSpec) -> None:
-        """Raises an InputError if `spec` has a range of ways and the model takes one way only."""
+        """An InputError if `spec` has a range of ways and the model takes one way only."""
         if self.fixed_way is not None:
             spec.fixed_way()
 

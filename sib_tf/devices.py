@@ -21,13 +21,9 @@ _EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type
 
 
 class WorkerLostError(InputError):
-    """Another worker of this job ended or cannot be reached; the message says what goes on from where.
+    """Another worker of this job ended or cannot be reached; the message says what goes on from where."""
 
-    Attributes:
-        exit_code: EX_TEMPFAIL of sysexits.h: the same command may well succeed.
-    """
-
-    exit_code = 75
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: the same command may well succeed.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

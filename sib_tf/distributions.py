@@ -50,9 +50,7 @@ class GaussianPosterior(layers.Layer):
     def draw(self, theta, noise=None):
         """Samples of w, `[episodes * S, way, D]` (an episode's side by side); without noise its mean.
 
-        Args:
-            theta: `[episodes, way, 2 D]`.
-            noise: `[episodes or 1, S, way, D]`, standard normal.
+        `noise` is `[episodes or 1, S, way, D]`, standard normal.
         """
         mean, log_scale = _halves(theta)
         if noise is None:

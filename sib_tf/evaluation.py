@@ -37,12 +37,7 @@ class Evaluation:
 
 
 class Evaluator:
-    """Evaluates SIB models on one fixed list of episodes.
-
-    Args:
-        rows: the episodes.
-        cores: that share them; None: all of this machine. Only speed depends on it.
-    """
+    """Evaluates SIB models on one fixed list of episodes, which `cores` share (None: all); only speed depends on it."""
 
     def __init__(self, rows: EpisodeRows, cores: int | None = None):
         self.rows, self.cores = rows, cores

@@ -46,18 +46,11 @@ class _ThreeLayers(keras.layers.Layer):
 class JointGradientNetwork(_ThreeLayers):
     """The paper's network: it reads all classes of a query at once, so it is built for one way.
 
+    Called as `PerClassGradientNetwork`, it ignores the counts and the mask of the classes: every episode has the same.
+
     Args:
         way: classes per episode.
         hidden_units: width of the hidden layers; None: 8 * way (released code).
-
-    Call arguments:
-        logits: `[episodes, queries, way]` float32.
-        support_counts: ignored; for the other network.
-        query_mask: `[episodes, queries]` bool or None.
-        class_mask: must be None or all True: every episode has the same classes.
-
-    Returns:
-        Synthetic gradients `[episodes, queries, way]` float32.
     """
 
     def __init__(self, way: int, hidden_units: int | None = None, **kwargs):

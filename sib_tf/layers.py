@@ -29,15 +29,11 @@ class CosineClassifier(keras.layers.Layer):
 
     logits[i, c] = scale * <features[i] / |features[i]|, weights[c] / |weights[c]|>; no bias (released code).
 
+    From features `[pictures, D]` float32 to logits `[pictures, classes]`.
+
     Args:
         classes: number of classes, >= 2.
         initial_scale: start of the learned scale; 10 in the released code.
-
-    Call arguments:
-        features: `[pictures, D]` float32.
-
-    Returns:
-        logits `[pictures, classes]` float32.
     """
 
     def __init__(self, classes: int, initial_scale: float = 10.0, **kwargs):

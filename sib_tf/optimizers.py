@@ -25,14 +25,8 @@ def outer_optimizer(config: MetaTrainConfig) -> keras.optimizers.Optimizer:
 class CoupledDecaySGD(keras.optimizers.SGD):
     """SGD whose weight decay is added to the gradient before momentum, as PyTorch's SGD and the released code do.
 
-    Keras's own `weight_decay` is decoupled: it shrinks the weight outside of momentum.
-
-    Args:
-        learning_rate: a number or a `LearningRateSchedule`.
-        momentum: in [0, 1).
-        coupled_weight_decay: factor of the weight in the gradient, >= 0. Every variable decays, biases and
-            normalisation included (released code).
-        **kwargs: those of `keras.optimizers.SGD`; `nesterov` defaults to True.
+    Keras's own `weight_decay` is decoupled: it shrinks the weight outside of momentum. `coupled_weight_decay`, >= 0, is
+    the factor of the weight in the gradient; every variable decays, biases and normalisation included (released code).
     """
 
     def __init__(self, learning_rate=1e-3, momentum=0.9, coupled_weight_decay=0.0, nesterov=True, **kwargs):

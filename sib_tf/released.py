@@ -24,10 +24,8 @@ State = Mapping[str, np.ndarray]  # Arrays in PyTorch's layout, by the released 
 def read_checkpoint(path: str | os.PathLike, sha256: str | None = None) -> tuple[dict[str, np.ndarray], dict]:
     """Reads a `.pth` file of either kind: `netFeatBest` (a backbone) or `netSIBBest` (backbone and head).
 
-    Files of PyTorch 1.6 and later are ZIP archives with checksums, which are compared; older ones have none.
-
-    Args:
-        sha256: of the file, where it is known.
+    Files of PyTorch 1.6 and later are ZIP archives with checksums, which are compared; older ones have none. `sha256`
+    is the file's, where it is known.
 
     Returns:
         (backbone state, head): the head is `{}` for a backbone alone, otherwise it has `state` and `num_steps`.

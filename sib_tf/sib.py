@@ -47,12 +47,8 @@ class InitializationNetwork(keras.layers.Layer):
 
     Not normalised again (released code). The class of a masked row does not count; a class without rows gets 0.
 
-    Call arguments:
-        support: `[episodes, support_rows, D]` float32 features.
-        membership: `[episodes, support_rows, way]` float32, one-hot rows; a masked row is 0.
-
-    Returns:
-        `[episodes, way, D]` float32.
+    From features `[episodes, support_rows, D]` float32 and their `membership` `[episodes, support_rows, way]`, one-hot
+    rows of which a masked one is 0, to `[episodes, way, D]`.
     """
 
     def build(self, support_shape, membership_shape=None):

@@ -36,11 +36,7 @@ class Task(NamedTuple):
         return Task(self.support.repeated(times), membership, class_mask, self.query.repeated(times), mask)
 
     def mean_weight(self, step_reduction: str):
-        """What a sum over the n queries is multiplied by, `[episodes, 1, 1]`: 1/n, and what shrinks it.
-
-        Args:
-            step_reduction: "mean" or "shrunk_mean", see `sib_tf.config.SIBConfig`.
-        """
+        """What a sum over the n queries is multiplied by, `[episodes, 1, 1]`: 1/n, and what shrinks a "shrunk_mean"."""
         units = self.query.rows
         rows = ops.ones_like(units[..., 0]) if self.query_mask is None else ops.cast(self.query_mask, units.dtype)
         count = ops.maximum(ops.sum(rows, axis=1), 1.0)

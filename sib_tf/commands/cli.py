@@ -26,11 +26,8 @@ def run(main: Callable[[], None], values: flags.FlagValues, description: str, ar
     0: done; 2: something the user gave cannot be used, and one line on standard error says what and the way out;
     75: another worker of this job was lost; 130: interrupted; 143: SIGTERM came, and the state is saved.
 
-    Args:
-        main: the entry point's work.
-        values: the entry point's own flags (not absl's global ones, so that several can be imported together).
-        description: what `--help` prints above the flags.
-        argv: the arguments with the program's name in front; None: `sys.argv`.
+    `values` are the entry point's own flags (not absl's global ones, so that several can be imported together), and
+    `description` is what `--help` prints above them. `argv` has the program's name in front; None: `sys.argv`.
     """
     argv = list(sys.argv if argv is None else argv)
     if {"--help", "-h", "-help"} & set(argv[1:]):

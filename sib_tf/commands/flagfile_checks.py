@@ -12,11 +12,7 @@ _DIRECTIVE = re.compile(r"--?flagfile(?:=(.*))?", re.DOTALL)
 
 
 def check(arguments: Sequence[str]) -> None:
-    """Checks the flagfiles that arguments name, and those that these name.
-
-    Raises:
-        InputError: one cannot be read, is no text, too large, or inside itself; names it.
-    """
+    """Raises an InputError if a flagfile that arguments or flagfiles name is no text, too large, or inside itself."""
     waiting = [(name, ()) for name in _named(arguments)]
     for name, outer in waiting:  # It grows meanwhile.
         if name in outer:

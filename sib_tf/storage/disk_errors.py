@@ -29,15 +29,9 @@ def reason(error: BaseException) -> str | None:
 
 @contextlib.contextmanager
 def named(path: str | os.PathLike, within: str | os.PathLike = "", only_room: bool = False) -> Iterator[None]:
-    """Says in one line, with `path`, that the disk refused what the block wrote there.
+    """Turns the disk's refusal of what the block wrote to `path` into an InputError that names it.
 
-    Args:
-        path: what is written.
-        within: where it is written; errors that name another file stay as they are.
-        only_room: whether only a want of room is meant.
-
-    Raises:
-        InputError: in place of the disk's refusal.
+    Errors that name a file outside of `within` stay as they are, and with `only_room` all but a want of room.
     """
     try:
         yield

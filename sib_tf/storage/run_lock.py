@@ -27,13 +27,10 @@ def held(folder: str | os.PathLike, part: str = "", beside: bool = False, wait: 
     runs with a warning.
 
     Args:
-        folder: of the run.
+        folder: of the run; an InputError if it cannot be written.
         part: of several that different processes may hold at a time; "": the folder itself.
         beside: whether the lock lies beside the folder, because the folder is replaced whole.
-        wait: whether to wait for a process that has it, after saying so on standard error.
-
-    Raises:
-        InputError: another process has it (the message says which), or the folder cannot be written.
+        wait: whether to wait for a process that has it, saying so on standard error; else an InputError says which.
     """
     folder = Path(folder)
     home, name = (folder.parent, f"{LOCK}-{folder.name}") if beside else (folder, f"{LOCK}-{part}" if part else LOCK)

@@ -38,9 +38,7 @@ def load(path: Path):
 def loads(data: bytes):
     """Parses JSON, checks the seal where there is one, and leaves it out.
 
-    Raises:
-        AlteredError: it has another content than was sealed.
-        ValueError: it is not JSON, too large, has a name twice, or a number that is none.
+    An AlteredError if the content is another, a ValueError if it is not JSON, too large, or has a name twice.
     """
     if len(data) > MOST_BYTES:
         raise ValueError(f"it has more than the {MOST_BYTES:,} bytes allowed")

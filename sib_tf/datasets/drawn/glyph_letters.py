@@ -28,14 +28,7 @@ _PIXELS_PER_EM = 64
 
 @dataclasses.dataclass(frozen=True)
 class Letter:
-    """A class.
-
-    Attributes:
-        code_point: in Unicode.
-        script: for example "Cyrillic".
-        split: "train", "validation" or "test", the same for all of a script.
-        faces: the fonts of `FACES` that have it, two or more.
-    """
+    """A class; all letters of a script are of one meta-split, and two or more of `FACES` have each."""
 
     code_point: int
     script: str

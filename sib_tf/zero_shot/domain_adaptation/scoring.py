@@ -61,6 +61,9 @@ def _row(names: tuple[str, ...], scores: dict, targets: tuple[str, ...], seeds: 
         runs[target, seed] = first - sum(second)
     by_target = {target: np.mean([runs[target, seed] for seed in seeds], axis=0) for target in targets}
     figures = {target: _figure(values) for target, values in by_target.items()}
+    means = [values.mean() for values in runs.values()]
+    # By Student's t, which small numbers of runs need.
+    half = float(stats.t.ppf(0.975, len(means) - 1) * stats.sem(means)) if len(means) > 1 else None
     return {
         "name": " - ".join(names),
         "paired": len(names) > 1,
@@ -69,7 +72,7 @@ def _row(names: tuple[str, ...], scores: dict, targets: tuple[str, ...], seeds: 
             "mean": float(np.mean([values.mean() for values in by_target.values()])),
             # The minibatches of each target are a sample of their own.
             "ci95_minibatches": float(np.linalg.norm([each["ci95"] for each in figures.values()]) / len(targets)),
-            "ci95_runs": _runs_interval([values.mean() for values in runs.values()]),
+            "ci95_runs": half,
         },
         "runs": [{"target": t, "seed": s, **_figure(values)} for (t, s), values in runs.items()],
     }
@@ -78,11 +81,6 @@ def _row(names: tuple[str, ...], scores: dict, targets: tuple[str, ...], seeds: 
 def _figure(values: np.ndarray) -> dict:
     mean, half = mean_and_ci95(values)
     return {"mean": mean, "ci95": half}
-
-
-def _runs_interval(means: list[float]) -> float | None:
-    """Half-width over runs by Student's t, which small numbers of them need; None for one alone."""
-    return float(stats.t.ppf(0.975, len(means) - 1) * stats.sem(means)) if len(means) > 1 else None
 
 
 def _run(target: str, method: str, seed: int, accuracy: np.ndarray, oracle: np.ndarray | None, result: dict) -> dict:

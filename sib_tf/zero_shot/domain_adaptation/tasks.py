@@ -24,12 +24,7 @@ class Rows(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """What training sees.
-
-    Attributes:
-        train, validation: the labelled pictures by source domain, disjoint.
-        target: the target's pictures, without labels.
-    """
+    """What training sees: labelled pictures by source domain, disjoint, and the target's, without labels."""
 
     train: dict[str, Rows]
     validation: dict[str, Rows]
