@@ -73,7 +73,7 @@ def color_jitter(images: tf.Tensor, strength: float, factor_seed: tf.Tensor, ord
     factors = tf.random.stateless_uniform(
         [3, tf.shape(images)[0], 1, 1, 1], factor_seed, 1 - strength, 1 + strength, alg="philox"
     )
-    steps = (_brightness, _contrast, _saturation)
+    steps = (tf.multiply, _contrast, _saturation)  # Brightness is a product.
 
     def in_order(order):
         result = images
@@ -83,10 +83,6 @@ def color_jitter(images: tf.Tensor, strength: float, factor_seed: tf.Tensor, ord
 
     choice = tf.random.stateless_uniform([], order_seed, 0, len(_ORDERS), tf.int32, alg="philox")
     return tf.switch_case(choice, [functools.partial(in_order, order) for order in _ORDERS])
-
-
-def _brightness(images, factor):
-    return images * factor
 
 
 def _contrast(images, factor):

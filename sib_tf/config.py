@@ -249,10 +249,6 @@ class SIBConfig(Record):
             spec.fixed_way()
 
 
-def _specification(name: str, given: EpisodeSpec | dict) -> EpisodeSpec:
-    return EpisodeSpec.from_dict(given, name) if isinstance(given, dict) else given
-
-
 # Episodes: smaller parts of a batch would take longer to hand out than they gain.
 _LEAST_PART = 4
 
@@ -287,8 +283,8 @@ class MetaTrainConfig(Record):
 
     def __post_init__(self):
         for name in ("episodes", "validation"):
-            object.__setattr__(self, name, _specification(name, getattr(self, name)))
-        object.__setattr__(self, "mixture", tuple(_specification("mixture", each) for each in self.mixture))
+            object.__setattr__(self, name, EpisodeSpec.from_dict(getattr(self, name), name))
+        object.__setattr__(self, "mixture", tuple(EpisodeSpec.from_dict(each, "mixture") for each in self.mixture))
         super().__post_init__()
 
     def parts(self, cores: int) -> int:

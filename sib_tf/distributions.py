@@ -100,10 +100,8 @@ class GaussianPosterior(layers.Layer):
 class GaussianPrior(layers.Layer):
     """p(w): every row of w (a class's weights) is normal with the same learned mean and scales, `[D]` each.
 
-    The same for all classes, so that any number of them and any order has it.
-
-    Args:
-        initial_scale: > 0, before training; the mean starts at 0.
+    The same for all classes, so that any number of them and any order has it. Before training the mean is 0 and the
+    scale `initial_scale`, > 0.
     """
 
     def __init__(self, initial_scale: float = 1.0, **kwargs):

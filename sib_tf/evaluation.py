@@ -61,10 +61,6 @@ class Evaluator:
                 f"The model was built for features of length {model.config.feature_dim}; these have {table.shape[1]}. "
                 "Evaluate it on features of the backbone that it was meta-trained with."
             )
-        if not model.config.takes_way(self.way):
-            raise InputError(
-                f"way must be {model.config.way}, which this joint model was built for; the episodes have {self.way}."
-            )
         _measuring(model, self.way)(tf.convert_to_tensor(table), self.rows.part(0, _CALL))
 
 
@@ -151,11 +147,10 @@ def evidence_bounds(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
 def known_score(logits: np.ndarray, rows: EpisodeRows) -> np.ndarray:
     """Returns `open_set.score` `[episodes, queries]` of logits `[episodes, queries, way]` under theta^0."""
     # Classes that an episode does not have are out of the question.
-    present = np.stack(
-        [(rows.support_mask & (rows.support_labels == c)).any(axis=1) for c in range(logits.shape[-1])], 1
-    )
+    of_class = rows.support_labels[..., None] == np.arange(logits.shape[-1])
+    present = (of_class & rows.support_mask[..., None]).any(axis=1, keepdims=True)
     centred = logits - open_set.centre(logits, rows.query_mask)
-    return open_set.score(np.where(present[:, None], centred, -np.inf), 0.0)
+    return open_set.score(np.where(present, centred, -np.inf), 0.0)
 
 
 def prototypes(feature_dim: int, way: int) -> SIB:

@@ -25,11 +25,7 @@ VALIDATION_SEED = 1
 
 
 class DivergenceError(InputError):
-    """A loss that is not finite: the settings are too wild.
-
-    Attributes:
-        step: the outer step of that loss, counted from 1.
-    """
+    """A loss that is not finite, at outer step `step`, counted from 1: the settings are too wild."""
 
     def __init__(self, message: str, step: int):
         super().__init__(message)
@@ -127,11 +123,12 @@ def _train(trainer: Trainer, snapshots: Snapshots, calls: list[Iterator[EpisodeR
 def _divergence(losses: np.ndarray, step: int, snapshots: Snapshots) -> DivergenceError:
     """Of the losses of the steps after `step`."""
     wrong = int(np.argmin(np.isfinite(losses)))
-    return DivergenceError(
-        f"The loss became {losses[wrong]} at step {step + wrong + 1}; lower learning_rate or inner_learning_rate. The "
-        f"state of step {snapshots.step} and the best model are kept in {snapshots.output_dir}.",
-        step + wrong + 1,
+    step += wrong + 1
+    message = (
+        f"The loss became {losses[wrong]} at step {step}; lower learning_rate or inner_learning_rate. The state of "
+        f"step {snapshots.step} and the best model are kept in {snapshots.output_dir}."
     )
+    return DivergenceError(message, step)
 
 
 def _calls(sampler: EpisodeSampler, config: MetaTrainConfig, step: int) -> Iterator[EpisodeRows]:

@@ -24,9 +24,7 @@ class Trainer:
     Args:
         model: the SIB model, built in the scope of `devices.strategy`, which this has to be called in too.
         table: `[pictures, D]` float32 features of the meta-training split.
-        config: the outer loop's settings.
         cores: that share a batch; None: all of this machine. Only speed depends on it, and rounding.
-        devices: what to compute on; None: one device.
     """
 
     def __init__(

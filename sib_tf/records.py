@@ -91,8 +91,10 @@ class Record:
         return cls.from_dict(atomic.read_json(path, "Configuration"), path)
 
     @classmethod
-    def from_dict(cls, values: dict, source: str | os.PathLike = "record") -> Self:
-        """Builds the record from the dictionary that `save` writes; `source` names it in errors."""
+    def from_dict(cls, values: dict | Self, source: str | os.PathLike = "record") -> Self:
+        """Builds the record, unless it is one, from the dictionary that `save` writes; `source` names it in errors."""
+        if isinstance(values, cls):
+            return values
         if not isinstance(values, dict):
             raise InputError(f"{source} must hold a JSON object; got {type(values).__name__}.")
         names = {field.name for field in dataclasses.fields(cls)}

@@ -81,8 +81,7 @@ class SIB(keras.Model):
 
     def __init__(self, config: SIBConfig | dict, **kwargs):
         super().__init__(**kwargs)
-        self.config = config if isinstance(config, SIBConfig) else SIBConfig.from_dict(config, "config")
-        config = self.config
+        self.config = config = SIBConfig.from_dict(config, "config")
         self.initialization = InitializationNetwork(trainable=config.learned_initialization, name="initialization")
         kind = config.gradient_network, config.way, config.hidden_units
         self.gradient_networks = [

@@ -23,10 +23,8 @@ class Snapshots:
     snapshot, and its state comes last: a run that is broken off goes on from the last whole one, and takes the steps
     after it again. Use as a context: leaving it waits for the last validation.
 
-    Args:
-        evaluators: of the validation lists, whose mean accuracy counts.
-        table: `[pictures, D]` float32 features of their split.
-        devices: what the trainer computes on; the copy is a plain one, on one device.
+    The evaluators are those of the validation lists, whose mean accuracy counts; `table` has the features of their
+    split, `[pictures, D]` float32. The copy is a plain one, on one device.
     """
 
     def __init__(self, trainer: Trainer, evaluators: list[Evaluator], table, output_dir: Path, devices: Devices):

@@ -77,8 +77,6 @@ def read_archive(path: Path) -> tuple[list[str], np.ndarray]:
                 f"{_RECORD.itemsize}-byte records; fetch the archive again from {URL}."
             )
     records = np.frombuffer(members["train.bin"] + members["test.bin"], dtype=_RECORD)
-    if records["fine"].max() >= len(names):
-        raise InputError(
-            f"{path} has a record of class {records['fine'].max()} but names only {len(names)}; fetch it again."
-        )
+    if (most := records["fine"].max()) >= len(names):
+        raise InputError(f"{path} has a record of class {most} but names only {len(names)}; fetch it again.")
     return names, records

@@ -30,10 +30,8 @@ _HARDEST = 3
 class MetaTest:
     """What a meta-test measured of `model` on the episodes `rows` of `cache`.
 
-    Attributes:
-        metrics: the content of `metrics.json`.
-        accuracy: `[K + 1, episodes]` in [0, 1], the model after every step.
-        baseline: `[episodes]`, nearest prototypes.
+    `metrics` is the content of `metrics.json`; accuracies in [0, 1] are the model's after every step, `[K + 1,
+    episodes]`, and those of nearest prototypes, `baseline`, `[episodes]`.
     """
 
     metrics: dict

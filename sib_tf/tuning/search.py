@@ -36,8 +36,8 @@ def search(
         a worker: its chief has them.
 
     Raises:
-        InputError: the folder holds another search, the split is too small for the episodes, a trial cannot be
-            trained (the message names it and its values), all trials diverged, or chief and workers do not meet.
+        InputError: the folder holds another search, the split is too small, a trial cannot be trained (the message
+            names it and its values), all diverged, or chief and workers do not meet.
     """
     output_dir, role = Path(output_dir), processes.role()
     settings = dataclasses.replace(settings, model=dataclasses.replace(settings.model, feature_dim=cache.feature_dim))
@@ -72,14 +72,11 @@ def _named_errors(role: str) -> Iterator[None]:
             raise fatal.__cause__ from fatal
         raise InputError(f"{fatal}: {fatal.__cause__} The same command takes the trial up again.") from fatal
     except grpc.RpcError as error:
-        raise InputError(
-            f"The chief at {processes.address()} did not answer ({error.code().name}); start it with the same command "
-            f"and {processes.TUNER_ID}=chief, then this worker again."
-        ) from error
+        silence = f"The chief at {processes.address()} did not answer ({error.code().name})"
+        way_out = f"start it with the same command and {processes.TUNER_ID}=chief, then this worker again"
+        raise InputError(f"{silence}; {way_out}.") from error
     except RuntimeError as error:
         if role != "chief":
             raise
-        raise InputError(
-            f"The chief cannot listen at {processes.address()} ({error}); name another {processes.PORT} or "
-            f"{processes.IP}."
-        ) from error
+        taken = f"The chief cannot listen at {processes.address()} ({error})"
+        raise InputError(f"{taken}; name another {processes.PORT} or {processes.IP}.") from error

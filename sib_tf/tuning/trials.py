@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import dataclasses
-import io
 import os
 import time
 from collections.abc import Sequence
@@ -58,14 +57,13 @@ def read(output_dir: str | os.PathLike) -> list[TrialResult]:
 
 
 def _write_table(output_dir: Path, space: Sequence[Searched]) -> None:
-    text = io.StringIO()
-    before = ["trial", "state", "accuracy", "ci95", "step", "seconds"]
-    table = csv.DictWriter(text, [*before, *(field.name for field in space), "cause"], lineterminator="\n")
-    table.writeheader()
-    for result in read(output_dir):
-        row = dataclasses.asdict(result)
-        table.writerow({**row.pop("values"), **row, "seconds": f"{result.seconds:.1f}"})
-    atomic.write_text(output_dir / TABLE, text.getvalue())
+    columns = ["trial", "state", "accuracy", "ci95", "step", "seconds", *(field.name for field in space), "cause"]
+    with atomic.new_file(output_dir / TABLE) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, columns, lineterminator="\n")
+        table.writeheader()
+        for result in read(output_dir):
+            row = dataclasses.asdict(result)
+            table.writerow({**row.pop("values"), **row, "seconds": f"{result.seconds:.1f}"})
 
 
 class _Guided:

@@ -30,19 +30,15 @@ TURNS = 4
 
 @keras.saving.register_keras_serializable("sib_tf")
 class AdaptiveHead(keras.Model):
-    """The shared layer and both heads, over features.
+    """The shared layer and both heads, over features of length F.
 
-    Args:
-        config: a `DomainAdaptationConfig` or its dictionary.
-        feature_dim: F.
-        classes: number of classes.
-        method: "source_only", "rot": theta is lambda; "k0": theta^0; "sib_rot": theta^K.
+    theta is lambda for the methods "source_only" and "rot", theta^0 for "k0", and theta^K for "sib_rot".
     """
 
     def __init__(self, config: DomainAdaptationConfig | dict, feature_dim: int, classes: int, method: str, **kwargs):
         super().__init__(**kwargs)
         require_choice("method", method, DOMAIN_METHODS)
-        self.config = DomainAdaptationConfig.from_dict(config, "config") if isinstance(config, dict) else config
+        self.config = DomainAdaptationConfig.from_dict(config, "config")
         self.feature_dim, self.classes, self.method = feature_dim, classes, method
         self.label_head = keras.layers.Dense(classes, name="label_head")
         # Where there is no rotation loss, the head of the turns is not learned.

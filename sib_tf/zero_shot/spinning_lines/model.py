@@ -56,7 +56,7 @@ class SpinningLines(keras.Model):
 
     def __init__(self, config: SpinningLinesConfig | dict, **kwargs):
         super().__init__(**kwargs)
-        self.config = SpinningLinesConfig.from_dict(config, "config") if isinstance(config, dict) else config
+        self.config = SpinningLinesConfig.from_dict(config, "config")
         self.prior = distributions.GaussianPrior(1.0, name="prior")
         # A tenth of a natural-gradient step, relative to the mean's: 1 / (2 scale^2) / 10.
         self.posterior = distributions.GaussianPosterior(self.config.posterior_samples, 0.1, 5.0, name="posterior")
