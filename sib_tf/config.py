@@ -43,8 +43,6 @@ _WHOLE = Bound(lambda value: isinstance(value, int) and value >= 1, "a whole num
 class EpisodeSpec(Record):
     """What an episode looks like. A range (low, high) is inclusive; each episode draws from it uniformly."""
 
-    CHOICES = {"query_distribution": QUERY_DISTRIBUTIONS}
-
     way: Range = setting((5, 5), "Classes of an episode: a number, or a range such as 5-20.")
     shot: Range = setting((1, 1), "Labelled pictures of each class: a number or a range.")
     query: Range = setting((15, 15), "Unlabelled pictures of each class, on average: a number or a range.")
@@ -53,6 +51,7 @@ class EpisodeSpec(Record):
         "How an episode's unlabelled pictures are spread over its classes: balanced, the same number of each, or "
         "dirichlet, in proportions drawn from a symmetric Dirichlet distribution (Veilleux et al., NeurIPS 2021), so "
         "that a class may have none.",
+        QUERY_DISTRIBUTIONS,
     )
     dirichlet_alpha: float | tuple[float, float] = setting(
         2.0,
@@ -139,21 +138,20 @@ class BackboneConfig(Record):
         larger: what becomes of larger stored pictures: "crop" to the middle, or "reduce". Smaller ones are enlarged.
     """
 
-    CHOICES = {"precision": PRECISIONS, "larger": FITS}
-
     name: str = "conv4"
     width: int = setting(64, "conv4: filters (default 64); wide_resnet: widening factor (default 10).", at_least(1))
     depth: int = setting(28, "wide_resnet only: layers, 6 * blocks + 4.")
     image_size: int = setting(32, "Side in pixels of the square pictures that it takes.", at_least(16, "pixels"))
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    precision: str = setting("float32", "What convolutions compute in; weights and features are float32 always.")
+    precision: str = setting("float32", "What convolutions compute in; weights and features are float32.", PRECISIONS)
     source: str | None = None
     larger: str = "crop"
 
     def __post_init__(self):
         if self.source is None:
             require_choice("backbone", self.name, BACKBONES)
+        require_choice("larger", self.larger, FITS)
         super().__post_init__()
         if self.name == "wide_resnet" and self.source is None:
             require("depth", self.depth, self.depth >= 10 and (self.depth - 4) % 6 == 0, "6 * blocks + 4 (10, 16, 28)")
@@ -169,9 +167,7 @@ class PretrainConfig(Record):
     warm-up steps from 1e-7, 60 epochs, a tenth of the rate after epoch 50.
     """
 
-    CHOICES = {"schedule": SCHEDULES}
-
-    schedule: str = setting("paper", "Learning rate: as released; warm-up and cosine; 30 % up and 70 % down.")
+    schedule: str = setting("paper", "Learning rate: as released; warm-up and cosine; 30 % up, 70 % down.", SCHEDULES)
     learning_rate: float = setting(0.1, "Highest learning rate of the schedule.", ABOVE_0)
     epochs: int = setting(60, "Passes over the training pictures; 0: an initial backbone stays as it is.", at_least(0))
     batch_size: int = setting(64, "Pictures per step.", at_least(2, "(batch normalisation)"))
@@ -193,30 +189,26 @@ _UNROLLED = _UP_TO_100._replace(expected="in [0, 100] (the steps are unrolled)")
 class SIBConfig(Record):
     """The SIB model. Symbols are the paper's (Hu et al., ICLR 2020); defaults are the released code's."""
 
-    CHOICES = {
-        "gradient_network": GRADIENT_NETWORKS,
-        "step_reduction": STEP_REDUCTIONS,
-        "prior": PRIORS,
-        "posterior": POSTERIORS,
-    }
-
     feature_dim: int = setting(256, "D, length of a feature.", at_least(1))
     way: int | None = setting(5, "Classes that the joint network is built for; None for per_class, which takes any.")
     num_steps: int = setting(3, "K, synthetic-gradient steps; 0 is nearest prototypes.", _UNROLLED)
     inner_learning_rate: float = setting(1e-3, "eta, size of a synthetic-gradient step.", ABOVE_0)
-    gradient_network: str = setting("joint", "Synthetic gradient network: the paper's, for one way, or ours, for any.")
+    gradient_network: str = setting(
+        "joint", "Synthetic gradient network: the paper's, for one way, or ours, for any.", GRADIENT_NETWORKS
+    )
     hidden_units: int | None = setting(None, "Its hidden width. Default: joint 8 * way, per_class 32.", at_least(1))
     step_reduction: str = setting(
         "sum",
         "How the n queries of a step add up: sum (released code), mean (the paper's 1/n), or ours, shrunk_mean: the "
         "mean times (n - 1) / (n - 1 + way), so that few move the classifier little, and one alone, which there is "
         "nothing to compare with, not at all.",
+        STEP_REDUCTIONS,
     )
     separate_steps: bool = setting(False, "A synthetic gradient network for every step, instead of one for all.")
     learned_initialization: bool = setting(True, "Learn the vector a of theta^0, or keep 1: nearest prototypes.")
     support_gradient: bool = setting(False, "Every step takes the support's gradient too, by learned sizes. Ours.")
-    prior: str = setting("none", "p(w): gaussian is a learned mean and scales, the same for every class.")
-    posterior: str = setting("dirac", "q_theta(w); gaussian needs a prior.")
+    prior: str = setting("none", "p(w): gaussian is a learned mean and scales, the same for every class.", PRIORS)
+    posterior: str = setting("dirac", "q_theta(w); gaussian needs a prior.", POSTERIORS)
     posterior_samples: int = setting(4, "S, samples of w from a gaussian posterior; 0: its mean.", _UP_TO_100)
     kl_weight: float = setting(
         1.0, "Of KL(q || p) in steps and outer loss, where cross-entropies are summed; 1: evidence lower bound.", FROM_0
@@ -264,14 +256,12 @@ class MetaTrainConfig(Record):
             a validation list as well. Loss and validation accuracy are the means over all specifications.
     """
 
-    CHOICES = {"optimizer": OPTIMIZERS}
-
     episodes: EpisodeSpec = EpisodeSpec()
     validation: EpisodeSpec = EpisodeSpec()
     mixture: tuple[EpisodeSpec, ...] = ()
     steps: int = setting(50_000, "Outer steps.", at_least(1))
     batch_episodes: int = setting(1, "B, episodes per outer step and specification.", at_least(1))
-    optimizer: str = setting("sgd", "Outer optimiser.")
+    optimizer: str = setting("sgd", "Outer optimiser.", OPTIMIZERS)
     learning_rate: float = setting(1e-3, "Outer learning rate.", ABOVE_0)
     momentum: float = setting(0.9, "Nesterov momentum of sgd.", BELOW_1)
     weight_decay: float = setting(5e-4, "sgd: coupled; adamw: decoupled; adam: none.", FROM_0)

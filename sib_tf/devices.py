@@ -69,7 +69,7 @@ class Devices:
             )
 
     def split(self, batch, axis: int = 0):
-        """Parts, for `run`, of a nest of tensors that all workers have: replica i of n takes the i-th along `axis`."""
+        """Parts, for `run`, of a nest of tensors that every worker has: replica i takes the i-th along `axis`."""
 
         def part(context):
             number = context.replica_id_in_sync_group

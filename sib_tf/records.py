@@ -33,9 +33,12 @@ def at_least(least: int, what: str = "") -> Bound:
     return Bound(lambda value: value >= least, f"at least {least} {what}".strip())
 
 
-def setting(default, text: str, bound: Bound | None = None):
-    """A field of a record with its help, which is that of its flag too; a field that may be None has no bound there."""
-    return dataclasses.field(default=default, metadata={"help": text, "bound": bound})
+def setting(default, text: str, allowed: Bound | tuple[str, ...] | None = None):
+    """A field of a record with its help, which is that of its flag too, and its bound, or the texts that it may be.
+
+    A field that is None by default may be None whatever its bound.
+    """
+    return dataclasses.field(default=default, metadata={"help": text, "allowed": allowed})
 
 
 def as_range(name: str, value: int | Sequence[int]) -> Range:
@@ -60,20 +63,21 @@ def alpha_text(pair: tuple[float, float]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """Base of the configuration records: JSON in and out, with errors that name the file and the field.
-
-    `CHOICES` names, by field, what a text may be; it is checked here, as bounds are, and flags show it.
-    """
-
-    CHOICES: typing.ClassVar[dict[str, tuple[str, ...]]] = {}
+    """Base of the configuration records: JSON in and out, with errors that name the file and the field."""
 
     def __post_init__(self):
-        for name, choices in self.CHOICES.items():
+        for name, choices in self.choices().items():
             require_choice(name, getattr(self, name), choices)
         for field in dataclasses.fields(self):
-            value, bound = getattr(self, field.name), field.metadata.get("bound")
-            if bound and (value, field.default) != (None, None):
+            value, bound = getattr(self, field.name), field.metadata.get("allowed")
+            if isinstance(bound, Bound) and (value, field.default) != (None, None):
                 require(field.name, value, bound.holds(value), bound.expected)
+
+    @classmethod
+    def choices(cls) -> dict[str, tuple[str, ...]]:
+        """What fields may be that are one of several texts, by name."""
+        allowed = {field.name: field.metadata.get("allowed") for field in dataclasses.fields(cls)}
+        return {name: texts for name, texts in allowed.items() if texts and not isinstance(texts, Bound)}
 
     @classmethod
     def help_texts(cls, *without: str) -> dict[str, str]:

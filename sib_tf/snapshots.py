@@ -65,15 +65,9 @@ class Snapshots:
 
     def restore(self, folder: Path) -> None:
         """Takes the trainer to the last state in `folder`, where there is one; states are saved there from now on."""
-        self._state = checkpoints.TrainingState(
-            folder,
-            added={"losses": self._losses},
-            writes=self.devices.chief,
-            model=self.model,
-            optimizer=self.optimizer,
-            step=self._step,
-            best=self._best,
-        )
+        parts = {"model": self.model, "optimizer": self.optimizer, "step": self._step, "best": self._best}
+        added = {"losses": self._losses}
+        self._state = checkpoints.TrainingState(folder, added=added, writes=self.devices.chief, **parts)
         if self._state.restore():
             _copy(self._variables(), self.trainer.variables)
         self.devices.agree("checkpoints (does every worker see output_dir?): they", self.step)

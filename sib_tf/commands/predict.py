@@ -21,9 +21,8 @@ from sib_tf.errors import InputError
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("model", None, "A .tflite file, a SavedModel folder or a run folder.", flag_values=FLAGS)
-flags.DEFINE_string(
-    "support", None, "Folder of labelled pictures, a sub-folder for each class: DIR, or 'DIR/*/*'.", flag_values=FLAGS
-)
+_SUPPORT = "Folder of labelled pictures, a sub-folder for each class: DIR, or 'DIR/*/*'."
+flags.DEFINE_string("support", None, _SUPPORT, flag_values=FLAGS)
 flags.DEFINE_string("query", None, "Folder of pictures to be given a class, at any depth.", flag_values=FLAGS)
 flags.DEFINE_string("output", None, "The file to write, ending in .csv.", flag_values=FLAGS)
 flags.mark_flags_as_required(["model", "support", "query", "output"], flag_values=FLAGS)

@@ -16,11 +16,11 @@ def define(values: flags.FlagValues, record: Record, texts: Mapping[str, str]) -
 
     Fields are of the kinds bool, int, float or str, or optional ones.
     """
-    hints = typing.get_type_hints(type(record))
+    hints, choices = typing.get_type_hints(type(record)), record.choices()
     for name, text in texts.items():
         default = getattr(record, name)
-        if name in record.CHOICES:
-            flags.DEFINE_enum(name, default, record.CHOICES[name], text, flag_values=values)
+        if name in choices:
+            flags.DEFINE_enum(name, default, choices[name], text, flag_values=values)
         else:
             kind = next(kind for kind in (*typing.get_args(hints[name]), hints[name]) if kind in _DEFINE)
             _DEFINE[kind](name, default, text, flag_values=values)

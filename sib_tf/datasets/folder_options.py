@@ -16,10 +16,8 @@ class FolderOptions(Record):
     the folder is prepared ("skip"). The seed and the shares of the split count for folders without split folders.
     """
 
-    CHOICES = {"on_broken": ("refuse", "skip")}
-
     image_size: int = setting(32, "folder only: side in pixels that pictures are scaled to.", at_least(16, "pixels"))
-    on_broken: str = setting("refuse", "folder only: what a broken picture does.")
+    on_broken: str = setting("refuse", "folder only: what a broken picture does.", ("refuse", "skip"))
     split_seed: int = setting(0, "folder only: seed of the split by class.", FROM_0)
     validation_fraction: float = setting(0.2, "folder only: share of the classes for validation.", _SHARE)
     test_fraction: float = setting(0.2, "folder only: share of the classes for testing.", _SHARE)

@@ -34,9 +34,7 @@ class SpinningLinesConfig(Record):
 class DomainAdaptationConfig(Record):
     """Zero-shot classification: several labelled source domains, one without labels; see `domain_adaptation`."""
 
-    CHOICES = {"backbone": DOMAIN_BACKBONES, "gradient_network": GRADIENT_NETWORKS}
-
-    backbone: str = setting("conv4", "What makes the features.")
+    backbone: str = setting("conv4", "What makes the features.", DOMAIN_BACKBONES)
     width: int = setting(16, "Filters of conv4's blocks.", at_least(1))
     image_size: int | None = setting(
         None, "Side of the pictures in pixels; None: glyph_domains 32, pacs 224.", at_least(16, "pixels")
@@ -44,7 +42,7 @@ class DomainAdaptationConfig(Record):
     shared_dim: int = setting(64, "H, width of the layer between backbone and heads, which adapts.", at_least(1))
     num_steps: int = setting(3, "K of the method sib_rot.", _STEPS)
     inner_learning_rate: float = setting(0.1, "eta, of the synthetic-gradient steps.", ABOVE_0)
-    gradient_network: str = setting("per_class", "xi, of label logits alone.")
+    gradient_network: str = setting("per_class", "xi, of label logits alone.", GRADIENT_NETWORKS)
     rotation_learning_rate: float = setting(0.03, "eta_rot, of the rotation loss's step to theta^0.", ABOVE_0)
     rotation_weight: float = setting(0.5, "Of the rotation loss in the outer loss.", FROM_0)
     target_in_training: bool = setting(True, "Whether the target's pictures join the outer rotation loss.")
