@@ -47,10 +47,7 @@ class JointGradientNetwork(_ThreeLayers):
     """The paper's network: it reads all classes of a query at once, so it is built for one way.
 
     Called as `PerClassGradientNetwork`, it ignores the counts and the mask of the classes: every episode has the same.
-
-    Args:
-        way: classes per episode.
-        hidden_units: width of the hidden layers; None: 8 * way (released code).
+    Its hidden layers are `hidden_units` wide, or 8 * way (released code).
     """
 
     def __init__(self, way: int, hidden_units: int | None = None, **kwargs):
@@ -78,10 +75,7 @@ class PerClassGradientNetwork(_ThreeLayers):
 
     There are two outputs, a_ic and b_ic; returned is a_ic - mean_c a_ic + b_ic * p_ic / share_c, where share_c is the
     mean of p_ic over the queries. The first is centred over the classes, as a true loss gradient is; the second moves
-    a class that few queries belong to as far as one that many do.
-
-    Args:
-        hidden_units: width of the two hidden layers; None: 32.
+    a class that few queries belong to as far as one that many do. The two hidden layers are `hidden_units` wide, or 32.
 
     Call arguments:
         logits: `[episodes, queries, way]` float32.

@@ -29,11 +29,8 @@ class CosineClassifier(keras.layers.Layer):
 
     logits[i, c] = scale * <features[i] / |features[i]|, weights[c] / |weights[c]|>; no bias (released code).
 
-    From features `[pictures, D]` float32 to logits `[pictures, classes]`.
-
-    Args:
-        classes: number of classes, >= 2.
-        initial_scale: start of the learned scale; 10 in the released code.
+    From features `[pictures, D]` float32 to logits `[pictures, classes]`. The scale starts at `initial_scale`, which is
+    10 in the released code.
     """
 
     def __init__(self, classes: int, initial_scale: float = 10.0, **kwargs):
@@ -94,10 +91,8 @@ class EpisodeNormalization(keras.layers.Layer):
 
     The mean and (biased) variance of every channel are taken over all unmasked rows of an episode. With one episode
     per batch and no mask this is what the released code's `BatchNorm1d` computes, there over whole batches. Masked
-    rows get values too, which mean nothing; no other row depends on them.
-
-    Args:
-        epsilon: added to the variance; 1e-5 as in the released code.
+    rows get values too, which mean nothing; no other row depends on them. `epsilon`, 1e-5 as in the released code, is
+    added to the variance.
 
     Call arguments:
         x: `[episodes, ..., channels]` float32; the axes between are rows of one episode.
