@@ -107,8 +107,10 @@ class Trainer:
                 for episode, way, own in zip(episodes, self.ways, noise, strict=True)
             ]
             loss = tf.add_n(losses) / len(losses)
+        variables = self.model.trainable_variables
+        gradients = tape.gradient(loss, variables)
         # The bias cancels in a softmax: with K = 0 it has no gradient.
-        return loss, tape.gradient(loss, self.model.trainable_variables, unconnected_gradients="zero")
+        return loss, [tf.zeros_like(v) if g is None else g for g, v in zip(gradients, variables, strict=True)]
 
     def _apply(self, gradients: list[tf.Tensor]) -> None:
         self.optimizer.apply(gradients, self.model.trainable_variables)
