@@ -57,6 +57,19 @@ def real_data(name: str) -> Path:
     return path
 
 
+def draw_pictures(root: Path, counts: dict[str, tuple[int, int]]) -> None:
+    """Draws <root>/<split>/<class>/<number>.png; `counts` are of the classes, and of the pictures in each, by split."""
+    from PIL import Image
+
+    random = np.random.RandomState(0)
+    for number, (split, (classes, count)) in enumerate(counts.items()):
+        for c in range(classes):
+            folder = root / split / f"{split}{c}"
+            folder.mkdir(parents=True)
+            for i, picture in enumerate(draw_class(100 * number + c, count, random)):
+                Image.fromarray(picture).save(folder / f"{i:02d}.png")
+
+
 def pytest_collection_finish():
     """Takes what the imports made out of the garbage collector's sight: looking through it took 4 % of the time."""
     gc.collect()
@@ -88,9 +101,8 @@ def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(scope="session")
-def tiny_dataset():
-    """A `MetaDataset` of 8, 6 and 6 classes with 24 pictures each, 32 x 32."""
+def make_dataset():
+    """Makes a `MetaDataset` of 8, 6 and 6 classes with 24 pictures each, 32 x 32."""
     from sib_tf.datasets import MetaDataset
     from sib_tf.datasets.loading import channel_statistics
 
@@ -98,6 +110,12 @@ def tiny_dataset():
     return MetaDataset(
         "tiny", "1.0.0", **splits, normalization=channel_statistics(splits["train"].images), picture_size=32
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset():
+    """What `make_dataset` makes."""
+    return make_dataset()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import draw_class
+from conftest import draw_pictures
 from PIL import Image
 from test_readme import COMMANDS
 
@@ -13,7 +13,6 @@ from export import benchmark_litert, saved_model, tflite, verify
 from sib_tf.commands import cli
 from train import calibrate, evaluate, extract_features, meta_train, pretrain
 
-CLASSES = {"train": 5, "val": 5, "test": 5}
 FIGURES = {"accuracy", "ci95", "baseline_accuracy", "difference", "difference_ci95"}
 
 
@@ -29,16 +28,6 @@ def run(capsys, module, **values) -> str:
     return streams.out
 
 
-def draw_pictures(root: Path) -> None:
-    random = np.random.RandomState(0)
-    for number, (split, classes) in enumerate(CLASSES.items()):
-        for c in range(classes):
-            folder = root / split / f"{split}{c}"
-            folder.mkdir(parents=True)
-            for i, picture in enumerate(draw_class(100 * number + c, 20, random)):
-                Image.fromarray(picture).save(folder / f"{i:02d}.png")
-
-
 def written(folder: str) -> dict[str, int]:
     """The files below a folder with their times of modification; TensorBoard's are left out."""
     files = (path for path in Path(folder).rglob("*") if path.is_file() and "tensorboard" not in path.parts)
@@ -47,7 +36,7 @@ def written(folder: str) -> dict[str, int]:
 
 @pytest.mark.slow
 def test_from_pictures_to_exported_files(capsys, tmp_path):
-    draw_pictures(tmp_path / "pictures")
+    draw_pictures(tmp_path / "pictures", dict.fromkeys(("train", "val", "test"), (5, 20)))
     pictures = {"dataset": "folder", "cache_dir": "cache"}
     (tmp_path / "small.flags").write_text("--width=8\n--epochs=1\n--batch_size=20\n")
     first = {**pictures, "flagfile": "small.flags", "schedule": "cosine"}

