@@ -88,9 +88,6 @@ def test_missing_and_foreign_model_files_are_named(tmp_path):
     checkpoints.save_model(small_model(), path)
     with pytest.raises(InputError, match=r"model\.keras holds a Sequential; a SIB is needed\."):
         checkpoints.load_model(path, SIB)
-    path.write_bytes(b"not a model")
-    with pytest.raises(InputError, match=r"model\.keras cannot be loaded \(.+\); make it again\."):
-        checkpoints.load_model(path)
 
 
 def test_a_model_file_with_code_is_refused(tmp_path):
@@ -107,17 +104,6 @@ def train(run: dict, steps: int) -> None:
             loss = tf.reduce_sum(tf.square(model(tf.ones((1, 2))) - 1.0))
         run["optimizer"].apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         run["step"].assign_add(1)
-
-
-def test_training_goes_on_from_the_saved_state(tmp_path):
-    run, resumed = start(), start(5)
-    train(run, 3)
-    state_of(tmp_path, **run).save()
-    train(run, 2)
-    assert state_of(tmp_path, **resumed).restore()
-    assert resumed["step"].numpy() == 3
-    train(resumed, 2)
-    np.testing.assert_equal(resumed["model"].get_weights(), run["model"].get_weights())
 
 
 def test_without_a_state_nothing_is_restored(tmp_path):
@@ -155,7 +141,7 @@ def test_a_list_of_checkpoints_that_are_gone_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(("damage", "found"), [("data", 1), ("index", 1), ("missing", 1), ("list", 2)])
-def test_the_last_whole_checkpoint_is_found(tmp_path, damage, found):
+def test_training_goes_on_from_the_last_whole_checkpoint(tmp_path, damage, found):
     run, resumed, weights = start(), start(5), {}
     state = state_of(tmp_path, **run)
     for number in (1, 2):
@@ -170,10 +156,12 @@ def test_the_last_whole_checkpoint_is_found(tmp_path, damage, found):
     assert resumed["step"].numpy() == found
     assert resumed["optimizer"].iterations.numpy() == found
     np.testing.assert_equal(resumed["model"].get_weights(), weights[found])
-    # It goes on from there, and is whole again.
+    # It goes on from there, as if nothing had been, and is whole again.
     for _ in range(2):
-        resumed["step"].assign_add(1)
+        train(resumed, 1)
         state.save()
+    train(run, found)
+    np.testing.assert_equal(resumed["model"].get_weights(), run["model"].get_weights())
     again = start()
     assert state_of(tmp_path, **again).restore()
     assert again["step"].numpy() == found + 2

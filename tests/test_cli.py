@@ -175,7 +175,6 @@ def test_wrong_values_are_named_before_anything_is_read(capsys, tmp_path, module
 
 
 MISSING = r"cannot be read \(No such file or directory\)"
-FULL = r"Cannot write to the folder sib/best\.keras \(File exists\);"
 
 
 @pytest.mark.parametrize(
@@ -183,32 +182,23 @@ FULL = r"Cannot write to the folder sib/best\.keras \(File exists\);"
     [
         (pretrain, {"data_dir": None}, r"data_dir is required for data set 'folder': name a folder laid out as"),
         (pretrain, {"data_dir": "pictures/a/0.png"}, r"data_dir must be an existing folder; pictures/a/0\.png is"),
-        (pretrain, {"dataset": "cifar_fs", "data_dir": "pictures"}, r".*pictures"),
-        (pretrain, {"dataset": "mini_imagenet", "data_dir": "pictures"}, r".*pictures"),
-        (pretrain, {"dataset": "omniglot", "data_dir": "pictures"}, r".*pictures"),
         (pretrain, {"test_fraction": "0.5", "validation_fraction": "0.5"}, r"validation_fraction \+ test_fraction"),
         (pretrain, {"batch_size": "64"}, r"batch_size 64 is more than the 4 training pictures\."),
         (extract_features, {"backbone_dir": "none"}, rf"Configuration none/config\.json {MISSING}"),
         (extract_features, {"backbone_dir": "sib"}, r"sib/config\.json describes no backbone; name the folder of a"),
-        (extract_features, {"output_dir": "pictures/a/0.png"}, r"pictures/a/0\.png is a file; name a folder\."),
-        (extract_features, {"output_dir": "pictures"}, r"output_dir pictures holds other files; name a new folder\."),
         (meta_train, {"features_dir": "sib/best.keras"}, r"features_dir sib/best\.keras holds no feature cache; make"),
         (meta_train, {"output_dir": "sib"}, r"sib holds a run with other settings \(.+ there, .+ asked.*\); name"),
-        (meta_train, {"output_dir": "sib/best.keras"}, FULL),
+        (meta_train, {"output_dir": "sib/best.keras"}, r"Cannot write to the folder sib/best\.keras \(File exists\);"),
         (meta_train, {"way": "9"}, r"way=9, shot=1, query=15 need 9 classes of at least 1 \+ 15 = 16 pictures; there"),
         (evaluate, {"model_dir": "none"}, rf"Configuration none/config\.json {MISSING}"),
         (evaluate, {"model_dir": "backbone"}, r"backbone/config\.json describes no SIB model; name the folder of a"),
         (evaluate, {"way": "6"}, r"way must be 5, which this joint model was built for; "),
         (evaluate, {"shot": "1-20"}, r"way=5, shot=20, query=15 need 5 classes of at least 20 \+ 15 = 35 pictures"),
-        (evaluate, {"output": "sib/best.keras/out.json"}, FULL),
         (evaluate, {"compare_to": "none.json"}, rf"compare_to none\.json {MISSING}\."),
         (evaluate, {"compare_to": "sib/config.json"}, r".*sib/config\.npz cannot be read"),
-        (import_checkpoint, {"checkpoint": "none.pth"}, r"checkpoint none\.pth does not exist\."),
     ],
 )
 def test_files_and_specifications_that_do_not_fit_are_named(capsys, caplog, work, module, changes, message):
-    if module is import_checkpoint:
-        pytest.importorskip("torch", reason="PyTorch is not installed; .pth files need it")
     check_error(capsys, run(module, REQUIRED[module], **changes), message)
     assert not Path("out").exists()
     assert not Path("out.json").exists()
@@ -219,7 +209,6 @@ def test_files_and_specifications_that_do_not_fit_are_named(capsys, caplog, work
     [
         (extract_features, "backbone/config.json", b'{"backbone": 3}', r"backbone/config\.json must hold a JSON"),
         (extract_features, "backbone/backbone.keras", b"PK", r"backbone/backbone\.keras cannot be loaded \(.+\);"),
-        (meta_train, "features/manifest.json", b"[", r"Feature cache manifest features/manifest\.json is not valid"),
         (evaluate, "features/test_features.npy", None, r"features/test_features\.npy is missing or damaged; make the"),
         (evaluate, "sib/config.json", b"[]", r"sib/config\.json describes no SIB model; name the folder of a meta-tr"),
         (evaluate, "sib/best.keras", b"", r"sib/best\.keras cannot be loaded \(.+\); make it again\."),
@@ -336,10 +325,6 @@ def test_help_lists_every_flag(capsys, module):
             assert module.FLAGS[name].help
 
 
-def python(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, *arguments], cwd=CHECKOUT, capture_output=True, text=True, timeout=300)
-
-
 def test_help_and_wrong_flags_do_not_wait_for_tensorflow():
     program = f"""
 import importlib, sys
@@ -351,12 +336,13 @@ for name in {NAMES}:
 slow = {{"tensorflow", "keras", "tensorflow_datasets", "torch", "matplotlib", "ai_edge_litert"}} & set(sys.modules)
 assert not slow, slow
 """
-    done = python("-c", program)
+    done = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
 
 
 def test_a_command_ends_with_the_exit_code():
-    done = python("-m", "train.evaluate", "--output=x.json", "--model_dir=sib")
+    command = [sys.executable, "-m", "train.evaluate", "--output=x.json", "--model_dir=sib"]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == "error: flag --features_dir=None: Flag --features_dir must have a value other than None.\n"

@@ -41,8 +41,7 @@ def test_from_pictures_to_exported_files(capsys, tmp_path):
     (tmp_path / "small.flags").write_text("--width=8\n--epochs=1\n--batch_size=20\n")
     first = {**pictures, "flagfile": "small.flags", "schedule": "cosine"}
     out = run(capsys, pretrain, **first)
-    line = r"Backbone conv4 in run/backbone: nearest prototypes "
-    assert line in out
+    assert "Backbone conv4 in run/backbone: nearest prototypes " in out
     files = written("run/backbone")
     for name in ("backbone.keras", "config.json", "history.csv", "training/checkpoint"):
         assert f"run/backbone/{name}" in files
@@ -59,14 +58,8 @@ def test_from_pictures_to_exported_files(capsys, tmp_path):
 
     # Small steps: those of a model that is hardly trained enlarge rounding, and the exports are held to it. And
     # one, because it is compiled in every form; `make demo` has three.
-    third = {
-        "num_steps": 1,
-        "inner_learning_rate": 1e-4,
-        "steps": 20,
-        "steps_per_call": 10,
-        "validate_every": 10,
-        "validation_episodes": 20,
-    }
+    third = {"num_steps": 1, "inner_learning_rate": 1e-4, "steps": 20, "steps_per_call": 10}
+    third |= {"validate_every": 10, "validation_episodes": 20}
     out = run(capsys, meta_train, **third)
     assert out.startswith("SIB (per_class, K = 1) in run/sib: ")
     files = written("run/sib")

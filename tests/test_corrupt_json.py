@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -9,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from damage import check_damage, refused
+from running import run
+from test_cli import check_error
 
 from sib_tf.calibration import Calibration
-from sib_tf.commands import cli, flagfile_checks
+from sib_tf.commands import flagfile_checks
 from sib_tf.config import BackboneConfig, EpisodeSpec, MetaTrainConfig, SIBConfig
 from sib_tf.errors import InputError
 from sib_tf.reports import history, report
@@ -206,12 +209,8 @@ def test_flagfiles_are_refused_in_one_line(capsys, files, message):
     for name, content in files.items():
         Path(name).mkdir() if content is None else Path(name).write_bytes(content)
     for arguments in (["--flagfile=a.flags"], ["--flagfile", "a.flags"]):
-        needed = ["--features_dir=f", "--output_dir=o"]
-        code = cli.run(meta_train.main, meta_train.FLAGS, "", ["prog", *needed, *arguments])
-        error = capsys.readouterr().err
-        assert (code, error.count("\n")) == (2, 1)
-        assert error.startswith("error: ")
-        assert message in error
+        code = run(meta_train, {"features_dir": "f", "output_dir": "o"}, *arguments)
+        check_error(capsys, code, f".*{re.escape(message)}")
 
 
 def test_flagfiles_that_double_at_every_level_are_refused():

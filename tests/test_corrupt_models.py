@@ -1,5 +1,6 @@
 """Models and the states of training that are damaged or hostile: refused by name, before a parser in C++ sees them."""
 
+import io
 import json
 import shutil
 import zipfile
@@ -30,7 +31,7 @@ def weights_of(model) -> bytes:
 
 def test_keras_files_are_refused_or_load_as_they_were(tmp_path):
     """Keras reads every member of the archive to its end, where zipfile compares its checksum."""
-    model, path = small_model(), tmp_path / "best.keras"
+    model, path = small_model(units=300), tmp_path / "best.keras"  # A quarter of the file are weights.
     checkpoints.save_model(model, path)
     config = checkpoints.load_model(path).get_config()
 
@@ -38,18 +39,6 @@ def test_keras_files_are_refused_or_load_as_they_were(tmp_path):
         return weights_of(found) == weights_of(model) and found.get_config() == config
 
     assert check_damage(path, checkpoints.load_model, same, flips=150, cuts=15) > 0.8
-
-
-def test_every_bit_of_a_weight_in_a_keras_file_counts(tmp_path):
-    model, path = small_model(), tmp_path / "best.keras"
-    checkpoints.save_model(model, path)
-    whole = path.read_bytes()
-    start = whole.index(model.layers[0].kernel.numpy().tobytes())
-    for bit in range(0, 8 * 24, 7):
-        content = bytearray(whole)
-        content[start + bit // 8] ^= 1 << bit % 8
-        path.write_bytes(content)
-        assert "Bad CRC-32" in refused(lambda: checkpoints.load_model(path), "best.keras cannot be loaded")
 
 
 def test_a_keras_file_that_is_a_bomb_is_not_unpacked(tmp_path):
@@ -207,18 +196,12 @@ def test_hostile_answers_of_a_server_are_refused(monkeypatch, answer):
 
 
 def test_an_endless_answer_is_refused(monkeypatch):
-    class Endless:
+    class Endless(io.BytesIO):
         status, length = 200, None
 
         def read(self, size):
             assert size == MOST_ANSWER
             return bytes(size)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
 
     monkeypatch.setattr("urllib.request.urlopen", lambda *args, **kwargs: Endless())
     server = RestServer("http://localhost:8501", "sib", 1.0)
