@@ -74,13 +74,13 @@ STAGES = {
     "tflite": Stage(["export.tflite", *_TRAINED, "--output=exports/model.tflite"], ("exports",)),
 }
 FIRST = ("pretrain", "extract_features", "meta_train")
-# Of every run its own: times, the digests of TensorFlow's files, and what keras-tuner counts: how often a trial started
-# and ended. A trial written before the oracle was is known without having moved the seed on; drawing again finds it
-# among those that were tried.
-_OWN = {"seconds", "date_saved", "download_size", "hardware", "fingerprint.pb", "saved_model.pb"}
-_OWN |= {"variables/variables.index", "variables/variables.data-00000-of-00001"}
-_OWN |= {"start_order", "end_order", "run_times", "seed_state"}
-_TIMES = re.compile(r"\d+\.\d s on |(?<=\| )\d+(?= \| \d)")
+# Of every run its own: times, and TensorFlow's logs and programs, which hold some.
+_TIMES = re.compile(r'"(seconds|date_saved|download_size|hardware)": [^,\n}]*|\d+\.\d s on |(?<=\| )\d+(?= \| \d)')
+# Of a file that has some, the digest too, and in a SavedModel's record those of TensorFlow's files.
+_SEAL = re.compile(r'"(sha256|fingerprint\.pb|saved_model\.pb|variables/[^"]*)": "[0-9a-f]{64}"')
+# keras-tuner counts how often a trial started and ended. A trial written before the oracle was is known without having
+# moved the seed on; drawing again finds it among those that were tried.
+_COUNTS = ("start_order", "end_order", "run_times", "seed_state", "sha256")
 
 
 class Bench:
@@ -193,25 +193,23 @@ def _content(path: Path):
     drawn = path.suffix in (".pb", ".tflite", ".png", ".gif") or path.name in ("checkpoint", "dataset_info.json")
     if drawn or (path.name.startswith("ckpt-") and "trials" in path.parts) or path.parent.name == "variables":
         return path.stat().st_size > 0
-    if path.name == "trials.csv":
-        return [_lasting(row) for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())]
-    if path.name == "report.md":
-        return _lasting(path.read_text(encoding="utf-8"))
+    if path.name in ("trial.json", "oracle.json", "result.json", "trials.csv", "report.md"):
+        return _SEAL.sub("", _TIMES.sub("", _without_seconds(path)))
     if path.suffix == ".json":
-        whole = json.loads(path.read_text(encoding="utf-8"))
-        if (lasting := _lasting(whole)) != whole:
-            lasting.pop("sha256", None)
-            return lasting
+        text = path.read_text(encoding="utf-8")
+        varies = '"seconds"' in text or '"saved_model.pb"' in text
+        return _SEAL.sub("", _TIMES.sub("", text)) if varies else _TIMES.sub("", text)
     return path.read_bytes()
 
 
-def _lasting(value):
-    """JSON values without what every run has of its own."""
-    if isinstance(value, dict):
-        return {name: _lasting(inner) for name, inner in value.items() if name not in _OWN}
-    if isinstance(value, list):
-        return [_lasting(inner) for inner in value]
-    return _TIMES.sub("", value) if isinstance(value, str) else value
+def _without_seconds(path: Path) -> str:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".csv":
+        rows = [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(text.splitlines())]
+        return json.dumps(rows)
+    if path.name == "oracle.json":
+        return json.dumps({name: value for name, value in json.loads(text).items() if name not in _COUNTS})
+    return text
 
 
 def main() -> int:
