@@ -1,5 +1,6 @@
 """JSON, arrays, tables and flagfiles that are damaged or hostile: refused by name, or the same as undamaged."""
 
+import functools
 import io
 import json
 import re
@@ -22,7 +23,8 @@ from sib_tf.storage import array_files, atomic, sealed_json
 from train import meta_train
 
 CALIBRATION = Calibration(offset=(0.1, 0.2), slope=(-0.25, 1.5), model="ab" * 32, known=(0.5, 2.0))
-WAY_OUT = "make it again"
+read_npz = functools.partial(array_files.read_npz, way_out="make it again")
+open_npy = functools.partial(array_files.open_npy, way_out="make it again")
 
 
 @pytest.mark.parametrize("record", [CALIBRATION, SIBConfig(), MetaTrainConfig(mixture=(EpisodeSpec(),))])
@@ -120,41 +122,35 @@ def test_values_of_other_types_are_named(tmp_path, kind, field, value):
     assert field in refused(lambda: kind.load(tmp_path / "record.json"), "")
 
 
-def arrays_file(path: Path) -> dict[str, np.ndarray]:
-    random = np.random.RandomState(0)
-    arrays = {"accuracy": random.random_sample((4, 30)), "names": np.array(["a", "bc"])}
-    np.savez_compressed(path, **arrays)
-    return arrays
-
-
 def test_arrays_are_refused_or_what_was_saved(tmp_path):
-    arrays = arrays_file(tmp_path / "m.npz")
+    arrays = {"accuracy": np.random.RandomState(0).random_sample((4, 30)), "names": np.array(["a", "bc"])}
+    np.savez_compressed(tmp_path / "m.npz", **arrays)
 
     def same(found):
         return found.keys() == arrays.keys() and all(
             found[n].dtype == arrays[n].dtype and np.array_equal(found[n], arrays[n]) for n in arrays
         )
 
-    assert check_damage(tmp_path / "m.npz", lambda path: array_files.read_npz(path, WAY_OUT), same, 600, 40) > 0.8
+    assert check_damage(tmp_path / "m.npz", read_npz, same, 600, 40) > 0.8
 
 
 def test_a_mapped_array_is_as_large_as_its_file(tmp_path):
     path = tmp_path / "a.npy"
     np.save(path, np.arange(60, dtype=np.int64).reshape(3, 20))
     whole = path.read_bytes()
-    np.testing.assert_array_equal(array_files.open_npy(path, WAY_OUT), np.arange(60).reshape(3, 20))
+    np.testing.assert_array_equal(open_npy(path), np.arange(60).reshape(3, 20))
     # Without a digest beside it, bits of the numbers are beyond what can be told; those of the header are not.
-    check_damage(path, lambda path: array_files.open_npy(path, WAY_OUT), lambda found: found.nbytes == 480, 1500, 20)
+    check_damage(path, open_npy, lambda found: found.nbytes == 480, 1500, 20)
     for claimed in ("(3, 19)", "(3, 21)", "(99999999999999,)", "(-3, -20)", "(3, 0, 7)"):
         path.write_bytes(whole.replace(b"(3, 20)", claimed.encode().ljust(7), 1))
-        refused(lambda: array_files.open_npy(path, WAY_OUT), "a.npy")
+        refused(lambda: open_npy(path), "a.npy")
 
 
 def test_pickles_are_not_loaded(tmp_path):
     np.savez(tmp_path / "m.npz", accuracy=np.array([{"a": 1}], dtype=object))
-    assert "it holds object" in refused(lambda: array_files.read_npz(tmp_path / "m.npz", WAY_OUT), "m.npz")
+    assert "it holds object" in refused(lambda: read_npz(tmp_path / "m.npz"), "m.npz")
     np.save(tmp_path / "a.npy", np.array([None]))
-    assert "it holds object" in refused(lambda: array_files.open_npy(tmp_path / "a.npy", WAY_OUT), "a.npy")
+    assert "it holds object" in refused(lambda: open_npy(tmp_path / "a.npy"), "a.npy")
 
 
 def test_a_bomb_of_zeros_is_not_unpacked(tmp_path):
@@ -163,17 +159,15 @@ def test_a_bomb_of_zeros_is_not_unpacked(tmp_path):
         np.lib.format.write_array_header_1_0(buffer, {"descr": "<f8", "fortran_order": False, "shape": (1 << 40,)})
         archive.writestr("accuracy.npy", buffer.getvalue() + bytes(1 << 20))
     tracemalloc.start()
-    assert "needs 8,796,093,022,208 bytes" in refused(
-        lambda: array_files.read_npz(tmp_path / "m.npz", WAY_OUT), "m.npz"
-    )
+    assert "needs 8,796,093,022,208 bytes" in refused(lambda: read_npz(tmp_path / "m.npz"), "m.npz")
     assert tracemalloc.get_traced_memory()[1] < 8 << 20
     tracemalloc.stop()
 
 
 def test_an_archive_of_arrays_unpacks_to_no_more_than_allowed(tmp_path, monkeypatch):
-    arrays_file(tmp_path / "m.npz")
+    np.savez_compressed(tmp_path / "m.npz", accuracy=np.zeros(120))
     monkeypatch.setattr(array_files, "MOST_BYTES", 500)
-    assert "at most 500 are read" in refused(lambda: array_files.read_npz(tmp_path / "m.npz", WAY_OUT), "m.npz")
+    assert "at most 500 are read" in refused(lambda: read_npz(tmp_path / "m.npz"), "m.npz")
 
 
 def test_a_history_is_refused_or_a_table(tmp_path):

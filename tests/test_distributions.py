@@ -43,13 +43,6 @@ def test_kl_by_hand():
     np.testing.assert_allclose(dirac, [WAY * DIM * (0.5 + 0.5 * np.log(2 * np.pi))], rtol=1e-6)
 
 
-def test_kl_of_equals_is_zero():
-    layer = prior()
-    theta = np.broadcast_to(np.concatenate([layer.mean.numpy(), layer.log_scale.numpy()]), (EPISODES, WAY, 2 * DIM))
-    np.testing.assert_allclose(layer.kl(theta, gaussian()), [0, 0], atol=1e-5)
-    np.testing.assert_allclose(layer.kl_gradient(theta, gaussian()), np.zeros_like(theta), atol=1e-5)
-
-
 def test_kl_against_monte_carlo():
     """Mean of log q - log p over 200,000 draws; within four standard errors."""
     layer, theta = prior(), theta_of("gaussian")[:1]
