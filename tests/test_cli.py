@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from absl import flags
 from conftest import CHECKOUT
+from exported import write_sib
 from PIL import Image
 from running import run
 
@@ -73,19 +74,7 @@ def check_error(capsys, code: int, message: str) -> None:
 @pytest.fixture(scope="session")
 def sib_dir(tiny_features, tmp_path_factory):
     """An untrained 5-way joint model for `tiny_features`, as a meta-training leaves it."""
-    from sib_tf import checkpoints
-    from sib_tf.config import SIBConfig
-    from sib_tf.features import FeatureCache
-    from sib_tf.sib import SIB
-    from sib_tf.storage import atomic
-
-    path = tmp_path_factory.mktemp("model") / "sib"
-    model = SIB(SIBConfig(feature_dim=16))
-    model.build()
-    checkpoints.save_model(model, path / "best.keras")
-    features = FeatureCache.open(tiny_features).identity
-    atomic.write_json(path / "config.json", {"model": dataclasses.asdict(model.config), "features": features})
-    return path
+    return write_sib(tmp_path_factory.mktemp("model") / "sib", tiny_features)
 
 
 @pytest.fixture
