@@ -79,7 +79,7 @@ def sib_dir(tiny_features, tmp_path_factory):
 
 @pytest.fixture
 def work(tiny_features, sib_dir, tiny_backbone, tiny_dataset, tmp_path):
-    """A folder with all that the commands want: features, sib, backbone, pictures (4 classes of 2)."""
+    """A folder with all that the commands want: features, sib, backbone, pictures (12 classes of 2)."""
     from sib_tf import checkpoints
 
     shutil.copytree(tiny_features, tmp_path / "features")
@@ -88,7 +88,7 @@ def work(tiny_features, sib_dir, tiny_backbone, tiny_dataset, tmp_path):
     mean, std = tiny_dataset.normalization
     record = {"backbone": {"name": "conv4", "width": 4, "mean": mean, "std": std}}
     (tmp_path / "backbone" / "config.json").write_text(json.dumps(record))
-    for name in "abcd":
+    for name in "abcdefghijkl":
         (tmp_path / "pictures" / name).mkdir(parents=True)
         for i in range(2):
             Image.new("RGB", (32, 32), (50 * i, 0, ord(name))).save(tmp_path / "pictures" / name / f"{i}.png")
@@ -172,7 +172,7 @@ MISSING = r"cannot be read \(No such file or directory\)"
         (pretrain, {"data_dir": None}, r"data_dir is required for data set 'folder': name a folder laid out as"),
         (pretrain, {"data_dir": "pictures/a/0.png"}, r"data_dir must be an existing folder; pictures/a/0\.png is"),
         (pretrain, {"test_fraction": "0.5", "validation_fraction": "0.5"}, r"validation_fraction \+ test_fraction"),
-        (pretrain, {"batch_size": "64"}, r"batch_size 64 is more than the 4 training pictures\."),
+        (pretrain, {"batch_size": "64"}, r"batch_size 64 is more than the 16 training pictures\."),
         (extract_features, {"backbone_dir": "none"}, rf"Configuration none/config\.json {MISSING}"),
         (extract_features, {"backbone_dir": "sib"}, r"sib/config\.json describes no backbone; name the folder of a"),
         (meta_train, {"features_dir": "sib/best.keras"}, r"features_dir sib/best\.keras holds no feature cache; make"),
@@ -239,7 +239,7 @@ def test_a_comparison_with_other_episodes_is_refused(capsys, work):
 @pytest.mark.parametrize(
     ("module", "changes"),
     [
-        (pretrain, {}),
+        (pretrain, {"batch_size": "2"}),
         (extract_features, {}),
         (meta_train, {"way": "3", "query": "4"}),
         (tune, {}),
@@ -250,10 +250,6 @@ def test_a_comparison_with_other_episodes_is_refused(capsys, work):
 def test_a_folder_that_is_in_use_is_refused(capsys, work, module, changes):
     from sib_tf.storage import run_lock
 
-    if module is pretrain:
-        changes = {"batch_size": "2"}
-        for extra in "efghijkl":  # Classes enough for all splits.
-            shutil.copytree("pictures/a", f"pictures/{extra}")
     with run_lock.held("out", beside=module is extract_features):
         before = sorted(Path().rglob("*out*"))
         code = run(module, REQUIRED[module], **changes)
