@@ -21,30 +21,28 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("SIB_DATA_DIR", CHECKOUT.parent / "shared" / "data"))
-CLASSES = {"train": 8, "validation": 6, "test": 6}
-PICTURES_PER_CLASS = 24
 
 
-def draw_class(color_seed: int, count: int, random: np.random.RandomState, size: int = 32) -> np.ndarray:
-    """Draws `[count, size, size, 3]` uint8 pictures of one class: stripes of its own colours, moved and noisy."""
+def draw_class(color_seed: int, count: int, random: np.random.RandomState) -> np.ndarray:
+    """Draws `[count, 32, 32, 3]` uint8 pictures of one class: stripes of its own colours, moved and noisy."""
     look = np.random.RandomState(color_seed)
     low, high = look.uniform(40, 215, (2, 3))
     across, down = look.uniform(-1.2, 1.2, 2)
-    rows, columns = np.mgrid[:size, :size]
+    rows, columns = np.mgrid[:32, :32]
     phase = random.uniform(0, 2 * np.pi, (count, 1, 1))
     wave = (0.5 + 0.5 * np.sin(across * columns + down * rows + phase))[..., None]
-    pictures = low + (high - low) * wave + random.normal(0, 25, (count, size, size, 3))
+    pictures = low + (high - low) * wave + random.normal(0, 25, (count, 32, 32, 3))
     return pictures.clip(0, 255).astype(np.uint8)
 
 
-def make_split(name: str, classes: int, count: int = PICTURES_PER_CLASS, seed: int = 0):
-    """Makes a `Split` of `classes` classes with `count` pictures each."""
+def make_split(name: str, classes: int):
+    """Makes a `Split` of `classes` classes with 24 pictures each."""
     from sib_tf.datasets import Split
 
     first = {"train": 0, "validation": 100, "test": 200}[name]
-    random = np.random.RandomState([seed, first])
-    images = np.concatenate([draw_class(first + c, count, random) for c in range(classes)])
-    labels = np.repeat(np.arange(classes), count)
+    random = np.random.RandomState([0, first])
+    images = np.concatenate([draw_class(first + c, 24, random) for c in range(classes)])
+    labels = np.repeat(np.arange(classes), 24)
     ids = np.array([f"{i:04d}" for i in range(len(images))])
     return Split(images, labels, tuple(f"{name}{c:02d}" for c in range(classes)), ids)
 
@@ -106,7 +104,7 @@ def make_dataset():
     from sib_tf.datasets import MetaDataset
     from sib_tf.datasets.loading import channel_statistics
 
-    splits = {name: make_split(name, classes) for name, classes in CLASSES.items()}
+    splits = {name: make_split(name, classes) for name, classes in (("train", 8), ("validation", 6), ("test", 6))}
     return MetaDataset(
         "tiny", "1.0.0", **splits, normalization=channel_statistics(splits["train"].images), picture_size=32
     )

@@ -176,10 +176,6 @@ def test_descent_with_exact_gradients_finds_the_posterior():
     assert np.exp(log_scale) == pytest.approx(model.precision**-0.5, rel=1e-3)
 
 
-def test_descent_of_no_steps_is_its_start():
-    assert descend("theta", 0, None) == ["theta"]
-
-
 @pytest.mark.parametrize("layer", [GaussianPosterior(3, 0.5, 2.0), GaussianPrior(0.25)])
 def test_configuration_survives_a_round_trip(layer):
     again = type(layer).from_config(layer.get_config())

@@ -58,12 +58,6 @@ def test_an_evaluator_takes_other_models_and_tables():
     np.testing.assert_array_equal(evaluator(model(), table()).accuracy[0], usual)
 
 
-def test_interval_by_hand():
-    mean, half = evaluation.mean_and_ci95([0.0, 1.0, 1.0, 0.0])
-    assert mean == 0.5
-    assert half == pytest.approx(1.96 * np.sqrt(1 / 3) / 2)
-
-
 def test_summary_is_paired():
     """Accuracies that differ by 0.1 in every episode: the difference has no spread although both have."""
     values = np.array([0.2, 0.5, 0.8])
