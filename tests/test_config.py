@@ -89,7 +89,7 @@ def test_impossible_ranges_are_refused(value, given):
         (PretrainConfig, {"schedule": "step"}, r"schedule must be one of paper, cosine, one_cycle; got 'step'\."),
         (PretrainConfig, {"learning_rate": math.nan}, r"learning_rate must be above 0 and finite; got nan\."),
         (PretrainConfig, {"learning_rate": math.inf}, r"learning_rate must be above 0 and finite; got inf\."),
-        (PretrainConfig, {"epochs": 0}, r"epochs must be at least 1; got 0\."),
+        (PretrainConfig, {"epochs": -1}, r"epochs must be at least 0; got -1\."),
         (PretrainConfig, {"batch_size": 1}, r"batch_size must be at least 2 .*; got 1\."),
         (PretrainConfig, {"weight_decay": -1.0}, r"weight_decay must be 0 or more and finite; got -1\.0\."),
         (PretrainConfig, {"weight_decay": math.inf}, r"weight_decay must be 0 or more and finite; got inf\."),
