@@ -42,7 +42,7 @@ def test_a_folder_is_claimed_once_and_found_again(tmp_path):
     [
         (
             {"part": {"way": 7, "steps": 3}},
-            r"run holds a run with other settings \(part\.way: 5 there, 7 asked\);",
+            r"run holds a run with other settings \(part\.way: 5 there, 7 asked\); name",
         ),
         ({"part": {"way": 5}}, r"\(part\.steps: 3 there, None asked\)"),
         ({"part": {"way": [5], "steps": 4}}, r"\(part\.steps: 3 there, 4 asked, part\.way: 5 there, \[5\] asked\)"),

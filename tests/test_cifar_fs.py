@@ -105,7 +105,7 @@ def made_of(content: bytes):
     [
         (
             lambda root: None,
-            r"data_dir .* has no cifar-100-binary\.tar\.gz; put it there \(from https://.*\) or",
+            r"data_dir .* has no cifar-100-binary\.tar\.gz; put it there \(from https://www\.cs\.toronto\.edu/.*\) or name",
         ),
         (made_of(b"no archive"), DAMAGED),
         (made_of(gzip.compress(b"no tar" * 200)), DAMAGED),
@@ -114,7 +114,7 @@ def made_of(content: bytes):
         (holding(leave_out="fine_label_names.txt"), r"tar\.gz lacks fine_label_names\.txt; fetch it again\."),
         (
             holding(test=ALL[:3073]),
-            r"test\.bin in .* has 3073 bytes, which is not a whole number of 3074-byte rec",
+            r"test\.bin in .* has 3073 bytes, which is not a whole number of 3074-byte records; fetch",
         ),
         (holding(train=b""), r"train\.bin in .* has 0 bytes, which is not a whole number of 3074-byte"),
         (holding(names="apple\nbaby\n"), r"has a record of class 3 but names only 2; fetch it again\."),

@@ -192,7 +192,7 @@ LAYOUT_COMPLAINTS = [
     (["train/a/0.png", "val/b/0.png", "validation/c/0.png"], r"validation beside them is a se"),
     (
         ["train/a/0.png", "validation/a/0.png", "test/b/0.png"],
-        r"disjoint classes; .* has \['a'\] in more than one",
+        r"disjoint classes; data set 'folder' has \['a'\] in more than one",
     ),
     (["train/a/0.png", "val/b/0.png", "cat/0.png"], r"but cat beside them is no split; move"),
 ]
@@ -224,7 +224,7 @@ def test_other_data_sets_refuse_its_options(tmp_path, name):
         ({"test_fraction": 0.8}, r"validation_fraction \+ test_fraction must be below 1; got 1\.0\."),
         (
             {"size": 8},
-            r"options of data set 'folder' has unknown fields \['size'\]; a FolderOptions has \['image",
+            r"options of data set 'folder' has unknown fields \['size'\]; a FolderOptions has \['image_size'",
         ),
     ],
 )
