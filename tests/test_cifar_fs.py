@@ -105,7 +105,7 @@ def made_of(content: bytes):
     [
         (
             lambda root: None,
-            r"data_dir .* has no cifar-100-binary\.tar\.gz; put it there \(from https://www\.cs\.toronto\.edu/.*\) or name",
+            r"has no cifar-100-binary\.tar\.gz; put it there \(from https://www\.cs\.toronto\.edu/.*\) or name",
         ),
         (made_of(b"no archive"), DAMAGED),
         (made_of(gzip.compress(b"no tar" * 200)), DAMAGED),
