@@ -21,30 +21,28 @@ import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("SIB_DATA_DIR", CHECKOUT.parent / "shared" / "data"))
-CLASSES = {"train": 8, "validation": 6, "test": 6}
-PICTURES_PER_CLASS = 24
 
 
-def draw_class(color_seed: int, count: int, random: np.random.RandomState, size: int = 32) -> np.ndarray:
-    """Draws `[count, size, size, 3]` uint8 pictures of one class: stripes of its own colours, moved and noisy."""
+def draw_class(color_seed: int, count: int, random: np.random.RandomState) -> np.ndarray:
+    """Draws `[count, 32, 32, 3]` uint8 pictures of one class: stripes of its own colours, moved and noisy."""
     look = np.random.RandomState(color_seed)
     low, high = look.uniform(40, 215, (2, 3))
     across, down = look.uniform(-1.2, 1.2, 2)
-    rows, columns = np.mgrid[:size, :size]
+    rows, columns = np.mgrid[:32, :32]
     phase = random.uniform(0, 2 * np.pi, (count, 1, 1))
     wave = (0.5 + 0.5 * np.sin(across * columns + down * rows + phase))[..., None]
-    pictures = low + (high - low) * wave + random.normal(0, 25, (count, size, size, 3))
+    pictures = low + (high - low) * wave + random.normal(0, 25, (count, 32, 32, 3))
     return pictures.clip(0, 255).astype(np.uint8)
 
 
-def make_split(name: str, classes: int, count: int = PICTURES_PER_CLASS, seed: int = 0):
-    """Makes a `Split` of `classes` classes with `count` pictures each."""
+def make_split(name: str, classes: int):
+    """Makes a `Split` of `classes` classes with 24 pictures each."""
     from sib_tf.datasets import Split
 
     first = {"train": 0, "validation": 100, "test": 200}[name]
-    random = np.random.RandomState([seed, first])
-    images = np.concatenate([draw_class(first + c, count, random) for c in range(classes)])
-    labels = np.repeat(np.arange(classes), count)
+    random = np.random.RandomState([0, first])
+    images = np.concatenate([draw_class(first + c, 24, random) for c in range(classes)])
+    labels = np.repeat(np.arange(classes), 24)
     ids = np.array([f"{i:04d}" for i in range(len(images))])
     return Split(images, labels, tuple(f"{name}{c:02d}" for c in range(classes)), ids)
 
@@ -55,6 +53,19 @@ def real_data(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"{path} is not there; SIB_DATA_DIR names the folder of real data")
     return path
+
+
+def draw_pictures(root: Path, counts: dict[str, tuple[int, int]]) -> None:
+    """Draws <root>/<split>/<class>/<number>.png; `counts` are of the classes, and of the pictures in each, by split."""
+    from PIL import Image
+
+    random = np.random.RandomState(0)
+    for number, (split, (classes, count)) in enumerate(counts.items()):
+        for c in range(classes):
+            folder = root / split / f"{split}{c}"
+            folder.mkdir(parents=True)
+            for i, picture in enumerate(draw_class(100 * number + c, count, random)):
+                Image.fromarray(picture).save(folder / f"{i:02d}.png")
 
 
 def pytest_collection_finish():
@@ -88,16 +99,21 @@ def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(scope="session")
-def tiny_dataset():
-    """A `MetaDataset` of 8, 6 and 6 classes with 24 pictures each, 32 x 32."""
+def make_dataset():
+    """Makes a `MetaDataset` of 8, 6 and 6 classes with 24 pictures each, 32 x 32."""
     from sib_tf.datasets import MetaDataset
     from sib_tf.datasets.loading import channel_statistics
 
-    splits = {name: make_split(name, classes) for name, classes in CLASSES.items()}
+    splits = {name: make_split(name, classes) for name, classes in (("train", 8), ("validation", 6), ("test", 6))}
     return MetaDataset(
         "tiny", "1.0.0", **splits, normalization=channel_statistics(splits["train"].images), picture_size=32
     )
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset():
+    """What `make_dataset` makes."""
+    return make_dataset()
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,7 @@ def meta_train(folder: Path, devices, calls: dict | None = None, **model) -> Non
 def extract(folder: Path, devices) -> None:
     """Two views of the training pictures; in batches so small that workers have several each, of different sizes."""
     import keras
+    from conftest import make_dataset
 
     from sib_tf import backbones, features
     from sib_tf.config import BackboneConfig
@@ -43,27 +44,20 @@ def extract(folder: Path, devices) -> None:
     keras.utils.set_random_seed(0)
     with devices.strategy.scope():
         backbone = backbones.build(BackboneConfig(width=4, mean=(128.0,) * 3, std=(64.0,) * 3))
-    extraction.extract(tiny_dataset(), backbone, folder, views=2, devices=devices)
-
-
-def tiny_dataset():
-    from conftest import CLASSES, make_split
-
-    from sib_tf.datasets import MetaDataset
-
-    splits = {name: make_split(name, classes) for name, classes in CLASSES.items()}
-    return MetaDataset("tiny", "1", **splits, normalization=((128.0,) * 3, (64.0,) * 3), picture_size=32)
+    extraction.extract(make_dataset(), backbone, folder, views=2, devices=devices)
 
 
 def pretrain(folder: Path, devices) -> None:
     """50 steps of 38 augmented pictures: batch normalisation has to share its statistics."""
+    from conftest import make_dataset
+
     from sib_tf import pretraining
     from sib_tf.config import BackboneConfig, PretrainConfig
 
     pretraining.VALIDATION_EPISODES = 50
     backbone = BackboneConfig(width=4, mean=(128.0,) * 3, std=(64.0,) * 3)
     config = PretrainConfig(schedule="cosine", learning_rate=0.001, epochs=10, batch_size=38)
-    pretraining.pretrain(tiny_dataset(), backbone, config, folder, devices)
+    pretraining.pretrain(make_dataset(), backbone, config, folder, devices)
 
 
 def long(folder: Path, devices) -> None:

@@ -1,14 +1,31 @@
 """Untrained runs and their exported files for tests; those without a folder argument are made once a session, and tests
 that change them must copy them first."""
 
+import dataclasses
 import functools
 import tempfile
 from pathlib import Path
 
 from benchmarks.untrained import load_run, pictures, write_run, write_saved_model, write_tflite
+from sib_tf import checkpoints
+from sib_tf.config import SIBConfig
+from sib_tf.features import FeatureCache
+from sib_tf.sib import SIB
+from sib_tf.storage import atomic
 
 __all__ = ["load_run", "pictures", "write_run", "write_saved_model", "write_tflite"]
 _HOME = tempfile.TemporaryDirectory(prefix="sib_exported_")
+
+
+def write_sib(folder: Path, features_dir: Path, **config) -> Path:
+    """Writes a SIB for the features of a cache to `folder`, as a meta-training leaves it that learned nothing."""
+    cache = FeatureCache.open(features_dir)
+    model = SIB(SIBConfig(feature_dim=cache.feature_dim, **config))
+    model.build()
+    checkpoints.save_model(model, folder / checkpoints.BEST)
+    record = {"model": dataclasses.asdict(model.config), "features": cache.identity, "meta_training": {"episodes": {}}}
+    atomic.write_json(folder / checkpoints.CONFIG, record)
+    return folder
 
 
 @functools.cache

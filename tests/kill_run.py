@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests import killing
+from tests.conftest import draw_pictures
 from tests.killing import KILLED, Moment, Outcome
 
 _PICTURES = ["--dataset=folder", "--data_dir=pictures", "--cache_dir=cache"]
@@ -94,7 +95,7 @@ class Bench:
     def __init__(self, root: Path, seed: int, names: Iterable[str] = FIRST):
         self.root, self.random, self.whole = root, random.Random(seed), root / "whole"
         self.killed, self._lengths = 0, {}
-        _draw_pictures(self.whole / "pictures")
+        draw_pictures(self.whole / "pictures", {"train": (4, 8), "val": (3, 8), "test": (5, 16)})
         for name in names:
             outcome = self.run(name, self.whole)
             if outcome.code != 0:
@@ -209,21 +210,6 @@ def _without_seconds(path: Path) -> str:
     if path.name == "oracle.json":
         return json.dumps({name: value for name, value in json.loads(text).items() if name not in _COUNTS})
     return text
-
-
-def _draw_pictures(root: Path) -> None:
-    import numpy as np
-    from PIL import Image
-
-    drawn = np.random.RandomState(0)
-    for split, classes, count in (("train", 4, 8), ("val", 3, 8), ("test", 5, 16)):
-        for c in range(classes):
-            folder = root / split / f"{split}{c}"
-            folder.mkdir(parents=True)
-            color = drawn.uniform(40, 215, 3)
-            for i in range(count):
-                picture = (color + drawn.normal(0, 30, (32, 32, 3))).clip(0, 255).astype("uint8")
-                Image.fromarray(picture).save(folder / f"{i}.png")
 
 
 def main() -> int:

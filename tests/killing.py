@@ -20,6 +20,7 @@ _KILL = signal.SIGALRM
 KILLED = -_KILL
 _STAGES = ("features", "meta_training", "pretraining", "reports.meta_test", "calibration", "zero_shot.spinning_lines")
 _WRITES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.chmod", "os.truncate", "shutil.rmtree"}
+_FOR_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["tensorflow", *(f"sib_tf.{name}" for name in _STAGES)])
 
@@ -106,7 +107,7 @@ def _watch(moment: Moment, counts) -> None:
         signal.setitimer(signal.ITIMER_REAL, max(moment.seconds, 1e-6))
 
     def hook(event: str, arguments: tuple) -> None:
-        if event in _WRITES or (event == "open" and _writes(arguments[2])):
+        if event in _WRITES or (event == "open" and (arguments[2] or 0) & _FOR_WRITING):
             counts[0] += 1
             if moment.kind == "write" and counts[0] == moment.number:
                 os.kill(os.getpid(), _KILL)
@@ -123,7 +124,3 @@ def _watch(moment: Moment, counts) -> None:
     sys.addaudithook(hook)
     if moment.kind == "time":
         kill_soon()
-
-
-def _writes(flags: int | None) -> bool:
-    return bool((flags or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT))

@@ -3,11 +3,11 @@
 from sib_tf.commands import cli
 
 
-def run(module, given: dict | None = None, **flags) -> int:
-    """Runs an entry point with the flags `given` and `flags`, which wins; those that are None are left out.
+def run(module, given: dict | None = None, *arguments: str, **flags) -> int:
+    """Runs an entry point with `arguments` and the flags `given` and `flags`, which wins; flags of None are left out.
 
     Returns:
         The exit code.
     """
-    arguments = [f"--{name}={value}" for name, value in {**(given or {}), **flags}.items() if value is not None]
-    return cli.run(module.main, module.FLAGS, module.__doc__, [module.__name__, *arguments])
+    given_flags = [f"--{name}={value}" for name, value in {**(given or {}), **flags}.items() if value is not None]
+    return cli.run(module.main, module.FLAGS, module.__doc__, [module.__name__, *given_flags, *arguments])

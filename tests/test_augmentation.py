@@ -78,16 +78,6 @@ def test_colour_factors_by_hand():
         np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
-def test_brightness_of_grey_pictures_stays_in_its_range():
-    grey = tf.fill((500, 4, 4, 3), 100.0)
-    result = augmentation.color_jitter(grey, 0.4, seed(0), seed(1)).numpy()
-    assert np.ptp(result, axis=(1, 2, 3)).max() < 1e-3  # Contrast and saturation have nothing to change.
-    factors = result[:, 0, 0, 0] / 100
-    assert 0.6 <= factors.min() < 0.62
-    assert 1.38 < factors.max() <= 1.4
-    assert abs(factors.mean() - 1) < 0.05
-
-
 def test_all_orders_of_the_colour_steps_occur():
     # Where values are clipped, the order shows.
     harsh = tf.constant(np.random.RandomState(0).choice([0.0, 255.0], (32, 4, 4, 3)).astype(np.float32))

@@ -5,14 +5,14 @@ import dataclasses
 import exported
 import numpy as np
 import pytest
-from ai_edge_litert.interpreter import Interpreter
 from scipy import special
 
-from export import conversion
 from sib_tf import calibration
 from sib_tf.calibration import Calibration
 from sib_tf.errors import InputError
 from sib_tf.features import weights_fingerprint
+from sib_tf.prediction.litert import LiteRTModel
+from sib_tf.prediction.models import KerasModel
 from sib_tf.prediction.signatures import Signatures
 
 SOME = Calibration(offset=(0.1, 0.2, 0.3, -0.4), slope=(0.0, -1.0, 2.0, -3.0), model="x")
@@ -100,29 +100,18 @@ def run(tmp_path_factory):
     return exported.load_run(folder)
 
 
-def test_exported_probabilities_are_the_calibrated_ones_padding_or_not(run):
-    signatures, plain = run.signatures(), Signatures(run.backbone, run.sib)
-    features = signatures.embed(exported.pictures(25)).numpy()
-    support, query = features[None, :3], features[None, 3:]
-    labels = np.arange(3, dtype=np.int32)[None]
-    path = plain.adapt(support, labels, query, way=3)["weights_by_step"].numpy()
-    adapted = signatures.adapt(support, labels, query, way=3)["weights_by_step"].numpy()
-    rows = {"support_mask": np.arange(5) < 3, "query_mask": np.arange(30) < 22}
-    padded = {
-        "support": np.pad(support, ((0, 0), (0, 2), (0, 0))),
-        "support_labels": np.pad(labels, ((0, 0), (0, 2))),
-        "query": np.pad(query, ((0, 0), (0, 8), (0, 0))),
-        **{name: mask[None].astype(np.float32) for name, mask in rows.items()},
-    }
-    interpreter = Interpreter(model_content=conversion.convert(signatures, 5, 5, 30))
-    static = interpreter.get_signature_runner("adapt")(**padded)["weights_by_step"]
+def test_exported_probabilities_are_the_calibrated_ones_padding_or_not(run, tmp_path):
+    plain, keras_model = Signatures(run.backbone, run.sib), KerasModel(run)
+    static = LiteRTModel(exported.write_tflite(run, tmp_path / "model.tflite", 5, 5, 30))
+    features, labels = keras_model.embed(exported.pictures(25)), np.arange(3, dtype=np.int32)
+    support, query = features[:3], features[3:]
+    path = plain.adapt(support[None], labels[None], query[None], way=3)["weights_by_step"].numpy()
+    found = {model: model.adapt(support, labels, query) for model in (keras_model, static)}
     for step in range(4):
-        logits = plain.classify(query, path[:, step])["logits"].numpy()
+        logits = plain.classify(query[None], path[:, step])["logits"].numpy()
         expected = calibration.probabilities(logits, np.ones((1, 22), bool), run.calibration, step)
-        found = signatures.classify(query, adapted[:, step])
-        np.testing.assert_allclose(found["logits"], logits, atol=1e-4)
-        np.testing.assert_allclose(found["probabilities"], expected, atol=1e-5)
-        found = interpreter.get_signature_runner("classify")(query=padded["query"], weights=static[:, step])
-        np.testing.assert_allclose(found["probabilities"][:, :22, :3], expected, atol=1e-4)
-        assert not found["probabilities"][..., 3:].any()
+        for model, atol in ((keras_model, 1e-5), (static, 1e-4)):
+            found_logits, probabilities = model.classify(query, found[model][step])
+            np.testing.assert_allclose(found_logits, logits[0], atol=1e-4)
+            np.testing.assert_allclose(probabilities, expected[0], atol=atol)
     assert run.description()["calibrated"]

@@ -45,10 +45,7 @@ def test_a_folder_is_claimed_once_and_found_again(tmp_path):
             r"run holds a run with other settings \(part\.way: 5 there, 7 asked\); name",
         ),
         ({"part": {"way": 5}}, r"\(part\.steps: 3 there, None asked\)"),
-        (
-            {"part": {"way": [5, 5], "steps": 4}},
-            r"\(part\.steps: 3 there, 4 asked, part\.way: 5 there, \[5, 5\] asked\)",
-        ),
+        ({"part": {"way": [5], "steps": 4}}, r"\(part\.steps: 3 there, 4 asked, part\.way: 5 there, \[5\] asked\)"),
         ({"part": {"way": 5, "steps": 3}, "seed": 1}, r"\(seed: None there, 1 asked\)"),
     ],
 )
@@ -66,14 +63,6 @@ def test_settings_that_came_later_are_at_their_defaults(tmp_path):
     checkpoints.claim_folder(tmp_path, {"model": record})
     with pytest.raises(InputError, match=r"\(model\.prior: none there, gaussian asked\)"):
         checkpoints.claim_folder(tmp_path, {"model": {**record, "prior": "gaussian"}})
-
-
-def test_a_model_comes_back_the_same(tmp_path):
-    model = small_model()
-    checkpoints.save_model(model, tmp_path / "model.keras")
-    again = checkpoints.load_model(tmp_path / "model.keras")
-    batch = np.random.RandomState(0).normal(size=(4, 2)).astype(np.float32)
-    np.testing.assert_array_equal(again(batch), model(batch))
 
 
 def test_a_save_that_fails_keeps_the_old_model(tmp_path, monkeypatch):
@@ -99,9 +88,6 @@ def test_missing_and_foreign_model_files_are_named(tmp_path):
     checkpoints.save_model(small_model(), path)
     with pytest.raises(InputError, match=r"model\.keras holds a Sequential; a SIB is needed\."):
         checkpoints.load_model(path, SIB)
-    path.write_bytes(b"not a model")
-    with pytest.raises(InputError, match=r"model\.keras cannot be loaded \(.+\); make it again\."):
-        checkpoints.load_model(path)
 
 
 def test_a_model_file_with_code_is_refused(tmp_path):
@@ -120,17 +106,6 @@ def train(run: dict, steps: int) -> None:
         run["step"].assign_add(1)
 
 
-def test_training_goes_on_from_the_saved_state(tmp_path):
-    run, resumed = start(), start(5)
-    train(run, 3)
-    state_of(tmp_path, **run).save()
-    train(run, 2)
-    assert state_of(tmp_path, **resumed).restore()
-    assert resumed["step"].numpy() == 3
-    train(resumed, 2)
-    np.testing.assert_equal(resumed["model"].get_weights(), run["model"].get_weights())
-
-
 def test_without_a_state_nothing_is_restored(tmp_path):
     model = small_model()
     before = model.get_weights()
@@ -138,25 +113,14 @@ def test_without_a_state_nothing_is_restored(tmp_path):
     np.testing.assert_equal(model.get_weights(), before)
 
 
-def damage_state(folder, number: int, damage: str) -> None:
-    """Leaves a file of a checkpoint, or the list of checkpoints, as a disk that lost power may."""
-    if damage == "data":
-        (folder / f"ckpt-{number}.data-00000-of-00001").write_bytes(b"")
-    elif damage == "index":
-        (folder / f"ckpt-{number}.index").write_bytes(b"no index")
-    elif damage == "missing":
-        (folder / f"ckpt-{number}.index").unlink()
-    elif damage == "list":
-        (folder / "checkpoint").write_bytes(b"\x00\x01 no list")
-
-
-@pytest.mark.parametrize("damage", ["missing", "other model"])
-def test_a_state_that_cannot_be_restored_is_named(tmp_path, damage):
+@pytest.mark.parametrize("units", [3, 4])
+def test_a_state_that_cannot_be_restored_is_named(tmp_path, units):
+    """Without its index, or of another model."""
     state_of(tmp_path, small_model()).save()
-    model = small_model(units=4) if damage == "other model" else small_model()
-    damage_state(tmp_path, 1, damage)
+    if units == 3:
+        (tmp_path / "ckpt-1.index").unlink()
     with pytest.raises(InputError, match=r"Checkpoint .*ckpt-1 cannot be restored \(\w+\); remove .* to start anew\."):
-        state_of(tmp_path, model).restore()
+        state_of(tmp_path, small_model(units)).restore()
 
 
 def test_a_list_of_checkpoints_that_are_gone_is_named(tmp_path):
@@ -165,26 +129,35 @@ def test_a_list_of_checkpoints_that_are_gone_is_named(tmp_path):
         state_of(tmp_path, small_model()).restore()
 
 
-@pytest.mark.parametrize(("damage", "found"), [("data", 1), ("index", 1), ("missing", 1), ("list", 2)])
-def test_the_last_whole_checkpoint_is_found(tmp_path, damage, found):
-    run, resumed, weights = start(), start(5), {}
+@pytest.mark.parametrize(
+    ("name", "content", "found"),
+    [
+        ("ckpt-2.data-00000-of-00001", b"", 1),
+        ("ckpt-2.index", b"no index", 1),
+        ("ckpt-2.index", None, 1),
+        ("checkpoint", b"\x00\x01 no list", 2),
+    ],
+)
+def test_training_goes_on_from_the_last_whole_checkpoint(tmp_path, name, content, found):
+    """Files are left as a disk that lost power may leave them."""
+    run, resumed = start(), start(5)
     state = state_of(tmp_path, **run)
-    for number in (1, 2):
+    for _ in range(2):
         train(run, 1)
-        weights[number] = run["model"].get_weights()
         state.save()
-    damage_state(tmp_path, 2, damage)
+    (tmp_path / name).unlink() if content is None else (tmp_path / name).write_bytes(content)
     state = state_of(tmp_path, **resumed)
     message = r"Checkpoint .*ckpt-2 cannot be restored \(\w+\); going on from .*ckpt-1"
-    with contextlib.nullcontext() if damage == "list" else pytest.warns(UserWarning, match=message):
+    with contextlib.nullcontext() if found == 2 else pytest.warns(UserWarning, match=message):
         assert state.restore()
     assert resumed["step"].numpy() == found
     assert resumed["optimizer"].iterations.numpy() == found
-    np.testing.assert_equal(resumed["model"].get_weights(), weights[found])
-    # It goes on from there, and is whole again.
+    # It goes on from there, as if nothing had been, and is whole again.
     for _ in range(2):
-        resumed["step"].assign_add(1)
+        train(resumed, 1)
         state.save()
+    train(run, found)
+    np.testing.assert_equal(resumed["model"].get_weights(), run["model"].get_weights())
     again = start()
     assert state_of(tmp_path, **again).restore()
     assert again["step"].numpy() == found + 2

@@ -88,37 +88,41 @@ def test_repeated_pictures_are_kept(tmp_path):
     assert sorted(identity[-2:] for identity in data.test.ids) == ["-0", "-0", "-0", "-1"]
 
 
-def test_a_missing_archive_is_named(tmp_path):
-    complaint = (
-        r"data_dir .* has no cifar-100-binary\.tar\.gz; put it there \(from https://www\.cs\.toronto\.edu/.*\) or name"
-    )
-    with pytest.raises(InputError, match=complaint):
-        load(tmp_path)
+ALL, THREE = b"".join(records()), b"".join(records(NAMES[:3]))
+DAMAGED = r"^.*cifar-100-binary\.tar\.gz is damaged \(.+\); fetch it again\.$"
 
 
-@pytest.mark.parametrize("content", [b"no archive", gzip.compress(b"no tar" * 200)])
-def test_what_is_no_archive_is_named(tmp_path, content):
-    (tmp_path / cifar_fs.ARCHIVE).write_bytes(content)
-    with pytest.raises(InputError, match=r"^.*cifar-100-binary\.tar\.gz is damaged \(.+\); fetch it again\.$"):
-        load(tmp_path)
+def holding(**content):
+    return lambda root: write(root, **{"train": ALL, "test": ALL, **content})
 
 
-ALL = b"".join(records())
-COMPLAINTS = [
-    *[
-        ({"leave_out": name}, rf"cifar-100-binary\.tar\.gz lacks {name}; fetch it again\.")
-        for name in ("train.bin", "test.bin", "fine_label_names.txt")
+def made_of(content: bytes):
+    return lambda root: (root / cifar_fs.ARCHIVE).write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (
+            lambda root: None,
+            r"has no cifar-100-binary\.tar\.gz; put it there \(from https://www\.cs\.toronto\.edu/.*\) or name",
+        ),
+        (made_of(b"no archive"), DAMAGED),
+        (made_of(gzip.compress(b"no tar" * 200)), DAMAGED),
+        (holding(leave_out="train.bin"), r"cifar-100-binary\.tar\.gz lacks train\.bin; fetch it again\."),
+        (holding(leave_out="test.bin"), r"cifar-100-binary\.tar\.gz lacks test\.bin; fetch it again\."),
+        (holding(leave_out="fine_label_names.txt"), r"tar\.gz lacks fine_label_names\.txt; fetch it again\."),
+        (
+            holding(test=ALL[:3073]),
+            r"test\.bin in .* has 3073 bytes, which is not a whole number of 3074-byte records; fetch",
+        ),
+        (holding(train=b""), r"train\.bin in .* has 0 bytes, which is not a whole number of 3074-byte"),
+        (holding(names="apple\nbaby\n"), r"has a record of class 3 but names only 2; fetch it again\."),
+        (holding(train=THREE, test=THREE), r"has no records of validation classes; fetch it"),
     ],
-    ({"test": ALL[:3073]}, r"test\.bin in .* has 3073 bytes, which is not a whole number of 3074-byte records; fetch"),
-    ({"train": b""}, r"train\.bin in .* has 0 bytes, which is not a whole number of 3074-byte"),
-    ({"names": "apple\nbaby\n"}, r"has a record of class 3 but names only 2; fetch it again\."),
-    (dict.fromkeys(("train", "test"), b"".join(records(NAMES[:3]))), r"has no records of validation classes; fetch it"),
-]
-
-
-@pytest.mark.parametrize(("content", "complaint"), COMPLAINTS)
-def test_archives_that_hold_something_else_are_refused(tmp_path, content, complaint):
-    write(tmp_path, **{"train": ALL, "test": ALL, **content})
+)
+def test_archives_that_cannot_be_used_say_why(tmp_path, make, complaint):
+    make(tmp_path)
     with pytest.raises(InputError, match=complaint):
         load(tmp_path)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import draw_class
+from conftest import draw_pictures
 from PIL import Image
 from test_readme import COMMANDS
 
@@ -13,7 +13,6 @@ from export import benchmark_litert, saved_model, tflite, verify
 from sib_tf.commands import cli
 from train import calibrate, evaluate, extract_features, meta_train, pretrain
 
-CLASSES = {"train": 5, "val": 5, "test": 5}
 FIGURES = {"accuracy", "ci95", "baseline_accuracy", "difference", "difference_ci95"}
 
 
@@ -29,62 +28,42 @@ def run(capsys, module, **values) -> str:
     return streams.out
 
 
-def draw_pictures(root: Path) -> None:
-    random = np.random.RandomState(0)
-    for number, (split, classes) in enumerate(CLASSES.items()):
-        for c in range(classes):
-            folder = root / split / f"{split}{c}"
-            folder.mkdir(parents=True)
-            for i, picture in enumerate(draw_class(100 * number + c, 20, random)):
-                Image.fromarray(picture).save(folder / f"{i:02d}.png")
-
-
-def written(folder: str) -> dict[str, int]:
-    """The files below a folder with their times of modification; TensorBoard's are left out."""
-    files = (path for path in Path(folder).rglob("*") if path.is_file() and "tensorboard" not in path.parts)
-    return {str(path): path.stat().st_mtime_ns for path in files}
+def run_twice(capsys, module, output: str, **values) -> list[str]:
+    """As `run`, what a command prints that makes the folder `output`, and once more, when it has nothing left to do."""
+    said, times = [], []
+    for _ in range(2):
+        said.append(run(capsys, module, **values))
+        files = (path for path in Path(output).rglob("*") if path.is_file() and "tensorboard" not in path.parts)
+        times.append({str(path): path.stat().st_mtime_ns for path in files})
+    assert times[0] == times[1]
+    return said
 
 
 @pytest.mark.slow
 def test_from_pictures_to_exported_files(capsys, tmp_path):
-    draw_pictures(tmp_path / "pictures")
+    draw_pictures(tmp_path / "pictures", dict.fromkeys(("train", "val", "test"), (5, 20)))
     pictures = {"dataset": "folder", "cache_dir": "cache"}
     (tmp_path / "small.flags").write_text("--width=8\n--epochs=1\n--batch_size=20\n")
     first = {**pictures, "flagfile": "small.flags", "schedule": "cosine"}
-    out = run(capsys, pretrain, **first)
-    line = r"Backbone conv4 in run/backbone: nearest prototypes "
-    assert line in out
-    files = written("run/backbone")
-    for name in ("backbone.keras", "config.json", "history.csv", "training/checkpoint"):
-        assert f"run/backbone/{name}" in files
-    again = run(capsys, pretrain, **first)
+    out, again = run_twice(capsys, pretrain, "run/backbone", **first)
+    assert "Backbone conv4 in run/backbone: nearest prototypes " in out
     assert again.splitlines()[-1] == out.splitlines()[-1]
-    assert written("run/backbone") == files
+    for name in ("backbone.keras", "config.json", "history.csv", "training/checkpoint"):
+        assert Path("run/backbone", name).is_file()
 
-    assert run(capsys, extract_features, **pictures) == (
-        "Features of 100 + 100 + 100 pictures (length 32, 1 views) written to run/features.\n"
-    )
-    files = written("run/features")
-    assert "already in run/features" in run(capsys, extract_features, **pictures)
-    assert written("run/features") == files
+    out, again = run_twice(capsys, extract_features, "run/features", **pictures)
+    assert out == "Features of 100 + 100 + 100 pictures (length 32, 1 views) written to run/features.\n"
+    assert "already in run/features" in again
 
     # Small steps: those of a model that is hardly trained enlarge rounding, and the exports are held to it. And
     # one, because it is compiled in every form; `make demo` has three.
-    third = {
-        "num_steps": 1,
-        "inner_learning_rate": 1e-4,
-        "steps": 20,
-        "steps_per_call": 10,
-        "validate_every": 10,
-        "validation_episodes": 20,
-    }
-    out = run(capsys, meta_train, **third)
+    third = {"num_steps": 1, "inner_learning_rate": 1e-4, "steps": 20, "steps_per_call": 10}
+    third |= {"validate_every": 10, "validation_episodes": 20}
+    out, again = run_twice(capsys, meta_train, "run/sib", **third)
     assert out.startswith("SIB (per_class, K = 1) in run/sib: ")
-    files = written("run/sib")
+    assert again == out
     for name in ("best.keras", "last.keras", "config.json", "history.csv", "training/checkpoint"):
-        assert f"run/sib/{name}" in files
-    assert run(capsys, meta_train, **third) == out
-    assert written("run/sib") == files
+        assert Path("run/sib", name).is_file()
 
     assert run(capsys, calibrate, episodes=20).startswith("Calibrated run/sib on 20 validation episodes")
 

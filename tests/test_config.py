@@ -5,15 +5,7 @@ import math
 
 import pytest
 
-from sib_tf.config import (
-    BackboneConfig,
-    EpisodeSpec,
-    MetaTrainConfig,
-    PretrainConfig,
-    Record,
-    SIBConfig,
-    as_range,
-)
+from sib_tf.config import BackboneConfig, EpisodeSpec, MetaTrainConfig, PretrainConfig, Record, SIBConfig, as_range
 from sib_tf.errors import InputError
 from sib_tf.zero_shot.config import DomainAdaptationConfig, SpinningLinesConfig
 
@@ -97,7 +89,7 @@ def test_impossible_ranges_are_refused(value, given):
         (PretrainConfig, {"schedule": "step"}, r"schedule must be one of paper, cosine, one_cycle; got 'step'\."),
         (PretrainConfig, {"learning_rate": math.nan}, r"learning_rate must be above 0 and finite; got nan\."),
         (PretrainConfig, {"learning_rate": math.inf}, r"learning_rate must be above 0 and finite; got inf\."),
-        (PretrainConfig, {"epochs": 0}, r"epochs must be at least 1; got 0\."),
+        (PretrainConfig, {"epochs": -1}, r"epochs must be at least 0; got -1\."),
         (PretrainConfig, {"batch_size": 1}, r"batch_size must be at least 2 .*; got 1\."),
         (PretrainConfig, {"weight_decay": -1.0}, r"weight_decay must be 0 or more and finite; got -1\.0\."),
         (PretrainConfig, {"weight_decay": math.inf}, r"weight_decay must be 0 or more and finite; got inf\."),
@@ -132,7 +124,6 @@ def test_impossible_fields_are_refused(record, fields, message):
         ("[1]", r"config\.json must hold a JSON object; got list\."),
         ('{"widht": 4}', r"config\.json has unknown fields \['widht'\]; a BackboneConfig has \['depth', "),
         ('{"width": "wide"}', r"config\.json must have int as width; got wide\."),
-        ("{", r"Configuration .*config\.json is not valid JSON"),
     ],
 )
 def test_a_damaged_file_is_named(tmp_path, content, message):
@@ -147,12 +138,7 @@ def test_specification_in_words():
     assert spec.describe() == "5-20-way 1-shot, 15 queries a class on average, Dirichlet(2), 50 % balanced"
 
 
-def test_padded_sizes_follow_the_upper_ends():
+def test_sizes_follow_from_the_ranges():
     spec = EpisodeSpec(way=(2, 7), shot=(1, 3), query=(4, 5))
     assert (spec.max_support, spec.max_query) == (21, 35)
-
-
-def test_a_range_is_no_fixed_way():
     assert EpisodeSpec(way=7).fixed_way() == 7
-    with pytest.raises(InputError, match=r"way must be one number for gradient_network=joint .*; got 5-20\."):
-        EpisodeSpec(way=(5, 20)).fixed_way()

@@ -1,5 +1,6 @@
 """Models and the states of training that are damaged or hostile: refused by name, before a parser in C++ sees them."""
 
+import io
 import json
 import shutil
 import zipfile
@@ -15,13 +16,11 @@ from test_checkpoints import small_model, start, state_of
 
 from export import conversion
 from export.model_server import MOST_ANSWER, RestServer
-from sib_tf import calibration, checkpoints
-from sib_tf.calibration import Calibration
-from sib_tf.errors import InputError
+from sib_tf import checkpoints
 from sib_tf.features import FeatureCache
-from sib_tf.prediction import litert, models
+from sib_tf.prediction import litert
 from sib_tf.prediction.litert import METADATA, LiteRTModel, read_metadata
-from sib_tf.prediction.models import SavedModel
+from sib_tf.prediction.models import CONFIG, SavedModel
 from sib_tf.storage import atomic
 
 
@@ -31,27 +30,14 @@ def weights_of(model) -> bytes:
 
 def test_keras_files_are_refused_or_load_as_they_were(tmp_path):
     """Keras reads every member of the archive to its end, where zipfile compares its checksum."""
-    model, path = small_model(), tmp_path / "best.keras"
+    model, path = small_model(units=300), tmp_path / "best.keras"  # A quarter of the file are weights.
     checkpoints.save_model(model, path)
     config = checkpoints.load_model(path).get_config()
 
     def same(found):
         return weights_of(found) == weights_of(model) and found.get_config() == config
 
-    result = check_damage(path, checkpoints.load_model, same, flips=150, cuts=15)
-    assert result["refused"] > 0.8 * result["all"]
-
-
-def test_every_bit_of_a_weight_in_a_keras_file_counts(tmp_path):
-    model, path = small_model(), tmp_path / "best.keras"
-    checkpoints.save_model(model, path)
-    whole = path.read_bytes()
-    start = whole.index(model.layers[0].kernel.numpy().tobytes())
-    for bit in range(0, 8 * 24, 7):
-        content = bytearray(whole)
-        content[start + bit // 8] ^= 1 << bit % 8
-        path.write_bytes(content)
-        assert "Bad CRC-32" in refused(lambda: checkpoints.load_model(path), "best.keras cannot be loaded")
+    assert check_damage(path, checkpoints.load_model, same, flips=150, cuts=15) > 0.8
 
 
 def test_a_keras_file_that_is_a_bomb_is_not_unpacked(tmp_path):
@@ -67,12 +53,11 @@ def test_a_keras_file_that_is_a_bomb_is_not_unpacked(tmp_path):
 
 def test_states_of_training_are_refused_or_restored_as_they_were(tmp_path):
     """TensorFlow compares checksums of every tensor and of every block of the index."""
-
     run, found = start(), start(5)
     run["step"].assign(3)
     state_of(tmp_path, **run).save()
 
-    def restored():
+    def restored(_):
         for weight in found["model"].weights:
             weight.assign(tf.zeros_like(weight))
         found["step"].assign(0)
@@ -80,25 +65,14 @@ def test_states_of_training_are_refused_or_restored_as_they_were(tmp_path):
         return there and found["step"].numpy() == 3 and weights_of(found["model"]) == weights_of(run["model"])
 
     for name, flips, cuts in (("checkpoint", 60, 8), ("ckpt-1.index", 30, 6), ("ckpt-1.data-00000-of-00001", 20, 4)):
-        whole = (tmp_path / name).read_bytes()
-        for what, content in damaged(whole, flips, cuts):
-            (tmp_path / name).write_bytes(content)
-            try:
-                assert restored(), (name, what)
-            except InputError as error:
-                assert str(tmp_path) in str(error), (name, what)
-                assert "to start anew" in str(error), (name, what)
-        (tmp_path / name).write_bytes(whole)
-    assert restored()
+        check_damage(tmp_path / name, restored, bool, flips, cuts, refusal=f"{tmp_path}.*to start anew")
 
 
 def test_feature_caches_are_refused_or_open_as_they_were(tiny_features, tmp_path):
     folder = shutil.copytree(tiny_features, tmp_path / "features")
     manifest = FeatureCache.open(folder).manifest
     for path in sorted(folder.iterdir()):
-        check_damage(
-            path, lambda _: FeatureCache.open(folder).manifest, manifest.__eq__, flips=20, cuts=4, seed=len(path.name)
-        )
+        check_damage(path, lambda _: FeatureCache.open(folder).manifest, manifest.__eq__, flips=20, cuts=4)
 
 
 def test_a_manifest_without_digest_must_fit_its_files(tiny_features, tmp_path):
@@ -112,22 +86,13 @@ def test_a_manifest_without_digest_must_fit_its_files(tiny_features, tmp_path):
     assert FeatureCache.open(folder).manifest == manifest
 
 
-def test_a_calibration_is_refused_or_what_was_fitted(tmp_path):
-    fitted = Calibration(offset=(0.1, -0.2), slope=(1.5, 0.25), model="f" * 64, known=(0.5, 2.0))
-    fitted.save(tmp_path / calibration.FILE)
-    check_damage(
-        tmp_path / calibration.FILE, lambda path: calibration.load(path.parent, "f" * 64), fitted.__eq__, 200, 20
-    )
+@pytest.fixture
+def folder(models, tmp_path) -> Path:
+    """A SavedModel that may be changed."""
+    return shutil.copytree(models["saved"] / "1", tmp_path / "1")
 
 
-@pytest.fixture(scope="module")
-def saved_model(tmp_path_factory) -> Path:
-    home = exported.write_run(tmp_path_factory.mktemp("run"))
-    return exported.write_saved_model(exported.load_run(home), home / "1")
-
-
-def test_saved_models_are_refused_before_tensorflow_sees_them(saved_model, tmp_path, monkeypatch):
-    folder = shutil.copytree(saved_model, tmp_path / "1")
+def test_saved_models_are_refused_before_tensorflow_sees_them(folder, monkeypatch):
     assert SavedModel(folder).description["image_size"] == 32
 
     def parsed(*args):
@@ -138,33 +103,25 @@ def test_saved_models_are_refused_before_tensorflow_sees_them(saved_model, tmp_p
     for name in names:
         path = folder / name
         whole = path.read_bytes()
-        for what, content in damaged(whole, flips=12, cuts=3):
-            path.write_bytes(content)
-            with pytest.raises(InputError, match=f"{path.name} is missing or damaged; export it again"):
-                SavedModel(folder)
-                pytest.fail(what)
-        path.unlink()
-        refused(lambda: SavedModel(folder), f"{path} is missing or damaged; export it again, or copy it again")
+        for _, content in [*damaged(whole, flips=12, cuts=3), ("missing", None)]:
+            path.unlink() if content is None else path.write_bytes(content)
+            refused(lambda: SavedModel(folder), f"{path} is missing or damaged; export it again, or copy it again")
         path.write_bytes(whole)
 
 
-def test_descriptions_of_saved_models_are_refused_or_what_was_written(saved_model, tmp_path, monkeypatch):
-    folder = shutil.copytree(saved_model, tmp_path / "1")
+def test_descriptions_of_saved_models_are_refused_or_what_was_written(folder, monkeypatch):
     expected = SavedModel(folder).description
     monkeypatch.setattr(tf.saved_model, "load", lambda *args: keras.Model())
     monkeypatch.setattr(keras.Model, "signatures", None, raising=False)
-    check_damage(
-        folder / models.CONFIG, lambda path: SavedModel(path.parent).description, expected.__eq__, flips=60, cuts=6
-    )
+    check_damage(folder / CONFIG, lambda path: SavedModel(path.parent).description, expected.__eq__, flips=60, cuts=6)
 
 
-def test_saved_models_of_before_the_digests_are_loaded(saved_model, tmp_path):
-    folder = shutil.copytree(saved_model, tmp_path / "1")
-    description = atomic.read_json(folder / models.CONFIG, "Configuration")
+def test_saved_models_of_before_the_digests_are_loaded(folder, models):
+    description = atomic.read_json(folder / CONFIG, "Configuration")
     del description["files"]
-    (folder / models.CONFIG).write_text(json.dumps(description))
+    (folder / CONFIG).write_text(json.dumps(description))
     pictures = exported.pictures(2)
-    np.testing.assert_array_equal(SavedModel(folder).embed(pictures), SavedModel(saved_model).embed(pictures))
+    np.testing.assert_array_equal(SavedModel(folder).embed(pictures), SavedModel(models["saved"] / "1").embed(pictures))
 
 
 @pytest.mark.parametrize(
@@ -175,9 +132,8 @@ def test_saved_models_of_before_the_digests_are_loaded(saved_model, tmp_path):
         {"format": 2}, {"files": 3}, {"files": {"saved_model.pb": 3}},
     ],
 )  # fmt: skip
-def test_descriptions_of_other_kinds_are_refused(saved_model, tmp_path, changed):
-    folder = shutil.copytree(saved_model, tmp_path / "1")
-    atomic.write_json(folder / models.CONFIG, {**atomic.read_json(folder / models.CONFIG, "Configuration"), **changed})
+def test_descriptions_of_other_kinds_are_refused(folder, changed):
+    atomic.write_json(folder / CONFIG, {**atomic.read_json(folder / CONFIG, "Configuration"), **changed})
     refused(lambda: SavedModel(folder), str(folder))
 
 
@@ -195,8 +151,7 @@ def write_tflite(path: Path, **changes) -> dict:
 def test_tflite_files_are_refused_before_the_interpreter_sees_them(tmp_path, monkeypatch):
     path = tmp_path / "model.tflite"
     expected = write_tflite(path)
-    result = check_damage(path, read_metadata, expected.__eq__, flips=500, cuts=50)
-    assert result["refused"] > 0.8 * result["all"]
+    assert check_damage(path, read_metadata, expected.__eq__, flips=500, cuts=50) > 0.8
 
     def parsed(*args, **kwargs):
         raise AssertionError("a damaged file was parsed")
@@ -234,18 +189,12 @@ def test_hostile_answers_of_a_server_are_refused(monkeypatch, answer):
 
 
 def test_an_endless_answer_is_refused(monkeypatch):
-    class Endless:
+    class Endless(io.BytesIO):
         status, length = 200, None
 
         def read(self, size):
             assert size == MOST_ANSWER
             return bytes(size)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            pass
 
     monkeypatch.setattr("urllib.request.urlopen", lambda *args, **kwargs: Endless())
     server = RestServer("http://localhost:8501", "sib", 1.0)

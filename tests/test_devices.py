@@ -1,8 +1,8 @@
 """Devices: wrong workers, batches and machines are refused with the way out; one device divides nothing."""
 
 import json
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -11,12 +11,6 @@ from sib_tf.devices import Devices
 from sib_tf.errors import InputError
 
 CLUSTER = {"chief": ["a:1"], "worker": ["b:1", "c:1"]}
-
-
-class Three:
-    """Stands in for a strategy with three replicas."""
-
-    num_replicas_in_sync = 3
 
 
 def test_one_device_is_the_default():
@@ -30,9 +24,10 @@ def test_one_device_is_the_default():
 @pytest.mark.parametrize(("count", "near"), [(7, "6 or 9"), (2, "3")])
 def test_a_batch_that_replicas_cannot_share_is_refused_with_the_nearest_that_they_can(count, near):
     message = rf"batch_episodes must be a multiple of the 3 replicas, .*; got {count}\. Take {near}, or fewer devices\."
+    devices_of_three = Devices("mirrored", SimpleNamespace(num_replicas_in_sync=3))
     with pytest.raises(InputError, match=message):
-        Devices("mirrored", Three()).check_shared("batch_episodes", count)
-    Devices("mirrored", Three()).check_shared("batch_episodes", 6)
+        devices_of_three.check_shared("batch_episodes", count)
+    devices_of_three.check_shared("batch_episodes", 6)
 
 
 @pytest.mark.parametrize(("task", "number"), [({"type": "chief", "index": 0}, 0), ({"type": "worker", "index": 1}, 2)])
@@ -71,14 +66,6 @@ def test_a_tpu_that_is_not_there_is_named(monkeypatch):
     monkeypatch.setattr(tf.distribute.cluster_resolver.TPUClusterResolver, "connect", none)
     with pytest.raises(InputError, match=r"distribution=tpu found no TPU \(Please provide .*\); run on a TPU VM, or"):
         devices.connect("tpu")
-
-
-def test_replicas_take_their_parts_in_order():
-    """With one replica the part is the whole; tests/test_distribution.py has two."""
-    batch = (np.arange(6).reshape(2, 3), np.arange(2))
-    parts = Devices("mirrored", tf.distribute.OneDeviceStrategy("CPU:0")).split(batch)
-    for part, whole in zip(parts, batch, strict=True):
-        np.testing.assert_array_equal(part, whole)
 
 
 def test_workers_that_do_not_agree_are_told(monkeypatch):

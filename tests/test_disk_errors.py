@@ -21,6 +21,9 @@ def raised_from(cause: Exception) -> RuntimeError:
     ("error", "reason"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (OSError(errno.EFBIG, "File too large"), "File too large"),
+        (OSError(errno.EROFS, "Read-only file system"), "Read-only file system"),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error"),
         (PermissionError(errno.EACCES, "x", "file"), "Permission denied"),
         (OSError("Unable to write (errno = 28, error message = 'No space left on device')"), "No space left on device"),
         (tf.errors.ResourceExhaustedError(None, None, "a/ckpt; No space left on device"), "No space left on device"),
@@ -39,8 +42,12 @@ def test_the_reason_is_the_systems(error, reason):
     assert disk_errors.reason(error) == reason
     with pytest.raises(type(error) if reason is None else InputError) as raised, disk_errors.named("run/training"):
         raise error
-    if reason:
-        assert str(raised.value).startswith(f"run/training cannot be written ({reason}); ")
+    if reason in map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
+        way_out = "make room there, and the same command goes on."
+        assert str(raised.value) == f"run/training cannot be written ({reason}); {way_out}"
+    elif reason:
+        way_out = "name another place, or mend this one."
+        assert str(raised.value) == f"run/training cannot be written ({reason}); {way_out}"
     else:
         assert raised.value is error
 

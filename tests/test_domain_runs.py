@@ -1,17 +1,19 @@
 """Zero-shot classification as users run it: data sets of domains, the command line, ResNet-18, scores, and errors."""
 
 import json
-import re
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from running import run
+from test_cli import check_error
 
 from sib_tf.commands import cli
 from sib_tf.datasets import domains, glyph_domains, pacs
 from sib_tf.errors import InputError
+from sib_tf.storage import run_lock
 from sib_tf.zero_shot.config import DomainAdaptationConfig
 from sib_tf.zero_shot.domain_adaptation import backbone, experiment, scoring
 from sib_tf.zero_shot.domain_adaptation.tasks import Sources
@@ -61,11 +63,6 @@ def test_pacs_is_read_with_and_without_kfold():
     np.testing.assert_array_equal(plain.domains["cartoon"].images, nested.domains["cartoon"].images)
 
 
-def run(**values) -> int:
-    arguments = [f"--{name}={value}" for name, value in values.items()]
-    return cli.run(entry_point.main, entry_point.FLAGS, entry_point.__doc__, ["train.domain_adaptation", *arguments])
-
-
 TINY = {"backbone": "conv4", "width": 4, "image_size": 16, "num_steps": 1}
 TINY |= {"minibatch": 6, "steps": 2, "validations": 1}
 
@@ -79,7 +76,7 @@ def small_pacs(tmp_path_factory) -> dict[str, Path]:
 
 def test_pacs_from_the_command_line_and_again(small_pacs, capsys):
     common = small_pacs | TINY | {"output_dir": "run", "oracle": "true"}
-    assert run(**common, methods="source_only,sib_rot", seeds="0,1") == 0
+    assert run(entry_point, common, methods="source_only,sib_rot", seeds="0,1") == 0
     metrics = json.loads(Path("run/metrics.json").read_text())
     assert [row["name"] for row in metrics["rows"]] == ["source_only", "sib_rot", "sib_rot - source_only"]
     text = Path("run/report.md").read_text()
@@ -95,11 +92,11 @@ def test_pacs_from_the_command_line_and_again(small_pacs, capsys):
     before = {path: path.stat().st_mtime_ns for path in Path("run/sketch").rglob("*") if path.is_file()}
     assert len(before) == 4 * 4
     # Another method joins; what is done stays.
-    assert run(**common, methods="source_only,k0,sib_rot", seeds="0") == 0
+    assert run(entry_point, common, methods="source_only,k0,sib_rot", seeds="0") == 0
     assert Path("run/sketch/k0-0/result.json").is_file()
     assert {path: path.stat().st_mtime_ns for path in before} == before
     # Another setting does not.
-    assert run(**common | {"steps": 3}, methods="k0") == cli.USAGE_ERROR
+    assert run(entry_point, common, steps=3, methods="k0") == cli.USAGE_ERROR
     assert "run holds a run with other settings" in capsys.readouterr().err
 
 
@@ -119,30 +116,34 @@ def test_pacs_from_the_command_line_and_again(small_pacs, capsys):
     ],
 )
 def test_errors_are_one_line(values, message, small_pacs, capsys):
-    assert run(**small_pacs | TINY | {"output_dir": "run"} | values) == cli.USAGE_ERROR
-    assert re.match(f"error: {message}", capsys.readouterr().err.strip().splitlines()[-1])
+    check_error(capsys, run(entry_point, small_pacs | TINY | {"output_dir": "run"} | values), message)
+
+
+def test_a_folder_that_is_in_use_is_refused(small_pacs, capsys):
+    with run_lock.held("run"):
+        check_error(capsys, run(entry_point, small_pacs | TINY, output_dir="run"), "run is in use by process ")
+        assert [path.name for path in Path("run").iterdir()] == [".lock"]
 
 
 def test_what_pacs_lacks_is_named(capsys):
     data = make_pacs(Path("data"))
     common = TINY | {"dataset": "pacs", "cache_dir": "cache", "target": "sketch", "output_dir": "run"}
-    assert run(**common, data_dir=data / "photo") == cli.USAGE_ERROR
     error = "There is no folder data/photo/art_painting/dog; lay PACS out as <data_dir>/<domain>/<class>"
-    assert error in capsys.readouterr().err
+    check_error(capsys, run(entry_point, common, data_dir=data / "photo"), error)
     (data / "photo" / "dog" / "pic_000.jpg").write_bytes(b"no picture")
-    assert run(**common, data_dir=data) == cli.USAGE_ERROR
-    assert "data/photo/dog/pic_000.jpg cannot be read as a picture" in capsys.readouterr().err
+    error = r"data/photo/dog/pic_000\.jpg cannot be read as a picture"
+    check_error(capsys, run(entry_point, common, data_dir=data), error)
     assert not list(Path("cache").rglob("*.tfrecord*"))
 
 
 def test_every_domain_in_turn_and_scored_again_without_training(monkeypatch):
     monkeypatch.setattr(glyph_domains, "PICTURES_PER_CLASS", 6)
     given = {"dataset": "glyph_domains", "cache_dir": "cache", "output_dir": "run", "target": "all", "methods": "rot"}
-    assert run(**TINY | given) == 0
+    assert run(entry_point, TINY | given) == 0
     first = Path("run/metrics.json").read_text()
     assert {path.name for path in Path("run").iterdir() if path.is_dir()} == set(glyph_domains.DOMAINS)
     monkeypatch.setattr(experiment, "_train", None)
-    assert run(**TINY | given) == 0
+    assert run(entry_point, TINY | given) == 0
     assert Path("run/metrics.json").read_text() == first
 
 
@@ -180,15 +181,9 @@ def test_weights_that_cannot_be_had_are_told(monkeypatch):
 def test_resnet18_learns_pacs_from_the_command_line(small_pacs):
     """Two steps from random weights: every picture of the target gets a class."""
     pytest.importorskip("keras_hub")
-    given = {
-        "weights": "random",
-        "image_size": 32,
-        "minibatch": 4,
-        "steps": 2,
-        "validations": 1,
-        "methods": "source_only",
-    }
-    assert run(**small_pacs | given | {"output_dir": "run"}) == 0
+    at_defaults = dict.fromkeys(("backbone", "width", "num_steps"))
+    given = TINY | at_defaults | {"weights": "random", "image_size": 32, "minibatch": 4, "methods": "source_only"}
+    assert run(entry_point, small_pacs | given, output_dir="run") == 0
     config = json.loads(Path("run/config.json").read_text())["domain_adaptation"]
     assert config["backbone"] == "resnet18" and config["learning_rate"] == 1e-4 and config["mirror"]
     predicted = np.load("run/sketch/source_only-0/predictions.npz")["chosen"]
@@ -197,16 +192,9 @@ def test_resnet18_learns_pacs_from_the_command_line(small_pacs):
 
 def test_differences_by_hand():
     """Two minibatches, one target, two seeds: means over seeds first, then the interval over minibatches."""
-    rows = {("a", 0): [0.5, 0.7], ("a", 1): [0.7, 0.9], ("b", 0): [0.4, 0.4], ("b", 1): [0.6, 0.4]}
-    methods = {"a": "sib_rot", "b": "k0"}
-    scores = {
-        ("t", methods[m], seed): {
-            "accuracy": np.array(values),
-            "oracle": None,
-            "result": {"step": 1, "validation_accuracy": 0.5, "seconds": 1.0},
-        }
-        for (m, seed), values in rows.items()
-    }
+    rows = {("sib_rot", 0): [0.5, 0.7], ("sib_rot", 1): [0.7, 0.9], ("k0", 0): [0.4, 0.4], ("k0", 1): [0.6, 0.4]}
+    others = {"oracle": None, "result": {"step": 1, "validation_accuracy": 0.5, "seconds": 1.0}}
+    scores = {("t", *run): {"accuracy": np.array(values), **others} for run, values in rows.items()}
     found = {row["name"]: row for row in scoring.summary(scores)["rows"]}
     difference = found["sib_rot - k0"]
     # By seed (0.1, 0.3) and (0.1, 0.5); by minibatch 0.1 and 0.4.

@@ -64,19 +64,15 @@ def test_the_command_itself(bench, tmp_path):
     command = [sys.executable, "-m", *STAGES["meta_train"].command]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     process = subprocess.Popen([*command, "--output_dir=broken"], env=environment, stderr=subprocess.DEVNULL)
-    _wait_for(Path("broken/training/ckpt-2.index"))
+    end = time.monotonic() + 300
+    while not Path("broken/training/ckpt-2.index").exists() and time.monotonic() < end:
+        time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     for folder in ("whole", "broken"):
         done = subprocess.run([*command, f"--output_dir={folder}"], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     compare(Path("whole"), Path("broken"), "killed")
-
-
-def _wait_for(path: Path) -> None:
-    end = time.monotonic() + 300
-    while not path.exists() and time.monotonic() < end:
-        time.sleep(0.001)
 
 
 @pytest.fixture

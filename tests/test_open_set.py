@@ -4,16 +4,15 @@ import dataclasses
 
 import numpy as np
 import pytest
+from exported import write_sib
 
-from sib_tf import calibration, checkpoints, evaluation, runs
-from sib_tf.config import EpisodeSpec, SIBConfig
+from sib_tf import calibration, evaluation, runs
+from sib_tf.config import EpisodeSpec
 from sib_tf.episodes import UNKNOWN, with_unknown_classes
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache
 from sib_tf.prediction import open_set
 from sib_tf.reports import meta_test
-from sib_tf.sib import SIB
-from sib_tf.storage import atomic
 
 LABELS = np.repeat(np.arange(12), 30)
 
@@ -84,12 +83,7 @@ def test_scores_of_absent_classes_do_not_count():
 @pytest.fixture
 def folder(tiny_features, tmp_path):
     """As a meta-training leaves it that has not learned anything yet."""
-    model = SIB(SIBConfig(feature_dim=16, way=None, num_steps=1, gradient_network="per_class"))
-    model.build()
-    checkpoints.save_model(model, tmp_path / "sib" / checkpoints.BEST)
-    record = {"model": dataclasses.asdict(model.config), "features": FeatureCache.open(tiny_features).identity}
-    atomic.write_json(tmp_path / "sib" / checkpoints.CONFIG, record)
-    return tmp_path / "sib"
+    return write_sib(tmp_path / "sib", tiny_features, way=None, num_steps=1, gradient_network="per_class")
 
 
 def test_calibration_learns_to_tell_and_evaluation_says_how_well(tiny_features, folder):

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow as tf
+from exported import write_sib
 from running import run
 from test_cli import check_error
 
 from benchmarks import entrants, measurement, one_setting, own_process, settings, sweeps, tune_peers, tuning
 from benchmarks.peers import PEERS, authors
 from benchmarks.settings import Setting
-from sib_tf import checkpoints, evaluation
+from sib_tf import evaluation
 from sib_tf.config import EpisodeSpec, SIBConfig
 from sib_tf.episodes import EpisodeSampler
 from sib_tf.errors import InputError, require
@@ -106,15 +107,7 @@ def model_dirs(cache, tmp_path_factory):
     """A joint and a per_class model, untrained, as meta-trainings leave them."""
     root = tmp_path_factory.mktemp("models")
     for name, way in (("joint", 5), ("per_class", None)):
-        model = SIB(SIBConfig(feature_dim=16, way=way, gradient_network=name))
-        model.build()
-        checkpoints.save_model(model, root / name / checkpoints.BEST)
-        record = {
-            "model": dataclasses.asdict(model.config),
-            "features": cache.identity,
-            "meta_training": {"episodes": {}},
-        }
-        atomic.write_json(root / name / checkpoints.CONFIG, record)
+        write_sib(root / name, cache.folder, way=way, gradient_network=name)
     return root
 
 
