@@ -7,14 +7,14 @@ version of one model.
 import contextlib
 import json
 import re
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
+from local_server import listening
 
 _STATUS = {tf.errors.INVALID_ARGUMENT: 400, tf.errors.NOT_FOUND: 404}
 _URL = re.compile(r"/v1/models/([^/:]+)(/metadata|:predict)")
@@ -52,16 +52,9 @@ class ServedModel:
         return self._session.graph.get_tensor_by_name(info.name)._as_tf_output()
 
 
-@contextlib.contextmanager
-def rest(model: ServedModel) -> Iterator[str]:
+def rest(model: ServedModel):
     """Serves REST on a free port; yields the address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"model": model}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    return listening(type("Handler", (_Handler,), {"model": model}))
 
 
 @contextlib.contextmanager

@@ -372,7 +372,8 @@ for name in {NAMES}:
     module = importlib.import_module(name)
     assert cli.run(module.main, module.FLAGS, module.__doc__, [name, "--help"]) == 0
     assert cli.run(module.main, module.FLAGS, module.__doc__, [name, "--colour=red"]) == 2
-slow = {{"tensorflow", "keras", "tensorflow_datasets", "torch", "matplotlib", "ai_edge_litert"}} & set(sys.modules)
+slow = {{"tensorflow", "keras", "tensorflow_datasets", "torch", "matplotlib", "ai_edge_litert", "scipy"}}
+slow &= set(sys.modules)
 assert not slow, slow
 """
     done = python("-c", program)

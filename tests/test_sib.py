@@ -327,20 +327,15 @@ def test_one_class_is_enough_for_per_class():
     assert np.isfinite(logits).all()
 
 
-@each_network
-def test_eager_graph_and_xla_agree(network):
-    model, e = build(network), episode()
-    eager = run(model, e)
-    for jit in (False, True):
-        compiled = tf.function(lambda s, lab, q: model(s, lab, q, way=5), jit_compile=jit, autograph=False)
-        np.testing.assert_allclose(compiled(e.support, e.support_labels, e.query), eager, rtol=5e-6, atol=1e-5)
-
-
-def test_unknown_numbers_of_episodes_and_rows():
-    model, e = build(step_reduction="mean"), episode()
-    spec = [tf.TensorSpec([None, None, DIM]), tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None, None, DIM])]
-    traced = tf.function(lambda s, lab, q: model(s, lab, q, way=5), input_signature=spec)
-    np.testing.assert_allclose(traced(e.support, e.support_labels, e.query), run(model, e), atol=1e-5)
+@each_reduction
+def test_eager_graph_and_xla_agree(network, reduction):
+    """The graph knows neither how many episodes there are nor how many rows."""
+    model, e = build(network, step_reduction=reduction), episode()
+    rows, labels = tf.TensorSpec([None, None, DIM]), tf.TensorSpec([None, None], tf.int32)
+    for kind in ({"input_signature": [rows, labels, rows]}, {"jit_compile": True}):
+        compiled = tf.function(lambda s, lab, q: model(s, lab, q, way=5), autograph=False, **kind)
+        found = compiled(e.support, e.support_labels, e.query)
+        np.testing.assert_allclose(found, run(model, e), rtol=5e-6, atol=1e-5)
 
 
 @each_network

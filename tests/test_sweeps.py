@@ -46,31 +46,6 @@ def test_the_classes_that_queries_come_from_are_any():
     np.testing.assert_allclose((found > 0).mean(axis=0), 0.4, atol=0.05)
 
 
-def test_specifications_say_what_they_are():
-    assert EpisodeSpec(total_query=7).describe() == "5-way 1-shot, queries: 7"
-    spec = EpisodeSpec(query_classes=2, total_query=8, query_distribution="dirichlet")
-    assert spec.describe() == "5-way 1-shot, queries: 8, Dirichlet(2), all from 2 of the classes"
-    assert EpisodeSpec.from_dict(json.loads(json.dumps(dataclasses.asdict(spec)))) == spec
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"total_query": 0}, "total_query must be a whole number of at least 1; got 0"),
-        ({"total_query": 2.5}, "total_query must be a whole number of at least 1; got 2.5"),
-        ({"query_classes": 4, "way": (3, 6)}, "query_classes must be at most the smallest way, 3; got 4"),
-    ],
-)
-def test_wrong_specifications_are_refused(fields, message):
-    with pytest.raises(InputError, match=message):
-        EpisodeSpec(**fields)
-
-
-def test_too_few_pictures_for_one_class_of_queries():
-    with pytest.raises(InputError, match=r"need 5 classes of at least 1 \+ 75 = 76 pictures"):
-        EpisodeSampler(LABELS, EpisodeSpec(query_classes=1), seed=0)
-
-
 def test_settings_have_names_of_their_own_and_the_quick_ones_are_among_them():
     names = [setting.name for setting in settings.all_settings()]
     assert len(set(names)) == len(names) == 29

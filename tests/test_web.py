@@ -14,9 +14,9 @@ import numpy as np
 import PIL
 import pytest
 from conftest import CHECKOUT
-from exported import tflite
+from exported import pictures, tflite
 from PIL import Image
-from web_visitor import PAGE, Visitor, launcher, require_chromium, served
+from web_visitor import PAGE, Visitor, launcher, served
 
 from sib_tf.pictures.pixels import fit_picture
 from sib_tf.prediction.litert import METADATA, LiteRTClassifier
@@ -28,13 +28,8 @@ BAR = [[(0.5, 0.1), (0.5, 0.9)]]
 
 
 @pytest.fixture(scope="session")
-def chromium():
-    return require_chromium()
-
-
-@pytest.fixture(scope="session")
-def launch(chromium):
-    with launcher(chromium) as launch:
+def launch():
+    with launcher() as launch:
         yield launch
 
 
@@ -44,7 +39,7 @@ def browser(launch):
 
 
 @pytest.fixture(scope="session")
-def model(chromium):
+def model(launch):
     return tflite(WAY, MAX_SUPPORT, MAX_QUERY)
 
 
@@ -63,7 +58,7 @@ def visit(browser):
 
         yield open_page
     for visitor in visitors:
-        own = (visitor.url, "data:", "blob:")
+        own = (f"{visitor.url}/", "data:", "blob:")
         assert visitor.errors == []
         assert [address for address in visitor.requests if not address.startswith(own)] == []
 
@@ -74,16 +69,10 @@ def visitor(visit, model):
 
 
 def write_pictures(folder, count: int, shape=(32, 32), seed: int = 0) -> list:
-    """Writes PNG files of `shape` [height, width], smooth with noise."""
-    random = np.random.RandomState(seed)
-    files = []
-    for i in range(count):
-        colours = Image.fromarray(random.randint(0, 256, (4, 4, 3), np.uint8)).resize(
-            shape[::-1], Image.Resampling.BICUBIC
-        )
-        noisy = np.asarray(colours, np.int32) + random.randint(-20, 21, (*shape, 3))
-        files.append(folder / f"{seed}_{i}.png")
-        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(files[-1])
+    """Writes PNG files of `shape` [height, width]: `<seed>_<number>.png`."""
+    files = [folder / f"{seed}_{i}.png" for i in range(count)]
+    for file, picture in zip(files, pictures(count, seed), strict=True):
+        Image.fromarray(picture).resize(shape[::-1]).save(file)
     return files
 
 
@@ -102,6 +91,13 @@ def teach(visitor, folder, classes: int = 2, queries: int = 4) -> dict:
         visitor.give_files(visitor.card(number), write_pictures(folder, 1, seed=number))
     visitor.give_files(visitor.pile(), write_pictures(folder, queries, seed=50))
     return visitor.wait_for_pile(queries)
+
+
+def check_logits(result, model, folder, classes=(0, 1), queries=range(4)) -> None:
+    """They are the Python runner's for what `teach` gave, or the `classes` and `queries` that are left of it."""
+    support, query = [folder / f"{number}_0.png" for number in classes], [folder / f"50_{i}.png" for i in queries]
+    expected = runner_logits(model, support, range(len(support)), query)
+    np.testing.assert_allclose(result["logits"], expected, atol=1e-4)
 
 
 def test_logits_are_those_of_the_python_runner(visitor, model, tmp_path):
@@ -235,10 +231,7 @@ def test_answers_follow_what_is_removed_and_renamed(visitor, model, tmp_path):
     assert visitor.wait_for_answers()["classes"][0] == "renamed"
     visitor.page.locator("#pile > li").first.locator(".remove").click()
     visitor.card(1).locator(".class-head .remove").click()
-    result = visitor.wait_for_answers()
-    support = [tmp_path / "0_0.png", tmp_path / "2_0.png"]
-    query = [tmp_path / f"50_{i}.png" for i in range(1, 4)]
-    np.testing.assert_allclose(result["logits"], runner_logits(model, support, [0, 1], query), atol=1e-4)
+    check_logits(visitor.wait_for_answers(), model, tmp_path, classes=(0, 2), queries=(1, 2, 3))
     visitor.card(0).locator(".thumb .remove").click()
     assert visitor.wait_for_answers() is None
     assert visitor.text("summary") == "Give examples of 1 more class."
@@ -263,15 +256,12 @@ def test_limits_are_said(visitor, tmp_path):
     assert visitor.text("classes-hint") == "This model takes at most 4 classes."
 
 
-def test_a_joint_model_takes_exactly_its_way(visit, chromium, tmp_path):
+def test_a_joint_model_takes_exactly_its_way(visit, tmp_path):
     joint_model = tflite(None, 10, 12, gradient_network="joint", num_steps=1)
     visitor = visit(joint_model).wait_for_model()
     assert "exactly 5 classes" in visitor.text("model-status")
     assert visitor.text("summary") == "Give examples of 5 more classes (this joint model takes exactly 5)."
-    result = teach(visitor, tmp_path, classes=5)
-    support = [tmp_path / f"{i}_0.png" for i in range(5)]
-    query = [tmp_path / f"50_{i}.png" for i in range(4)]
-    np.testing.assert_allclose(result["logits"], runner_logits(joint_model, support, range(5), query), atol=1e-4)
+    check_logits(teach(visitor, tmp_path, classes=5), joint_model, tmp_path, classes=range(5))
 
 
 def test_broken_pictures_are_named_and_the_others_taken(visitor, tmp_path):
@@ -343,9 +333,7 @@ def test_another_model_adapts_to_the_same_pictures(visitor, model, tmp_path):
     visitor.page.wait_for_selector("#model-status:has-text('K = 0')")
     # Another number of steps: the page starts anew and says so.
     assert "the page was cleared" in visitor.notice()
-    result = teach(visitor, tmp_path)
-    support, query = [tmp_path / "0_0.png", tmp_path / "1_0.png"], [tmp_path / f"50_{i}.png" for i in range(4)]
-    np.testing.assert_allclose(result["logits"], runner_logits(other, support, [0, 1], query), atol=1e-4)
+    check_logits(teach(visitor, tmp_path), other, tmp_path)
 
 
 def test_a_change_while_it_learns_makes_another_round(visitor, model, tmp_path):
@@ -458,8 +446,7 @@ def test_the_camera_takes_a_picture(visitor):
     assert np.std(np.reshape(pixels, (-1, 4))[:, :3]) > 5
 
 
-def test_without_a_camera_the_page_says_why(visit, model, browser):
-    visitor = visit(model).wait_for_model()
+def test_without_a_camera_the_page_says_why(visitor):
     visitor.page.add_init_script("delete Navigator.prototype.mediaDevices")
     visitor.page.reload()
     visitor.wait_for_model()
