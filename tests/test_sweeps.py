@@ -184,12 +184,11 @@ def test_candidates_are_distinct_and_hold_the_authors_constants(name):
     assert {authors(name, 1), authors(name, 5)} <= set(found)
 
 
-def tuned_constants() -> dict:
-    return {
-        "mixture": {"1": {"pt_map": {"step": 0.1}}, "5": {"pt_map": {"step": 0.2}}},
-        "balanced": {"1": {"pt_map": {"step": 0.3}}, "5": {}},
-        "dirichlet": {"1": {"pt_map": {"step": 0.4}}, "5": {"pt_map": {"step": 0.5}}},
-    }
+TUNED = {
+    "mixture": {"1": {"pt_map": {"step": 0.1}}, "5": {"pt_map": {"step": 0.2}}},
+    "balanced": {"1": {"pt_map": {"step": 0.3}}, "5": {}},
+    "dirichlet": {"1": {"pt_map": {"step": 0.4}}, "5": {"pt_map": {"step": 0.5}}},
+}
 
 
 @pytest.mark.parametrize(
@@ -205,7 +204,7 @@ def tuned_constants() -> dict:
 )
 def test_which_constants_take_part(base_mean, group, value, shot, steps):
     setting = Setting("some", group, value, EpisodeSpec(shot=shot))
-    found = entrants.peers(["prototypes", "pt_map"], tuned_constants(), setting, base_mean)
+    found = entrants.peers(["prototypes", "pt_map"], TUNED, setting, base_mean)
     assert [entrant.config["step"] for entrant in found[1:]] == steps
     assert [entrant.constants for entrant in found] == ["authors", "authors", "tuned", "tuned to setting"][: len(found)]
 

@@ -18,8 +18,10 @@ from conftest import CHECKOUT
 from PIL import Image
 from test_cli import check_error
 
+from sib_tf import meta_training
 from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
 from sib_tf.errors import InputError
+from sib_tf.meta_training import DivergenceError
 from sib_tf.storage import atomic
 from sib_tf.tuning import processes as parallel
 from sib_tf.tuning import search_space
@@ -82,8 +84,6 @@ class StandIn(list):
 
 @pytest.fixture
 def trainer(monkeypatch):
-    from sib_tf import meta_training
-
     monkeypatch.setattr(meta_training, "meta_train", StandIn())
     return meta_training.meta_train
 
@@ -117,7 +117,7 @@ def settings_of(flagfile: str, *more: str) -> tuple[SIBConfig, MetaTrainConfig]:
     return meta_train_flags.settings(meta_train.FLAGS)
 
 
-# Ranges and flags: nothing here needs keras-tuner or TensorFlow.
+# Ranges and flags: nothing here needs keras-tuner.
 
 
 def test_usual_ranges_are_allowed_values():
@@ -367,8 +367,6 @@ def test_a_trial_that_fails_ends_the_search_and_is_taken_up_again(capsys, traine
 
 
 def test_a_trial_that_diverges_is_recorded_and_the_search_goes_on(features, trainer):
-    from sib_tf.meta_training import DivergenceError
-
     trainer.errors[1] = DivergenceError("The loss became nan at step 31; lower learning_rate.", 31)
     assert run() == 0
     rows = table()
@@ -384,8 +382,6 @@ def test_a_trial_that_diverges_is_recorded_and_the_search_goes_on(features, trai
 
 
 def test_a_search_without_any_accuracy_says_so(capsys, features, trainer):
-    from sib_tf.meta_training import DivergenceError
-
     trainer.errors |= {number: DivergenceError("The loss became inf at step 1; lower it.", 1) for number in range(5)}
     assert run() == 2
     message = r"error: All 5 trials diverged; tune/trials\.csv has their values\. Lower.*\n"
