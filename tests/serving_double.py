@@ -123,35 +123,28 @@ def _servicer(model: ServedModel):
 
     codes = {code.value[0]: code for code in grpc_library.StatusCode}
 
-    class Servicer(prediction_service_pb2_grpc.PredictionServiceServicer):
-        def GetModelMetadata(self, request, context):
-            return _or_abort(context, codes, lambda: self._metadata(request))
+    def answering(work):
+        def answer(self, request, context):
+            try:
+                model.check(request.model_spec.name)
+                return work(request)
+            except tf.errors.OpError as error:
+                context.abort(codes[error.error_code], error.message)
 
-        def Predict(self, request, context):
-            return _or_abort(context, codes, lambda: self._predict(request))
+        return answer
 
-        def _metadata(self, request):
-            model.check(request.model_spec.name)
-            answer = get_model_metadata_pb2.GetModelMetadataResponse()
-            signatures = get_model_metadata_pb2.SignatureDefMap()
-            for key, value in model.signatures.items():
-                signatures.signature_def[key].CopyFrom(value)
-            answer.metadata["signature_def"].Pack(signatures)
-            return answer
+    def metadata(request):
+        answer = get_model_metadata_pb2.GetModelMetadataResponse()
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        for key, value in model.signatures.items():
+            signatures.signature_def[key].CopyFrom(value)
+        answer.metadata["signature_def"].Pack(signatures)
+        return answer
 
-        def _predict(self, request):
-            model.check(request.model_spec.name)
-            inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
-            answer = predict_pb2.PredictResponse()
-            for key, value in model.predict(request.model_spec.signature_name, inputs).items():
-                answer.outputs[key].CopyFrom(tf.make_tensor_proto(value))
-            return answer
+    def predict(request):
+        inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
+        found = model.predict(request.model_spec.signature_name, inputs)
+        return predict_pb2.PredictResponse(outputs={key: tf.make_tensor_proto(x) for key, x in found.items()})
 
-    return Servicer()
-
-
-def _or_abort(context, codes, work):
-    try:
-        return work()
-    except tf.errors.OpError as error:
-        context.abort(codes[error.error_code], error.message)
+    methods = {"GetModelMetadata": answering(metadata), "Predict": answering(predict)}
+    return type("Servicer", (prediction_service_pb2_grpc.PredictionServiceServicer,), methods)()

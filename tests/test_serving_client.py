@@ -22,6 +22,7 @@ from conftest import CHECKOUT
 from local_server import listening
 from PIL import Image
 from test_cli import check_error
+from test_predict import write_pictures
 
 from export import serving_client
 from export.model_server import on_one_line
@@ -40,13 +41,10 @@ CLASSES = ["grün, hell", "日本", "a b"]
 def home(tmp_path_factory):
     """Labelled pictures `support` and unlabelled ones `query`, two of them broken."""
     home = tmp_path_factory.mktemp("home")
-    images = exported.pictures(3)
-    for number, (image, name) in enumerate(zip(images, CLASSES, strict=True)):
-        for shot in range(2):
-            save(home / "support" / name / f"{shot}.png", image, seed=shot)
-        for query in range(3):
-            save(home / "query" / f"ä {number}" / f"b,{query}.png", image, seed=10 + query)
-    save(home / "query" / "größer.png", exported.pictures(1, seed=9)[0].repeat(3, 0).repeat(2, 1), seed=3)
+    for number, name in enumerate(CLASSES):
+        write_pictures(home / "support" / name, ["0.png", "1.png"], seed=number)
+        write_pictures(home / "query" / f"ä {number}", [f"b,{query}.png" for query in range(3)], seed=10 + number)
+    Image.fromarray(exported.pictures(1)[0].repeat(3, 0).repeat(2, 1)).save(home / "query" / "größer.png")
     (home / "query" / "kaputt.png").write_bytes(b"no picture")
     (home / "support" / "a b" / "broken.jpg").write_bytes(b"")
     return home
@@ -114,12 +112,6 @@ def wait_for(url: str) -> None:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
         return free.getsockname()[1]
-
-
-def save(path: Path, image: np.ndarray, seed: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.RandomState(seed).randint(-30, 31, image.shape)
-    Image.fromarray((image + noise).clip(0, 255).astype(np.uint8)).save(path)
 
 
 def call(home: Path, **flags) -> int:
