@@ -30,20 +30,12 @@ SPEC = EpisodeSpec(way=5, query=3)
 SETTING = Setting("small", "imbalance", "balanced", SPEC)
 
 
-def counts(rows, way: int) -> np.ndarray:
-    """Queries of every class: `[episodes, way]`."""
-    return np.stack([((rows.query_labels == c) & rows.query_mask).sum(axis=1) for c in range(way)], axis=1)
-
-
-def test_what_is_left_of_an_even_division_goes_to_classes_at_random():
-    found = counts(EpisodeSampler(LABELS, EpisodeSpec(total_query=7), seed=1).sample(2000), 5)
-    # Each class has one more in 2 of 5 episodes; the standard deviation of the share is 1.1 points.
-    np.testing.assert_allclose((found == 2).mean(axis=0), 0.4, atol=0.05)
-
-
-def test_the_classes_that_queries_come_from_are_any():
-    found = counts(EpisodeSampler(LABELS, EpisodeSpec(query=6, query_classes=2), seed=2).sample(2000), 5)
-    np.testing.assert_allclose((found > 0).mean(axis=0), 0.4, atol=0.05)
+@pytest.mark.parametrize(("fields", "count"), [({"total_query": 7}, 2), ({"query": 6, "query_classes": 2}, 15)])
+def test_what_not_every_class_gets_goes_to_classes_at_random(fields, count):
+    """To each in 2 of 5 episodes; the standard deviation of the share is 1.1 points."""
+    rows = EpisodeSampler(LABELS, EpisodeSpec(**fields), seed=1).sample(2000)
+    counts = np.stack([((rows.query_labels == c) & rows.query_mask).sum(axis=1) for c in range(5)])
+    np.testing.assert_allclose((counts == count).mean(axis=1), 0.4, atol=0.05)
 
 
 def test_settings_have_names_of_their_own_and_the_quick_ones_are_among_them():
@@ -84,19 +76,14 @@ def model_dirs(cache, tmp_path_factory):
         model = SIB(SIBConfig(feature_dim=16, way=way, gradient_network=name))
         model.build()
         checkpoints.save_model(model, root / name / checkpoints.BEST)
-        record = {
-            "model": dataclasses.asdict(model.config),
-            "features": cache.identity,
-            "meta_training": {"episodes": {}},
-        }
-        atomic.write_json(root / name / checkpoints.CONFIG, record)
+        record = {"model": dataclasses.asdict(model.config), "meta_training": {"episodes": {}}}
+        atomic.write_json(root / name / checkpoints.CONFIG, {**record, "features": cache.identity})
     return root
 
 
-def sweep_of(cache, **changes) -> one_setting.Sweep:
-    return one_setting.Sweep(
-        **{"features_dir": cache.folder, "output_dir": ".", "episodes": 8, "slow_episodes": 4, "seed": 0, **changes}
-    )
+def measure(cache, taking_part, setting=SETTING, seed: int = 0) -> dict[str, dict]:
+    sweep = one_setting.Sweep(cache.folder, output_dir=".", episodes=8, slow_episodes=4, seed=seed)
+    return sweep.measure(cache, setting, taking_part)
 
 
 def test_base_mean_is_that_of_the_training_pictures(cache, base_mean):
@@ -105,9 +92,8 @@ def test_base_mean_is_that_of_the_training_pictures(cache, base_mean):
 
 def test_a_sweep_measures_once_and_goes_on(cache, base_mean, capsys):
     def measured(*names, seed=0, **changes) -> list[str]:
-        taking_part = entrants.peers(names, None, SETTING, base_mean)
-        taking_part = [dataclasses.replace(entrant, **changes) for entrant in taking_part]
-        sweep_of(cache, seed=seed).measure(cache, SETTING, taking_part)
+        found = entrants.peers(names, None, SETTING, base_mean)
+        measure(cache, [dataclasses.replace(entrant, **changes) for entrant in found], seed=seed)
         return re.findall("small: (.*), authors", capsys.readouterr().out)
 
     names = ["prototypes", "soft_kmeans", "pt_map"]
@@ -130,8 +116,7 @@ def test_slow_methods_take_the_first_episodes_of_the_list(cache, base_mean, monk
     monkeypatch.setattr(
         entrants, "authors", lambda name, shot: PEERS[name](**({"iterations": 2} if "tim" in name else {}))
     )
-    found = entrants.peers(["prototypes", "tim_gd"], None, SETTING, base_mean)
-    methods = sweep_of(cache).measure(cache, SETTING, found)
+    methods = measure(cache, entrants.peers(["prototypes", "tim_gd"], None, SETTING, base_mean))
     assert [figures["episodes"] for figures in methods.values()] == [8, 4]
     with np.load("small.npz") as arrays:
         difference = arrays["tim_gd, authors"] - arrays["prototypes, authors"][:4]
@@ -142,7 +127,7 @@ def test_models_join_where_their_way_fits_and_are_paired_with_the_best_peer(cach
     given = [f"a={model_dirs / 'joint'}", f"b={model_dirs / 'per_class'}"]
     assert [[m.name for m in entrants.models(given, cache, way)] for way in (5, 3)] == [["a", "b"], ["b"]]
     peers = entrants.peers(["prototypes", "simple_shot"], None, SETTING, base_mean)
-    methods = sweep_of(cache).measure(cache, SETTING, peers + entrants.models(given[:1], cache))
+    methods = measure(cache, peers + entrants.models(given[:1], cache))
     assert set(methods) == {"prototypes, authors", "simple_shot, authors", "a"}
     text = Path("small.json").read_text()
     (against,) = json.loads(text)["against_best_peer"].values()
@@ -252,7 +237,7 @@ def test_small_classes_do_not_pass_for_imbalanced_ones(cache):
     """5 x 5 queries and one shot: 26 pictures; there are 24, so that no class could have all queries."""
     setting = Setting("small", "imbalance", 2.0, EpisodeSpec(query=5, query_distribution="dirichlet"))
     with pytest.raises(InputError, match=r"Dirichlet\(2\) needs classes of 26 pictures, .* the smallest has 24"):
-        sweep_of(cache).measure(cache, setting, [])
+        measure(cache, [], setting)
 
 
 def test_settings_that_the_data_cannot_give_are_left_out(cache, monkeypatch, capsys):
