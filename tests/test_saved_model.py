@@ -51,15 +51,6 @@ def written_before(versions, monkeypatch):
     monkeypatch.setattr(serving, "write", lambda folder, run: copy(folder))
 
 
-@pytest.fixture
-def example(versions) -> dict[str, np.ndarray]:
-    """The inputs of the example request."""
-    request = json.loads((versions / "1" / "example_request.json").read_text())
-    assert request["signature_name"] == "serving_default"
-    types = {"images": np.uint8, "labels": np.int32, "mask": bool}
-    return {name: np.array(value, types[name.split("_")[1]]) for name, value in request["inputs"].items()}
-
-
 def export(**flags) -> int:
     given = {"model_dir": run_folder() / "sib", "backbone_dir": run_folder() / "backbone", "episodes": 4}
     return running.run(saved_model, given, **flags)
@@ -140,7 +131,11 @@ np.savez("answers.npz", **{name: value.numpy() for name, value in result.items()
 
 
 @pytest.mark.slow
-def test_a_process_with_tensorflow_alone_runs_it(versions, example, run):
+def test_a_process_with_tensorflow_alone_answers_the_example(versions, run):
+    request = json.loads((versions / "1" / "example_request.json").read_text())
+    assert request["signature_name"] == "serving_default"
+    types = {"images": np.uint8, "labels": np.int32, "mask": bool}
+    example = {name: np.array(value, types[name.split("_")[1]]) for name, value in request["inputs"].items()}
     np.savez("inputs.npz", **example)
     subprocess.run([sys.executable, "-I", "-c", PYTHON, versions / "1"], check=True)
     answers = np.load("answers.npz")

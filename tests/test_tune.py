@@ -164,7 +164,7 @@ def test_a_value_is_moved_into_its_range(text, value, nearest):
 
 
 def test_the_first_trial_has_the_given_values():
-    """Of all fields; moved into the usual ranges: 8 * way = 40 hidden units are nearest to 32, and adam has no weight decay."""
+    """Moved into the usual ranges: 8 * way = 40 hidden units are nearest to 32, and adam has no weight decay."""
     episodes = EpisodeSpec(query_distribution="dirichlet", dirichlet_alpha=(1.0, 4.0))
     space = search_space.space(search_space.FIELDS)
     first = Search(SIBConfig(way=5), MetaTrainConfig(episodes, weight_decay=0.0), space).first()
