@@ -18,21 +18,10 @@ from sib_tf.sib import MASKED_LOGIT, SIB, classifier_gradient
 DIM = 16
 KINDS = {
     "joint": {"gradient_network": "joint"},
-    "per_class": {"gradient_network": "per_class"},
-    "support_gradient": {
-        "gradient_network": "per_class",
-        "separate_steps": True,
-        "support_gradient": True,
-        "inner_learning_rate": 5e-3,
-    },
-    "prior": {"gradient_network": "per_class", "prior": "gaussian", "kl_weight": 0.5},
-    "posterior": {
-        "gradient_network": "per_class",
-        "prior": "gaussian",
-        "posterior": "gaussian",
-        "posterior_samples": 3,
-        "inner_learning_rate": 3e-3,
-    },
+    "per_class": {},
+    "support_gradient": {"separate_steps": True, "support_gradient": True, "inner_learning_rate": 5e-3},
+    "prior": {"prior": "gaussian", "kl_weight": 0.5},
+    "posterior": {"prior": "gaussian", "posterior": "gaussian", "posterior_samples": 3, "inner_learning_rate": 3e-3},
 }
 each_network = pytest.mark.parametrize("network", KINDS)
 # Each of both with what it meets: what a network gives is added up, and with a prior KL has the same share.
@@ -53,7 +42,7 @@ each_reduction = pytest.mark.parametrize(
 def build(network="per_class", way=5, seed=0, **config) -> SIB:
     """A model of one of the `KINDS` whose every parameter was moved away from its initial value; not to be changed."""
     keras.utils.set_random_seed(seed)
-    settings = {"num_steps": 3, "inner_learning_rate": 1e-2} | KINDS[network] | config
+    settings = {"gradient_network": "per_class", "num_steps": 3, "inner_learning_rate": 1e-2} | KINDS[network] | config
     model = SIB(SIBConfig(feature_dim=DIM, way=way, **settings))
     model.build()
     random = np.random.RandomState(seed)
