@@ -3,12 +3,11 @@
 from sib_tf.commands import cli
 
 
-def arguments(given: dict | None = None, **flags) -> list[str]:
-    """The flags `given` and `flags`, which wins, as one types them: of a list each of its values, of None nothing."""
-    lists = {name: value if isinstance(value, list) else [value] for name, value in {**(given or {}), **flags}.items()}
-    return [f"--{name}={value}" for name, values in lists.items() for value in values if value is not None]
+def run(module, given: dict | None = None, *arguments: str, **flags) -> int:
+    """Runs an entry point with `arguments` and the flags `given` and `flags`, which wins; flags of None are left out.
 
-
-def run(module, given: dict | None = None, **flags) -> int:
-    """Runs an entry point with these `arguments`; returns the exit code."""
-    return cli.run(module.main, module.FLAGS, module.__doc__, [module.__name__, *arguments(given, **flags)])
+    Returns:
+        The exit code.
+    """
+    given_flags = [f"--{name}={value}" for name, value in {**(given or {}), **flags}.items() if value is not None]
+    return cli.run(module.main, module.FLAGS, module.__doc__, [module.__name__, *given_flags, *arguments])

@@ -101,7 +101,7 @@ def test_the_page_has_the_confidence_of_the_metrics():
     unknown = {"auroc": 0.7, "auroc_ci95": 0.01, "baseline_auroc": 0.65, "baseline_auroc_ci95": 0.02}
     atomic.write_json("both.json", {**METRICS, "confidence": QUALITY, "open_set": unknown})
     atomic.write_json("one.json", {**METRICS, "confidence": {"uncalibrated": QUALITY["uncalibrated"]}})
-    assert run(results, metrics=["both.json", "one.json"]) == 0
+    assert run(results, {}, "--metrics=both.json", "--metrics=one.json") == 0
     page = Path("RESULTS.md").read_text()
     assert f"{START} | 12.34 -> 1.23 | 1.000 -> 0.900 | 70.00 +-1.00 | 65.00 +-2.00 |" in page
     assert f"{START} | 12.34 -> 12.34 | 1.000 -> 1.000 |  |  |" in page

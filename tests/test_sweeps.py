@@ -76,8 +76,12 @@ def model_dirs(cache, tmp_path_factory):
         model = SIB(SIBConfig(feature_dim=16, way=way, gradient_network=name))
         model.build()
         checkpoints.save_model(model, root / name / checkpoints.BEST)
-        record = {"model": dataclasses.asdict(model.config), "meta_training": {"episodes": {}}}
-        atomic.write_json(root / name / checkpoints.CONFIG, {**record, "features": cache.identity})
+        record = {
+            "model": dataclasses.asdict(model.config),
+            "features": cache.identity,
+            "meta_training": {"episodes": {}},
+        }
+        atomic.write_json(root / name / checkpoints.CONFIG, record)
     return root
 
 

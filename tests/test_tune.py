@@ -238,7 +238,7 @@ def test_a_missing_extra_is_one_line(capsys, monkeypatch, missing, tuner, packag
 
 
 def test_a_search_writes_table_page_and_the_best_as_flags(capsys, features, trainer):
-    assert run(range=["hidden_units=8,24", "learning_rate=1e-4:1e-2"], momentum=0.8, seed=7, steps=50) == 0
+    assert run("--range=hidden_units=8,24", "--range=learning_rate=1e-4:1e-2", momentum=0.8, seed=7, steps=50) == 0
     out = capsys.readouterr().out.splitlines()
     rows = table()
     assert [row["trial"] for row in rows] == list("01234")
@@ -446,7 +446,8 @@ def start():
     def one(name: str) -> subprocess.Popen:
         variables = dict(zip(parallel.VARIABLES, (name, *address), strict=True))
         environment = {**os.environ, **variables, "PYTHONPATH": str(CHECKOUT)}
-        command = [sys.executable, "-m", "train.tune", *running.arguments(SMALL, trials=3)]
+        flags = [f"--{name}={value}" for name, value in {**SMALL, "trials": 3}.items()]
+        command = [sys.executable, "-m", "train.tune", *flags]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         started.append(subprocess.Popen(command, env=environment, text=True, **pipes))
         return started[-1]
