@@ -7,14 +7,14 @@ version of one model.
 import contextlib
 import json
 import re
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
+from local_server import listening
 
 _STATUS = {tf.errors.INVALID_ARGUMENT: 400, tf.errors.NOT_FOUND: 404}
 _URL = re.compile(r"/v1/models/([^/:]+)(/metadata|:predict)")
@@ -52,16 +52,9 @@ class ServedModel:
         return self._session.graph.get_tensor_by_name(info.name)._as_tf_output()
 
 
-@contextlib.contextmanager
-def rest(model: ServedModel) -> Iterator[str]:
+def rest(model: ServedModel):
     """Serves REST on a free port; yields the address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"model": model}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
+    return listening(type("Handler", (_Handler,), {"model": model}))
 
 
 @contextlib.contextmanager
@@ -130,35 +123,28 @@ def _servicer(model: ServedModel):
 
     codes = {code.value[0]: code for code in grpc_library.StatusCode}
 
-    class Servicer(prediction_service_pb2_grpc.PredictionServiceServicer):
-        def GetModelMetadata(self, request, context):
-            return _or_abort(context, codes, lambda: self._metadata(request))
+    def answering(work):
+        def answer(self, request, context):
+            try:
+                model.check(request.model_spec.name)
+                return work(request)
+            except tf.errors.OpError as error:
+                context.abort(codes[error.error_code], error.message)
 
-        def Predict(self, request, context):
-            return _or_abort(context, codes, lambda: self._predict(request))
+        return answer
 
-        def _metadata(self, request):
-            model.check(request.model_spec.name)
-            answer = get_model_metadata_pb2.GetModelMetadataResponse()
-            signatures = get_model_metadata_pb2.SignatureDefMap()
-            for key, value in model.signatures.items():
-                signatures.signature_def[key].CopyFrom(value)
-            answer.metadata["signature_def"].Pack(signatures)
-            return answer
+    def metadata(request):
+        answer = get_model_metadata_pb2.GetModelMetadataResponse()
+        signatures = get_model_metadata_pb2.SignatureDefMap()
+        for key, value in model.signatures.items():
+            signatures.signature_def[key].CopyFrom(value)
+        answer.metadata["signature_def"].Pack(signatures)
+        return answer
 
-        def _predict(self, request):
-            model.check(request.model_spec.name)
-            inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
-            answer = predict_pb2.PredictResponse()
-            for key, value in model.predict(request.model_spec.signature_name, inputs).items():
-                answer.outputs[key].CopyFrom(tf.make_tensor_proto(value))
-            return answer
+    def predict(request):
+        inputs = {key: tf.make_ndarray(value) for key, value in request.inputs.items()}
+        found = model.predict(request.model_spec.signature_name, inputs)
+        return predict_pb2.PredictResponse(outputs={key: tf.make_tensor_proto(x) for key, x in found.items()})
 
-    return Servicer()
-
-
-def _or_abort(context, codes, work):
-    try:
-        return work()
-    except tf.errors.OpError as error:
-        context.abort(codes[error.error_code], error.message)
+    methods = {"GetModelMetadata": answering(metadata), "Predict": answering(predict)}
+    return type("Servicer", (prediction_service_pb2_grpc.PredictionServiceServicer,), methods)()

@@ -25,6 +25,7 @@ from train import (
     domain_adaptation,
     evaluate,
     extract_features,
+    import_backbone,
     import_checkpoint,
     meta_train,
     predict,
@@ -46,6 +47,7 @@ REQUIRED = {
     calibrate: {**CACHED, "model_dir": "sib", "episodes": "10"},
     tune: {**CACHED, **OUT},
     evaluate: {**CACHED, "model_dir": "sib", "output": "out.json", "episodes": "4"},
+    import_backbone: {"source": "efficientnet_lite0", **OUT},
     import_checkpoint: {"dataset": "cifar_fs", "checkpoint": "file.pth", **OUT},
     predict: {"model": "model.tflite", **QUESTION, "output": "out.csv"},
     saved_model: {**TRAINED, **OUT},
@@ -318,7 +320,8 @@ for name in {NAMES}:
     module = importlib.import_module(name)
     assert cli.run(module.main, module.FLAGS, module.__doc__, [name, "--help"]) == 0
     assert cli.run(module.main, module.FLAGS, module.__doc__, [name, "--colour=red"]) == 2
-slow = {{"tensorflow", "keras", "tensorflow_datasets", "torch", "matplotlib", "ai_edge_litert"}} & set(sys.modules)
+slow = {{"tensorflow", "keras", "tensorflow_datasets", "torch", "matplotlib", "ai_edge_litert", "scipy"}}
+slow &= set(sys.modules)
 assert not slow, slow
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=CHECKOUT, capture_output=True, text=True, timeout=300)

@@ -15,7 +15,10 @@ RECORDS = [
     PretrainConfig(schedule="one_cycle", epochs=24, mirror=False),
     SIBConfig(feature_dim=640, way=None, gradient_network="per_class", hidden_units=16, step_reduction="mean"),
     MetaTrainConfig(
-        episodes=EpisodeSpec(way=(2, 7)), mixture=(EpisodeSpec(shot=5),), optimizer="adamw", cosine_decay=True
+        EpisodeSpec(way=(2, 7)),
+        mixture=(EpisodeSpec(query_classes=2, total_query=8),),
+        optimizer="adamw",
+        cosine_decay=True,
     ),
     SpinningLinesConfig(num_steps=3, noise=0.1),
     DomainAdaptationConfig(backbone="resnet18", image_size=224, gradient_network="joint", target_in_training=False),
@@ -71,6 +74,9 @@ def test_impossible_ranges_are_refused(value, given):
         (EpisodeSpec, {"query_distribution": "zipf"}, r"query_distribution must be one of balanced, dirichlet; .*zipf"),
         (EpisodeSpec, {"dirichlet_alpha": 0.0}, r"dirichlet_alpha must be above 0 and finite, or .*; got 0\."),
         (EpisodeSpec, {"dirichlet_alpha": (2.0, 0.5)}, r"dirichlet_alpha must be above 0 .*; got 2-0\.5\."),
+        (EpisodeSpec, {"total_query": 0}, r"total_query must be a whole number of at least 1; got 0\."),
+        (EpisodeSpec, {"total_query": 2.5}, r"total_query must be a whole number of at least 1; got 2\.5\."),
+        (EpisodeSpec, {"query_classes": 4, "way": (3, 6)}, r"query_classes must be at most the smallest way, 3; got 4"),
         (EpisodeSpec, {"balanced_fraction": 1.5}, r"balanced_fraction must be in \[0, 1\]; got 1\.5\."),
         (BackboneConfig, {"name": "resnet"}, r"backbone must be one of conv4, wide_resnet; got 'resnet'\."),
         (BackboneConfig, {"width": 0}, r"width must be at least 1; got 0\."),
@@ -136,6 +142,9 @@ def test_specification_in_words():
     assert EpisodeSpec().describe() == "5-way 1-shot, 15 queries a class"
     spec = EpisodeSpec(way=(5, 20), query_distribution="dirichlet", balanced_fraction=0.5)
     assert spec.describe() == "5-20-way 1-shot, 15 queries a class on average, Dirichlet(2), 50 % balanced"
+    assert EpisodeSpec(total_query=7).describe() == "5-way 1-shot, queries: 7"
+    spec = EpisodeSpec(query_classes=2, total_query=8, query_distribution="dirichlet")
+    assert spec.describe() == "5-way 1-shot, queries: 8, Dirichlet(2), all from 2 of the classes"
 
 
 def test_sizes_follow_from_the_ranges():

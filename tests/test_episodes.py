@@ -161,6 +161,7 @@ def test_small_classes_are_left_out():
     [
         (EpisodeSpec(way=31), r"need 31 classes of at least 1 \+ 15 = 16 pictures; there are 30 such classes among 30"),
         (EpisodeSpec(shot=5, query=61), r"need 5 classes of at least 5 \+ 61 = 66 pictures; there are 4 such"),
+        (EpisodeSpec(query_classes=1), r"need 5 classes of at least 1 \+ 75 = 76 pictures"),
         (EpisodeSpec(query=100), r"there are 0 such classes among 30, the largest of 69 pictures"),
     ],
 )

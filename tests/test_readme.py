@@ -3,11 +3,10 @@
 import importlib
 import re
 import shlex
-from pathlib import Path
 
 import pytest
+from conftest import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 FLAGFILES = sorted(path for path in (CHECKOUT / "train/flagfiles").rglob("*") if path.is_file())
 COMMANDS = re.findall(r"python -m ((?:train|export)\.\w+) ([^`\n]+)", README)

@@ -24,12 +24,7 @@ PER_CLASS = {"gradient_network": "per_class", "way": None, "support_gradient": T
 RUNS = ("pretrain", "joint", "per_class", "mixture")
 
 
-def _trained(name: str, folder: Path) -> list[np.ndarray]:
-    """Runs one of `RUNS` and returns all parameters of its last model."""
-    return _pretrained(folder) if name == "pretrain" else _meta_trained(name, folder)
-
-
-def _pretrained(folder: Path) -> list[np.ndarray]:
+def _pretrain(folder: Path) -> None:
     from sib_tf import pretraining
     from sib_tf.config import BackboneConfig, PretrainConfig
     from sib_tf.datasets import MetaDataset
@@ -39,10 +34,9 @@ def _pretrained(folder: Path) -> list[np.ndarray]:
     backbone = BackboneConfig(width=4, mean=(128.0,) * 3, std=(64.0,) * 3)
     config = PretrainConfig(schedule="cosine", epochs=2, batch_size=48)
     pretraining.pretrain(data, backbone, config, folder)
-    return _last(folder)
 
 
-def _meta_trained(name: str, folder: Path) -> list[np.ndarray]:
+def _meta_train(name: str, folder: Path) -> None:
     from test_meta_training import MemoryCache
 
     from sib_tf import meta_training
@@ -57,10 +51,9 @@ def _meta_trained(name: str, folder: Path) -> list[np.ndarray]:
     network = {"way": 3} if name == "joint" else PER_CLASS
     model = SIBConfig(feature_dim=12, num_steps=2, inner_learning_rate=1e-2, **network)
     meta_training.meta_train(MemoryCache(), model, config, folder)
-    return _last(folder)
 
 
-def _last(folder: Path) -> list[np.ndarray]:
+def _last_parameters(folder: Path) -> list[np.ndarray]:
     import tensorflow as tf
 
     reader = tf.train.load_checkpoint(tf.train.latest_checkpoint(folder / "training"))
@@ -71,13 +64,10 @@ def _last(folder: Path) -> list[np.ndarray]:
     return [floats[key] for key in sorted(floats)]
 
 
-def _digest(parameters: list[np.ndarray]) -> str:
-    return hashlib.sha256(b"".join(value.tobytes() for value in parameters)).hexdigest()
-
-
-def _sums(parameters: list[np.ndarray]) -> dict:
-    values = np.concatenate([value.ravel() for value in parameters]).astype(np.float64)
-    return {"count": len(values), "sum": float(values.sum()), "norm": float(np.linalg.norm(values))}
+def _figures(parameters: list[np.ndarray]) -> dict:
+    values = np.concatenate([value.ravel() for value in parameters])
+    digest, values = hashlib.sha256(values.tobytes()).hexdigest(), values.astype(np.float64)
+    return {"sha256": digest, "count": len(values), "sum": float(values.sum()), "norm": float(np.linalg.norm(values))}
 
 
 def _machine() -> dict:
@@ -98,8 +88,7 @@ def _machine() -> dict:
 @pytest.fixture(scope="module")
 def found() -> dict:
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
-    command = [sys.executable, __file__]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run([sys.executable, __file__], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -118,9 +107,10 @@ def test_the_parameters_are_the_recorded_ones(found, name):
 def _measured() -> dict:
     runs = {}
     for name in RUNS:
-        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(sys.stderr):
-            parameters = _trained(name, Path(folder) / "run")
-        runs[name] = {"sha256": _digest(parameters), **_sums(parameters)}
+        with tempfile.TemporaryDirectory() as home, contextlib.redirect_stdout(sys.stderr):
+            folder = Path(home) / "run"
+            _pretrain(folder) if name == "pretrain" else _meta_train(name, folder)
+            runs[name] = _figures(_last_parameters(folder))
     return {"machine": _machine(), "runs": runs}
 
 

@@ -37,26 +37,31 @@ METRICS = {
 }
 PRETRAINING = [{"epoch": 0, "val_prototype_accuracy": 0.3}, {"epoch": 1, "val_prototype_accuracy": 0.4}]
 META_TRAINING = [{"step": 10, "validation_accuracy": 0.5}]
+NO_STEP = {**METRICS, "accuracy_by_step": [0.5], "ci95_by_step": [0.02]}
+BOTH = METRICS["confidence"]
+MEASURED = {"accuracy": 0.7, "ci95": 0.01, "baseline_accuracy": 0.6, "baseline_ci95": 0.02, "queries": 15}
+DIRICHLET, TOTALS = ([{"value": value, **MEASURED} for value in values] for values in ((0.5, 2.0, "balanced"), (1, 15)))
 
 
-def is_figure(path) -> bool:
-    with Image.open(path) as image:
-        image.load()
-        assert not plt.get_fignums()
-        return image.format == "PNG" and min(image.size) > 300 and len(np.unique(np.asarray(image))) > 10
-
-
-@pytest.mark.parametrize("steps", [1, 2])
-def test_the_accuracy_figure_is_drawn_for_any_k(tmp_path, steps):
-    metrics = {**METRICS, "accuracy_by_step": [0.5, 0.6][:steps], "ci95_by_step": [0.02, 0.0123][:steps]}
-    figures.accuracy_figure(metrics, ACCURACY[:steps], BASELINE, tmp_path / "new" / "accuracy.png")
-    assert is_figure(tmp_path / "new" / "accuracy.png")
-
-
-@pytest.mark.parametrize("histories", [(PRETRAINING, META_TRAINING), (PRETRAINING, []), ([], META_TRAINING)])
-def test_the_training_figure_is_drawn_with_and_without_histories(tmp_path, histories):
-    figures.training_figure(*histories, tmp_path / "training.png")
-    assert is_figure(tmp_path / "training.png")
+@pytest.mark.parametrize(
+    ("draw", "values"),
+    [
+        (figures.accuracy_figure, (METRICS, ACCURACY, BASELINE)),
+        (figures.accuracy_figure, (NO_STEP, ACCURACY[:1], BASELINE)),
+        (figures.training_figure, (PRETRAINING, META_TRAINING)),
+        (figures.training_figure, (PRETRAINING, [])),
+        (figures.training_figure, ([], META_TRAINING)),
+        (figures.reliability_figure, (BOTH,)),
+        (figures.reliability_figure, ({"uncalibrated": BOTH["uncalibrated"]},)),
+        (figures.curves_figure, ({"dirichlet_alpha": DIRICHLET, "total_query": TOTALS},)),
+        (figures.curves_figure, ({"dirichlet_alpha": [], "total_query": TOTALS},)),
+    ],
+)
+def test_figures_are_drawn_of_all_or_some_values(tmp_path, draw, values):
+    draw(*values, tmp_path / "new" / "figure.png")
+    assert not plt.get_fignums()
+    with Image.open(tmp_path / "new" / "figure.png") as image:
+        assert image.format == "PNG" and min(image.size) > 300 and len(np.unique(np.asarray(image))) > 10
 
 
 def page(**more) -> list[str]:
@@ -100,13 +105,6 @@ def test_bins_of_the_histogram_all_hold_equally_many_possible_differences():
     assert len(figures._bin_edges(np.zeros(3))) == 2
 
 
-def test_the_reliability_figure_is_drawn_with_and_without_a_calibration(tmp_path):
-    both = METRICS["confidence"]
-    for confidence in (both, {"uncalibrated": both["uncalibrated"]}):
-        figures.reliability_figure(confidence, tmp_path / "reliability.png")
-        assert is_figure(tmp_path / "reliability.png")
-
-
 def test_the_page_has_what_not_every_model_is_measured_on():
     shares = {"auroc": 0.9, "baseline_auroc": 0.8, "difference": 0.1, "accepted_known": 0.75, "accepted_unknown": 0.125}
     measured = {"unknown_classes": 3, **shares, **{f"{name}_ci95": 0.01 for name in shares}}
@@ -120,14 +118,3 @@ def test_the_page_has_what_not_every_model_is_measured_on():
         "AUROC 90.00 +-1.00 % (largest probability under theta^0: 80.00 +-1.00 %, paired difference +10.00 +-1.00 "
         "points); at probability 0.5 it accepts 75.0 % of the known and 12.5 % of the unknown pictures."
     ) in lines
-
-
-@pytest.mark.parametrize("dirichlet", [True, False])
-def test_the_curves_are_drawn_with_and_without_imbalanced_query_sets(tmp_path, dirichlet):
-    figures_of = {"accuracy": 0.7, "ci95": 0.01, "baseline_accuracy": 0.6, "baseline_ci95": 0.02, "queries": 15}
-    curves = {
-        "dirichlet_alpha": [{"value": value, **figures_of} for value in (0.5, 2.0, "balanced") if dirichlet],
-        "total_query": [{"value": value, **figures_of} for value in (1, 15)],
-    }
-    figures.curves_figure(curves, tmp_path / "curves.png")
-    assert is_figure(tmp_path / "curves.png")

@@ -5,15 +5,19 @@ import re
 from pathlib import Path
 
 import pytest
+from conftest import CHECKOUT
 from running import run
 from test_cli import check_error
+from test_report import METRICS
 
 from benchmarks import agreement, records, results, results_figures
 from sib_tf.commands import cli
 from sib_tf.errors import InputError
 from sib_tf.storage import atomic
 
-CHECKOUT = Path(__file__).resolve().parents[1]
+METRICS = {**METRICS, "model_name": "mine"}
+QUALITY = METRICS.pop("confidence")
+START = "| tiny, 5-way 1-shot, 15 queries a class | mine: joint, K = 1"
 
 
 def entry(name: str, constants: str, accuracy: float, **config) -> dict:
@@ -21,11 +25,9 @@ def entry(name: str, constants: str, accuracy: float, **config) -> dict:
         "name": name,
         "constants": constants,
         "config": config,
-        "episodes": 20,
         "accuracy": accuracy,
         "ci95": 0.01,
         "difference": accuracy - 0.5,
-        "difference_ci95": 0.002,
         "seconds_per_episode": 0.0012,
     }
 
@@ -45,7 +47,6 @@ def setting(name: str, group: str, value, shot: int = 1, **changes) -> dict:
         "value": value,
         "shot": shot,
         "episode_spec": f"5-way {shot}-shot, {name}",
-        "split": "test",
         "seed": 0,
         "episodes": 20,
         "slow_episodes": 10,
@@ -62,44 +63,27 @@ def setting(name: str, group: str, value, shot: int = 1, **changes) -> dict:
     }
 
 
-METRICS = {
-    "dataset": {"name": "tiny"},
-    "episode_spec": "5-way 1-shot",
-    "model": {"gradient_network": "joint", "num_steps": 3},
-    "model_name": "mine",
-    "accuracy": 0.71234,
-    "ci95": 0.005,
-    "baseline_accuracy": 0.6,
-    "baseline_ci95": 0.004,
-    "difference": 0.11234,
-    "difference_ci95": 0.003,
-    "episodes": 2000,
-    "seed": 0,
-    "episode_hash": "abcdef0123456789",
-}
+def write(*of_setting, **changes) -> None:
+    record = setting(*of_setting, **changes)
+    atomic.write_json(f"sweeps/{record['setting']}.json", record)
 
 
 @pytest.fixture
-def sweeps_dir():
+def sweeps_dir() -> str:
     """Four settings, and a file of constants that is none of them."""
-    for record in (
-        setting("dirichlet2_1shot", "imbalance", 2.0),
-        setting("dirichlet5_1shot", "imbalance", 5.0),
-        setting("balanced_1shot", "imbalance", "balanced"),
-        setting("way_20", "way", 20),
-    ):
-        atomic.write_json(Path("sweeps") / f"{record['setting']}.json", record)
+    write("dirichlet2_1shot", "imbalance", 2.0)
+    write("dirichlet5_1shot", "imbalance", 5.0)
+    write("balanced_1shot", "imbalance", "balanced")
+    write("way_20", "way", 20)
     atomic.write_json("sweeps/tuned.json", {"chosen": {}})
-    return Path("sweeps")
+    return "sweeps"
 
 
 def test_the_page_has_the_figures_of_the_files(sweeps_dir):
     atomic.write_json("metrics.json", METRICS)
     assert run(results, sweeps_dir=sweeps_dir, metrics="metrics.json") == 0
     page = Path("RESULTS.md").read_text()
-    assert (
-        "| tiny, 5-way 1-shot | mine: joint, K = 3 | 60.00 +-0.40 | 71.23 +-0.50 | +11.23 +-0.30 | 2000, seed 0" in page
-    )
+    assert f"{START} | 50.00 +-1.00 | 60.00 +-1.23 | +10.00 +-0.50 | 3, seed 7, `0123456789ab` |" in page
     assert "none of these" not in page
     # Less and less balanced from left to right; the best of each column is bold.
     assert "| method | balanced | Dirichlet(5) | Dirichlet(2) | ms an episode, at most |" in page
@@ -114,16 +98,13 @@ def test_the_page_has_the_figures_of_the_files(sweeps_dir):
 
 
 def test_the_page_has_the_confidence_of_the_metrics():
-    quality = [{"ece": 0.0345, "nll": 0.9, "bins": []}, {"ece": 0.0123, "nll": 0.8, "bins": []}]
-    confidence = dict(zip(("uncalibrated", "calibrated"), quality, strict=True))
     unknown = {"auroc": 0.7, "auroc_ci95": 0.01, "baseline_auroc": 0.65, "baseline_auroc_ci95": 0.02}
-    atomic.write_json("both.json", {**METRICS, "confidence": confidence, "open_set": unknown})
-    atomic.write_json("one.json", {**METRICS, "confidence": {"uncalibrated": quality[0]}})
-    assert run(results, metrics="both.json") == 0
-    row = "| tiny, 5-way 1-shot | mine: joint, K = 3 | 3.45 -> 1.23 | 0.900 -> 0.800 | 70.00 +-1.00 | 65.00 +-2.00 |"
-    assert row in Path("RESULTS.md").read_text()
-    assert run(results, metrics="one.json") == 0
-    assert "| 3.45 -> 3.45 | 0.900 -> 0.900 |  |  |" in Path("RESULTS.md").read_text()
+    atomic.write_json("both.json", {**METRICS, "confidence": QUALITY, "open_set": unknown})
+    atomic.write_json("one.json", {**METRICS, "confidence": {"uncalibrated": QUALITY["uncalibrated"]}})
+    assert run(results, {}, "--metrics=both.json", "--metrics=one.json") == 0
+    page = Path("RESULTS.md").read_text()
+    assert f"{START} | 12.34 -> 1.23 | 1.000 -> 0.900 | 70.00 +-1.00 | 65.00 +-2.00 |" in page
+    assert f"{START} | 12.34 -> 12.34 | 1.000 -> 1.000 |  |  |" in page
 
 
 def test_the_page_links_to_figures_that_are_there(sweeps_dir):
@@ -154,16 +135,16 @@ def test_every_peer_has_a_name_for_the_page():
 
 def test_a_method_may_be_missing_from_a_setting(sweeps_dir):
     """A joint model has one way."""
-    record = setting("way_2", "way", 2)
-    del record["methods"]["mine"]
-    atomic.write_json(sweeps_dir / "way_2.json", {**record, "against_best_peer": {}})
+    methods = setting("way_2", "way", 2)["methods"]
+    del methods["mine"]
+    write("way_2", "way", 2, methods=methods, against_best_peer={})
     assert run(results, sweeps_dir=sweeps_dir) == 0
     assert "| SIB, mine |  | 58.00 +-1.00 | 1.2 |" in Path("RESULTS.md").read_text()
 
 
 def test_settings_are_in_order(sweeps_dir):
-    atomic.write_json(sweeps_dir / "way_5.json", setting("way_5", "way", 5))
-    atomic.write_json(sweeps_dir / "balanced_5shot.json", setting("balanced_5shot", "imbalance", "balanced", 5))
+    write("way_5", "way", 5)
+    write("balanced_5shot", "imbalance", "balanced", 5)
     found = records.load_sweep(sweeps_dir)
     names = [s["setting"] for s in found.settings]
     one_shot = ["balanced_1shot", "dirichlet5_1shot", "dirichlet2_1shot"]
@@ -173,8 +154,7 @@ def test_settings_are_in_order(sweeps_dir):
 
 
 def test_results_of_two_data_sets_need_two_folders(sweeps_dir):
-    other = setting("way_2", "way", 2, dataset={"name": "other", "version": "2.0.0"})
-    atomic.write_json(sweeps_dir / "way_2.json", other)
+    write("way_2", "way", 2, dataset={"name": "other", "version": "2.0.0"})
     with pytest.raises(InputError, match=r"holds results of other, 2.0.0; tiny, 1.0.0; give each a folder"):
         records.load_sweep(sweeps_dir)
 
@@ -199,25 +179,25 @@ def test_sweeps_agree_within_their_intervals_or_the_methods_that_do_not_are_name
     def compare() -> int:
         return run(agreement, first=sweeps_dir, second="other")
 
-    def write(accuracy: float, label: str = "prototypes, authors", **changes) -> None:
+    def measure(accuracy: float, label: str = "prototypes, authors", **changes) -> None:
         record = setting("way_20", "way", 20)
         record["methods"][label] |= {"accuracy": accuracy, **changes}
         atomic.write_json("other/way_20.json", record)
 
     one = setting("way_20", "way", 20)["methods"]
     label, figures = next(iter(one.items()))
-    write(figures["accuracy"] + 1.9 * figures["ci95"])
+    measure(figures["accuracy"] + 1.9 * figures["ci95"])
     assert compare() == 0
     assert f"{len(one)} accuracies of sweeps agree with those of other" in capsys.readouterr().out
-    write(figures["accuracy"] + 2.1 * figures["ci95"])
+    measure(figures["accuracy"] + 2.1 * figures["ci95"])
     assert compare() == cli.USAGE_ERROR
     assert f"1 of {len(one)} accuracies do not agree: way_20, {label}: " in capsys.readouterr().err
     # Of other constants it is another method; a model meta-trained anew is the same.
-    write(0.0, config={"other": 1})
+    measure(0.0, config={"other": 1})
     assert compare() == 0
-    write(0.0, "mine", config={"folder": "there", "model": {"weights": "other", "num_steps": 3}, "episodes": {}})
+    measure(0.0, "mine", config={"folder": "there", "model": {"weights": "other", "num_steps": 3}, "episodes": {}})
     assert compare() == cli.USAGE_ERROR
-    write(0.0, "mine", config={"folder": "there", "model": {"num_steps": 5}, "episodes": {}})
+    measure(0.0, "mine", config={"folder": "there", "model": {"num_steps": 5}, "episodes": {}})
     assert compare() == 0
     atomic.write_json("other/way_20.json", {**setting("way_20", "way", 20), "setting": "way_3"})
     assert compare() == cli.USAGE_ERROR

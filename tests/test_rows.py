@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from running import run
+from test_cli import check_error
 
 from benchmarks import bayes_rows, paper_rows, row_tables
-from sib_tf.commands import cli
 from sib_tf.errors import InputError
 
 CONV4 = {"backbone": {"name": "conv4"}, "image_size": 32, "feature_dim": 256}
@@ -134,5 +134,4 @@ def test_variants_are_trained_chosen_measured_and_not_done_again(capsys, tiny_fe
     ],
 )
 def test_numbers_that_are_none_are_named(capsys, module, values, message):
-    assert run(module, features_dir="none", output_dir="rows", **values) == cli.USAGE_ERROR
-    assert message in capsys.readouterr().err
+    check_error(capsys, run(module, features_dir="none", output_dir="rows", **values), message)

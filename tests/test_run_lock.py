@@ -101,13 +101,6 @@ def test_without_locks_the_run_goes_on_with_a_warning(tmp_path, monkeypatch):
     assert files(tmp_path) == ["run"]
 
 
-def test_a_place_that_is_no_folder_is_named(tmp_path):
-    (tmp_path / "taken").write_text("")
-    message = r"Cannot write to the folder .*taken \(.*\); name one"
-    with pytest.raises(InputError, match=message), run_lock.held(tmp_path / "taken"):
-        pass
-
-
 def test_temporary_folders_of_killed_processes_go_and_those_of_living_ones_stay(tmp_path):
     for name in (".partial-0a1b2c3d-best.keras", ".partial-0a1b2c3d"):  # The second one is not ours.
         (tmp_path / name).mkdir()

@@ -2,11 +2,10 @@
 
 import ast
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
+from conftest import CHECKOUT
 
-CHECKOUT = Path(__file__).resolve().parents[1]
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml"}
 BUILT_IN = {"eval", "exec"}
 # Its unpickler admits tensors alone, which tests/test_torch_file.py attacks.

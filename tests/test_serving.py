@@ -106,18 +106,6 @@ def padded(episodes: list[dict], seed: int) -> tuple[dict, list[dict]]:
     return batch, [{"support": s, "query": q} for s, q in zip(*places, strict=True)]
 
 
-def test_answers_are_those_of_the_keras_models(exported, path):
-    inputs = episode(shot=2)
-    answer = exported.call(path, "serving_default", inputs)
-    expected = exported.reference(inputs, way=5)
-    np.testing.assert_allclose(answer["probabilities"], expected, **TOLERANCE)
-    np.testing.assert_array_equal(answer["predicted_class"], expected.argmax(-1))
-    np.testing.assert_allclose(answer["confidence"], expected.max(-1), **TOLERANCE)
-    assert {name: str(value.dtype) for name, value in answer.items()} == {
-        "probabilities": "float32", "predicted_class": "int32", "confidence": "float32",
-    }  # fmt: skip
-
-
 def test_the_steps_one_by_one(exported, path):
     """embed, adapt and classify do together what serving_default does."""
     inputs = episode(shot=2)
@@ -136,34 +124,31 @@ def test_the_steps_one_by_one(exported, path):
     np.testing.assert_array_equal(answer["predicted_class"], answer["probabilities"].argmax(-1))
 
 
-def test_every_tenant_gets_what_it_gets_alone(exported, path):
+def test_every_tenant_gets_what_it_gets_alone_from_the_keras_models_too(exported, path):
+    """Whatever lies in the padding."""
     episodes, ways = tenants(exported.run.sib.config.gradient_network == "joint")
     batch, places = padded(episodes, seed=1)
     together = exported.call(path, "serving_default", batch)
     for number, (each, way, place) in enumerate(zip(episodes, ways, places, strict=True)):
-        alone = exported.call(path, "serving_default", each)
-        np.testing.assert_allclose(alone["probabilities"], exported.reference(each, way), **TOLERANCE)
+        alone, expected = exported.call(path, "serving_default", each), exported.reference(each, way)
+        np.testing.assert_allclose(alone["probabilities"], expected, **TOLERANCE)
+        np.testing.assert_array_equal(alone["predicted_class"], expected.argmax(-1))
+        np.testing.assert_allclose(alone["confidence"], expected.max(-1), **TOLERANCE)
         for name, value in together.items():
             mine = value[number, place["query"]]
             mine = mine[:, :way] if name == "probabilities" else mine
             np.testing.assert_allclose(mine, alone[name][0], **TOLERANCE, err_msg=name)
+            assert value.dtype == ("int32" if name == "predicted_class" else "float32")
         assert (together["probabilities"][number, :, way:] == 0).all()
     masked = ~batch["query_mask"]
     assert (together["predicted_class"][masked] == -1).all()
     assert (together["confidence"][masked] == 0).all()
     assert (together["probabilities"][masked] == 0).all()
-
-
-def test_what_lies_in_padding_never_matters(exported, path):
-    episodes, _ = tenants(exported.run.sib.config.gradient_network == "joint")
-    batch, _ = padded(episodes, seed=2)
-    first = exported.call(path, "serving_default", batch)
     for side in ("support", "query"):
         batch[f"{side}_images"][~batch[f"{side}_mask"]] = 0
     batch["support_labels"][~batch["support_mask"]] = 0
-    second = exported.call(path, "serving_default", batch)
-    for name in first:
-        np.testing.assert_allclose(first[name], second[name], rtol=0, atol=1e-6, err_msg=name)
+    for name, value in exported.call(path, "serving_default", batch).items():
+        np.testing.assert_allclose(together[name], value, rtol=0, atol=1e-6, err_msg=name)
 
 
 @pytest.mark.parametrize("how", ["none", "masked"])
@@ -191,130 +176,108 @@ def test_a_class_that_is_left_out_gets_nothing(per_class, path):
 
 
 def refused(message: str):
-    return pytest.raises(tf.errors.InvalidArgumentError, match=message)
+    return pytest.raises(tf.errors.InvalidArgumentError, match=f"(?s){message}")
 
 
-def changed(**changes):
-    """Inputs of `serving_default` with some of them replaced by what a function makes of them."""
-    inputs = episode()
+def inputs_of(model: Exported, signature: str, changes: dict) -> dict:
+    """Inputs of a signature, some of them replaced by what a function makes of them."""
+    images = episode()
+    adapt = of_features(model, images)
+    inputs = {
+        "serving_default": images,
+        "embed": {"images": images["query_images"][0]},
+        "adapt": adapt,
+        "classify": {"query": adapt["query"], "weights": adapt["support"]},
+    }[signature]
     return {**inputs, **{name: change(inputs[name]) for name, change in changes.items()}}
 
 
-# Python would refuse these before the call; a server's session does not.
-SHAPES = {
-    "another size": ({"support_images": lambda x: x[:, :, ::2, ::2]}, r"support_images.*\[1,5,16,16,3\].*32,32,3"),
-    "as many bytes": ({"query_images": lambda x: x.reshape(1, 7, 64, 16, 3)}, r"query_images.*\[1,7,64,16,3\]"),
-    "no episodes axis": ({"support_images": lambda x: x[0]}, r"support_images.*\[5,32,32,3\]"),
-    "grey": ({"query_images": lambda x: x[..., :1]}, r"query_images.*\[1,7,32,32,1\]"),
-    "labels without episodes": ({"support_labels": lambda x: x[0]}, r"support_labels.*\[5\]"),
-    "one-hot labels": ({"support_labels": lambda x: np.eye(5, dtype=np.int32)[x]}, r"support_labels.*\[1,5,5\]"),
-    "a mask of pixels": ({"query_mask": lambda x: np.ones((1, 7, 32), bool)}, r"query_mask.*\[1,7,32\]"),
-    "floats": ({"support_images": lambda x: x.astype(np.float32)}, "uint8 but float"),
-    "an empty list": ({"query_images": lambda x: np.zeros((1, 0), np.uint8)}, r"query_images.*\[1,0\]"),
-}
-VALUES = {
-    "too few labels": ({"support_labels": lambda x: x[:, :-1]}, r"support_labels must have the shape.*\[1 4\] \[1 5\]"),
-    "too long a mask": ({"support_mask": lambda x: np.ones((1, 6), bool)}, r"support_mask must have the shape"),
-    "another query mask": ({"query_mask": lambda x: x[:, 1:]}, r"query_mask must have the shape.*\[1 6\] \[1 7\]"),
-    "more queries' episodes": (
+def zeros(*shape):
+    return lambda x: np.zeros(shape, x.dtype)
+
+
+def with_nan(x):
+    return np.where(np.arange(x.size).reshape(x.shape) == 20, np.float32("nan"), x)
+
+
+DIM = 16
+ONE = r"must have at least one row with support_mask True"
+EACH = "every episode must have a support row of each of 5 classes"
+# Shapes and types first: Python would refuse them before the call; a server's session does not.
+REFUSED = [
+    ("serving_default", {"support_images": lambda x: x[:, :, ::2, ::2]}, r"support_images.*\[1,5,16,16,3\].*32,32,3"),
+    ("serving_default", {"query_images": zeros(1, 7, 64, 16, 3)}, r"query_images.*\[1,7,64,16,3\]"),
+    ("serving_default", {"support_images": lambda x: x[0]}, r"support_images.*\[5,32,32,3\]"),
+    ("serving_default", {"query_images": lambda x: x[..., :1]}, r"query_images.*\[1,7,32,32,1\]"),
+    ("serving_default", {"query_images": zeros(1, 0)}, r"query_images.*\[1,0\]"),
+    ("serving_default", {"query_images": lambda x: x.astype(np.float32)}, "uint8 but float"),
+    ("serving_default", {"support_labels": lambda x: x[0]}, r"support_labels.*\[5\]"),
+    ("serving_default", {"support_labels": lambda x: np.eye(5, dtype=np.int32)[x]}, r"support_labels.*\[1,5,5\]"),
+    ("serving_default", {"query_mask": zeros(1, 7, 32)}, r"query_mask.*\[1,7,32\]"),
+    ("adapt", {"support": zeros(1, 5, 7)}, r"adapt_support.*\[1,5,7\]"),
+    ("adapt", {"support_labels": zeros(1, 5, 1)}, r"adapt_support_labels.*\[1,5,1\]"),
+    ("classify", {"weights": zeros(1, 5, 3)}, r"classify_weights.*\[1,5,3\]"),
+    ("classify", {"weights": zeros(DIM)}, r"classify_weights.*\["),
+    ("embed", {"images": zeros(2, 64, 16, 3)}, r"embed_images.*\[2,64,16,3\]"),
+    ("embed", {"images": zeros(0)}, r"embed_images.*\[0\]"),
+    # Shapes that do not fit together.
+    ("serving_default", {"support_labels": lambda x: x[:, :4]}, r"support_labels must have the shape.*\[1 4\] \[1 5\]"),
+    ("serving_default", {"support_mask": lambda x: np.ones((1, 6), bool)}, r"support_mask must have the shape"),
+    ("serving_default", {"query_mask": lambda x: x[:, 1:]}, r"query_mask must have the shape.*\[1 6\] \[1 7\]"),
+    (
+        "serving_default",
         {"query_images": lambda x: x.repeat(2, 0), "query_mask": lambda x: x.repeat(2, 0)},
         r"query_images must have as many episodes as support_images; got and expected:\] \[?2\]? \[?1",
     ),
-    "no support": ({"support_mask": lambda x: x & False}, r"must have at least one row with support_mask True"),
-    "no support rows": (
-        {name: lambda x: x[:, :0] for name in ("support_images", "support_labels", "support_mask")},
-        r"must have at least one row with support_mask True",
-    ),
-    "no episodes": (
-        {name: lambda x: x[:0] for name in episode()},
-        r"every episode, at least one,",
-    ),
-    "negative label": ({"support_labels": lambda x: x - 1}, r"support_labels must be in \[0, way\).*\[?-1\]? \[?3"),
-    "label too high": ({"support_labels": lambda x: x + 1}, r"support_labels must be in \[0, way\).*\[?1\]? \[?5"),
-    "huge label": ({"support_labels": lambda x: x + 10**9}, r"support_labels must be in \[0, way\).*1000000004"),
-    "largest label": (
-        {"support_labels": lambda x: np.full_like(x, 2**31 - 1)},
-        r"support_labels must be in .*2147483647",
-    ),
-}
+    ("adapt", {"query": zeros(2, 7, DIM), "query_mask": zeros(2, 7)}, "query must have as many episodes as support"),
+    ("adapt", {"query": zeros(1, 6, DIM)}, "query_mask must have the shape"),
+    ("classify", {"query": zeros(2, 3, DIM)}, "query must have as many episodes as weights"),
+    # Nothing at all, and values.
+    ("serving_default", {"support_mask": lambda x: x & False}, ONE),
+    ("serving_default", {f"support_{name}": lambda x: x[:, :0] for name in ("images", "labels", "mask")}, ONE),
+    ("serving_default", {name: lambda x: x[:0] for name in episode()}, r"every episode, at least one,"),
+    ("embed", {"images": zeros(0, 32, 32, 3)}, "images must hold at least one picture"),
+    ("serving_default", {"support_labels": lambda x: x - 1}, r"support_labels must be in \[0, way\).*\[?-1\]? \[?3"),
+    ("serving_default", {"support_labels": lambda x: x + 1}, r"support_labels must be in \[0, way\).*\[?1\]? \[?5"),
+    ("serving_default", {"support_labels": lambda x: x + 10**9}, r"support_labels must be in \[0, way\).*1000000004"),
+    ("serving_default", {"support_labels": lambda x: x | 2**31 - 1}, r"support_labels must be in .*2147483647"),
+    ("classify", {"query": with_nan}, "query must be finite"),
+    ("classify", {"weights": with_nan}, "weights must be finite"),
+]
 
 
-@pytest.mark.parametrize("case", [*SHAPES, *VALUES])
-def test_what_cannot_be_answered_is_refused(per_class, case):
-    changes, message = {**SHAPES, **VALUES}[case]
-    with refused(f"(?s){message}"):
-        per_class.served.predict("serving_default", changed(**changes))
+@pytest.mark.parametrize(("signature", "changes", "message"), REFUSED)
+def test_what_cannot_be_answered_is_refused(per_class, signature, changes, message):
+    with refused(message):
+        per_class.served.predict(signature, inputs_of(per_class, signature, changes))
+
+
+@pytest.mark.parametrize(
+    ("signature", "changes", "message"),
+    [
+        ("serving_default", {"support_labels": lambda x: np.minimum(x, 3)}, EACH),
+        ("serving_default", {"support_mask": lambda x: np.arange(5)[None] != 2}, EACH),
+        ("serving_default", {"support_labels": lambda x: x + 1}, "support_labels must be in .*way = 5"),
+        ("classify", {"weights": lambda x: x[:, :4]}, r"classify_weights.*\[1,4,"),
+    ],
+)
+def test_a_joint_model_needs_each_of_its_classes_and_no_others(joint, signature, changes, message):
+    with refused(message):
+        joint.served.predict(signature, inputs_of(joint, signature, changes))
 
 
 def test_a_huge_label_takes_no_memory(per_class):
     """It took all there was, and the server with it: ops whose inputs are there run before a check is through."""
+    inputs = inputs_of(per_class, "serving_default", {"support_labels": lambda x: x + 10**9})
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for _ in range(20):
         with refused("support_labels must be in"):
-            per_class.served.predict("serving_default", changed(support_labels=lambda x: x + 10**9))
+            per_class.served.predict("serving_default", inputs)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
 
 
 def test_one_bad_tenant_is_named_as_bad(per_class):
     batch, _ = padded(tenants(False)[0], seed=4)
     batch["support_mask"][1] = False
-    with refused("every episode, at least one, must have at least one row"):
+    with refused(f"every episode, at least one, {ONE}"):
         per_class.served.predict("serving_default", batch)
-
-
-EACH = "every episode must have a support row of each of 5 classes"
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "message"),
-    [
-        ("support_labels", lambda x: np.minimum(x, 3), EACH),
-        ("support_labels", lambda x: x + 1, "support_labels must be in .*way = 5"),
-        ("support_mask", lambda x: np.arange(5)[None] != 2, EACH),
-    ],
-)
-def test_a_joint_model_needs_each_of_its_classes(joint, name, change, message):
-    with refused(message):
-        joint.served.predict("serving_default", changed(**{name: change}))
-
-
-@pytest.mark.parametrize("name", ["query", "weights"])
-def test_weights_must_be_finite(per_class, name):
-    inputs = {"query": np.ones((1, 2, per_class.dim), "float32"), "weights": np.ones((1, 3, per_class.dim), "float32")}
-    inputs[name][0, 1, 2] = np.nan
-    with refused(f"{name} must be finite"):
-        per_class.served.predict("classify", inputs)
-
-
-@pytest.mark.parametrize(
-    ("signature", "changes", "message"),
-    [
-        ("adapt", {"support": (1, 5, 7)}, r"adapt_support.*\[1,5,7\]"),
-        ("adapt", {"query": (2, 7, "D"), "query_mask": (2, 7)}, "query must have as many episodes as support"),
-        ("adapt", {"query": (1, 6, "D")}, "query_mask must have the shape"),
-        ("adapt", {"support_labels": (1, 5, 1)}, r"adapt_support_labels.*\[1,5,1\]"),
-        ("classify", {"query": (2, 3, "D")}, "query must have as many episodes as weights"),
-        ("classify", {"weights": (1, 5, 3)}, r"classify_weights.*\[1,5,3\]"),
-        ("classify", {"weights": ("D",)}, r"classify_weights.*\["),
-        ("embed", {"images": (2, 64, 16, 3)}, r"embed_images.*\[2,64,16,3\]"),
-        ("embed", {"images": (0, 32, 32, 3)}, "images must hold at least one picture"),
-        ("embed", {"images": (0,)}, r"embed_images.*\[0\]"),
-    ],
-)
-def test_shapes_of_the_other_signatures(per_class, signature, changes, message):
-    adapt = of_features(per_class, episode())
-    inputs = {
-        "adapt": adapt,
-        "classify": {"query": adapt["query"], "weights": adapt["support"]},
-        "embed": {"images": pictures(2)},
-    }[signature]
-    for name, shape in changes.items():
-        inputs[name] = np.zeros([per_class.dim if size == "D" else size for size in shape], inputs[name].dtype)
-    with refused(message):
-        per_class.served.predict(signature, inputs)
-
-
-def test_a_joint_model_takes_weights_of_its_classes_only(joint):
-    inputs = {"query": np.ones((1, 2, joint.dim), "float32"), "weights": np.ones((1, 4, joint.dim), "float32")}
-    with refused(r"classify_weights.*\[1,4,"):
-        joint.served.predict("classify", inputs)

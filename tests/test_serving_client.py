@@ -2,14 +2,13 @@
 
 import contextlib
 import csv
-import http.server
 import json
 import re
 import shutil
 import socket
+import socketserver
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -20,8 +19,10 @@ import pytest
 import running
 import serving_double
 from conftest import CHECKOUT
+from local_server import listening
 from PIL import Image
 from test_cli import check_error
+from test_predict import write_pictures
 
 from export import serving_client
 from export.model_server import on_one_line
@@ -40,13 +41,10 @@ CLASSES = ["grün, hell", "日本", "a b"]
 def home(tmp_path_factory):
     """Labelled pictures `support` and unlabelled ones `query`, two of them broken."""
     home = tmp_path_factory.mktemp("home")
-    images = exported.pictures(3)
-    for number, (image, name) in enumerate(zip(images, CLASSES, strict=True)):
-        for shot in range(2):
-            save(home / "support" / name / f"{shot}.png", image, seed=shot)
-        for query in range(3):
-            save(home / "query" / f"ä {number}" / f"b,{query}.png", image, seed=10 + query)
-    save(home / "query" / "größer.png", exported.pictures(1, seed=9)[0].repeat(3, 0).repeat(2, 1), seed=3)
+    for number, name in enumerate(CLASSES):
+        write_pictures(home / "support" / name, ["0.png", "1.png"], seed=number)
+        write_pictures(home / "query" / f"ä {number}", [f"b,{query}.png" for query in range(3)], seed=10 + number)
+    Image.fromarray(exported.pictures(1)[0].repeat(3, 0).repeat(2, 1)).save(home / "query" / "größer.png")
     (home / "query" / "kaputt.png").write_bytes(b"no picture")
     (home / "support" / "a b" / "broken.jpg").write_bytes(b"")
     return home
@@ -116,34 +114,8 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
-def save(path: Path, image: np.ndarray, seed: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.RandomState(seed).randint(-30, 31, image.shape)
-    Image.fromarray((image + noise).clip(0, 255).astype(np.uint8)).save(path)
-
-
 def call(home: Path, **flags) -> int:
     return running.run(serving_client, {"support": home / "support", "query": home / "query"}, **flags)
-
-
-@contextlib.contextmanager
-def canned(status: int, body: bytes, whole: bool = True):
-    """A server with one answer for everything."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body) + (0 if whole else 5)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
 
 
 def test_predictions_are_those_of_the_keras_model(capsys, home, server):
@@ -204,6 +176,7 @@ def test_an_episode_that_the_model_refuses(capsys, home):
         ({"query": "none"}, "Folder none cannot be opened"),
         ({"support_rows": 5}, r"support_rows must be at least the 6 pictures of support; got 5\."),
         ({"query_rows": 5}, r"query_rows must be at least the 10 pictures of query; got 5\."),
+        ({"query": "."}, r"query .* must have at least one picture"),
     ],
 )
 def test_flags_that_cannot_be_used(capsys, home, rest, flags, message):
@@ -212,10 +185,6 @@ def test_flags_that_cannot_be_used(capsys, home, rest, flags, message):
     assert (code, captured.out) == (2, "")
     assert captured.err.splitlines()[-1].startswith("error: ")
     assert re.search(message, captured.err.splitlines()[-1]), captured.err
-
-
-def test_no_picture(capsys, home, rest, tmp_path):
-    check_error(capsys, call(home, server=rest, query=tmp_path), "query .* must have at least one picture")
 
 
 @pytest.mark.parametrize("protocol", ["rest", "grpc"])
@@ -248,41 +217,37 @@ def test_without_the_grpc_package(capsys, home, monkeypatch):
     check_error(capsys, code, r"protocol grpc needs the package tensorflow-serving-api .*pip install 'sib_tf\[serve\]'")
 
 
-METADATA = {name: {"tensor_shape": {}} for name in ("support_images", "query_images")}
+def http(status: int, body: str, length: int | None = None) -> bytes:
+    return f"HTTP/1.1 {status} .\r\nContent-Length: {length or len(body)}\r\n\r\n{body}".encode()
+
+
+INPUTS = {name: {"tensor_shape": {}} for name in ("support_images", "query_images")}
+METADATA = {"metadata": {"signature_def": {"signature_def": {"serving_default": {"inputs": INPUTS}}}}}
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "message"),
+    ("answer", "message"),
     [
-        (200, b"<html>hello</html>", "server .* gave no model server's answer: it is not JSON"),
-        (200, b"[]", "server .* gave no model server's answer: its metadata have no signature serving_default"),
-        (200, b'{"metadata": {}}', "server .* gave no model server's answer: its metadata"),
-        (502, b"<h1>Bad gateway</h1>", "server .* refused the request with status 502: <h1>Bad gateway</h1>"),
-        (503, b'{"error": "overloaded,\\nwait"}', "server .* refused the request with status 503: overloaded, wait"),
-        (400, b'{ "error": "\\303\\244" }', r"server .* refused the request with status 400: .*303"),
-        (404, b"", "model 'sib' is not served by"),
-        (
-            200,
-            json.dumps({"metadata": {"signature_def": {"signature_def": {"serving_default": {"inputs": METADATA}}}}}),
-            r"model 'sib' must take the inputs of a SavedModel of export\.saved_model",
-        ),
+        (http(200, "<html>hello</html>"), "server .* gave no model server's answer: it is not JSON"),
+        (http(200, "[]"), "server .* gave no model server's answer: its metadata have no signature serving_default"),
+        (http(200, '{"metadata": {}}'), "server .* gave no model server's answer: its metadata"),
+        (http(200, json.dumps(METADATA)), r"model 'sib' must take the inputs of a SavedModel of export\.saved_model"),
+        (http(200, "{", length=6), "server .* broke off in the middle"),
+        (http(502, "<h1>Bad gateway</h1>"), "server .* refused the request with status 502: <h1>Bad gateway</h1>"),
+        (http(503, r'{"error": "full,\nwait"}'), "server .* refused the request with status 503: full, wait"),
+        (http(400, r'{ "error": "\303\244" }'), r"server .* refused the request with status 400: .*303"),
+        (http(404, ""), "model 'sib' is not served by"),
+        (b"220 mail.example ESMTP\r\n", r"server http://127\.0\.0\.1:\d+ does not speak HTTP; name its REST port"),
     ],
 )
-def test_answers_that_are_no_model_servers(capsys, home, status, body, message):
-    with canned(status, body if isinstance(body, bytes) else body.encode()) as address:
+def test_answers_that_are_no_model_servers(capsys, home, answer, message):
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self):
+            self.request.recv(10_000)
+            self.request.sendall(answer)
+
+    with listening(Handler) as address:
         check_error(capsys, call(home, server=address), message)
-
-
-def test_an_answer_that_breaks_off(capsys, home):
-    with canned(200, b"{", whole=False) as address:
-        check_error(capsys, call(home, server=address), "server .* broke off in the middle")
-
-
-def test_a_port_that_speaks_something_else(capsys, home):
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        threading.Thread(target=lambda: other.accept()[0].sendall(b"220 mail.example ESMTP\r\n"), daemon=True).start()
-        address = f"http://127.0.0.1:{other.getsockname()[1]}"
-        check_error(capsys, call(home, server=address), f"server {address} does not speak HTTP; name its REST port")
 
 
 def test_long_errors_are_cut():

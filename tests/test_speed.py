@@ -3,23 +3,19 @@
 import importlib
 import json
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from running import run
+from test_cli import NAMES, check_error
 
 from benchmarks.speed import __main__ as command
 from benchmarks.speed import blocks, cost_lines, entry_points, head_steps, page, timing
 from benchmarks.speed.head_steps import FLOOR, OURS, PEER
 from benchmarks.speed.matrix_products import MatrixProducts
 from benchmarks.speed.timing import Comparison, Contestant
-from sib_tf.commands import cli
 from sib_tf.storage import atomic
-
-CHECKOUT = Path(__file__).resolve().parents[1]
 
 
 def test_contestants_take_turns_after_a_call_that_does_not_count():
@@ -83,21 +79,7 @@ def test_head_steps_are_measured():
 
 
 def test_every_entry_point_is_timed():
-    names = entry_points.modules()
-    assert {"train.meta_train", "train.evaluate", "export.tflite", "export.serving_client"} <= set(names)
-    for name in names:
-        assert (CHECKOUT / f"{name.replace('.', '/')}.py").is_file()
-
-
-def test_help_needs_no_tensorflow():
-    """What makes `--help` quick: no entry point imports TensorFlow, Keras, matplotlib or LiteRT before its flags."""
-    code = (
-        "import importlib, sys\n"
-        f"for name in {entry_points.modules()!r}: importlib.import_module(name)\n"
-        "print([m for m in ('tensorflow', 'keras', 'matplotlib', 'ai_edge_litert', 'scipy') if m in sys.modules])"
-    )
-    found = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
-    assert found.stdout.strip() == "[]"
+    assert set(entry_points.modules()) == set(NAMES)
 
 
 def comparisons() -> dict[str, Comparison]:
@@ -142,5 +124,4 @@ def test_the_command_measures_a_block_and_goes_on(capsys):
 
 
 def test_an_unknown_block_is_refused(capsys):
-    assert run(command, output_dir=".", only="speed") == cli.USAGE_ERROR
-    assert "only must be out of head_steps" in capsys.readouterr().err
+    check_error(capsys, run(command, output_dir=".", only="speed"), "only must be out of head_steps")

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import running
 import tensorflow as tf
 from PIL import Image
+from test_cli import check_error
 
 from sib_tf import checkpoints, distributions, templates
-from sib_tf.commands import cli
 from sib_tf.zero_shot.config import SpinningLinesConfig
 from sib_tf.zero_shot.spinning_lines import PredictionGradientNetwork, SpinningLines, experiment, tasks
 from train import spinning_lines as entry_point
@@ -114,15 +115,10 @@ def test_the_network_reads_predictions_only_and_survives_a_round_trip(tmp_path):
     np.testing.assert_array_equal(again(x), model(x))
 
 
-def run(**values) -> int:
-    arguments = [f"--{name}={value}" for name, value in values.items()]
-    return cli.run(entry_point.main, entry_point.FLAGS, entry_point.__doc__, ["train.spinning_lines", *arguments])
-
-
 @pytest.mark.slow
 def test_lines_turn_to_the_truth(capsys):
     """300 outer steps: KL falls at every step, to less than a tenth, and its report says so."""
-    assert run(output_dir="lines", steps=300, batch_tasks=16, test_tasks=300) == 0
+    assert running.run(entry_point, output_dir="lines", steps=300, batch_tasks=16, test_tasks=300) == 0
     metrics = json.loads(Path("lines/metrics.json").read_text())
     means = [figure["mean"] for figure in metrics["divergence"]]
     assert metrics["falls_monotonically"]
@@ -142,8 +138,8 @@ def test_lines_turn_to_the_truth(capsys):
 
 def test_another_configuration_needs_another_folder(capsys):
     checkpoints.claim_folder("lines", {"spinning_lines": {}, "test_tasks": 2})
-    assert run(output_dir="lines", test_tasks=2) == cli.USAGE_ERROR
-    assert "lines holds a run with other settings" in capsys.readouterr().err
+    code = running.run(entry_point, output_dir="lines", test_tasks=2)
+    check_error(capsys, code, "lines holds a run with other settings")
 
 
 def test_a_descent_that_runs_off_says_so():

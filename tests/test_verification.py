@@ -7,6 +7,7 @@ import pytest
 from export import verification
 from sib_tf.config import EpisodeSpec
 from sib_tf.episodes import EpisodeSampler
+from sib_tf.prediction.model import SIGNATURES
 from sib_tf.prediction.models import KerasModel
 
 SPEC = EpisodeSpec(way=5, shot=1, query=4)
@@ -18,33 +19,18 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def split(tiny_dataset):
-    return tiny_dataset.test
-
-
-@pytest.fixture(scope="module")
-def reference(model, split):
-    return verification.Reference(model, split, SPEC, episodes=6)
+def reference(model, tiny_dataset):
+    return verification.Reference(model, tiny_dataset.test, SPEC, episodes=6)
 
 
 class Changed:
     """A model whose answers are changed on the way."""
 
     def __init__(self, model, precision="float32", **changes):
-        self.model, self.changes = model, changes
         self.description = {**model.description, "precision": precision}
-
-    def _through(self, name, value):
-        return self.changes.get(name, lambda x: x)(value)
-
-    def embed(self, images):
-        return self._through("embed", self.model.embed(images))
-
-    def adapt(self, *episode):
-        return self._through("adapt", self.model.adapt(*episode))
-
-    def classify(self, *inputs):
-        return self._through("classify", self.model.classify(*inputs))
+        for name in SIGNATURES:
+            answer, change = getattr(model, name), changes.get(name, lambda x: x)
+            setattr(self, name, lambda *inputs, answer=answer, change=change: change(answer(*inputs)))
 
 
 @pytest.fixture
@@ -92,8 +78,9 @@ def test_int8_may_differ_in_values_but_not_in_accuracy(reference, model, file):
         assert "accuracy -" in failures
 
 
-def test_episodes_are_those_of_the_sampler(model, split):
+def test_episodes_are_those_of_the_sampler(model, tiny_dataset):
     """Pictures are embedded once each; the answers are still those of whole episodes."""
+    split = tiny_dataset.test
     reference = verification.Reference(model, split, SPEC, episodes=3, seed=5)
     rows = EpisodeSampler(split.labels, SPEC, 5).sample(3)
     hits = []

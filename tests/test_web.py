@@ -14,9 +14,9 @@ import numpy as np
 import PIL
 import pytest
 from conftest import CHECKOUT
-from exported import tflite
+from exported import pictures, tflite
 from PIL import Image
-from web_visitor import PAGE, Visitor, launcher, require_chromium, served
+from web_visitor import PAGE, Visitor, launcher, served
 
 from sib_tf.pictures.pixels import fit_picture
 from sib_tf.prediction.litert import METADATA, LiteRTClassifier
@@ -28,13 +28,8 @@ BAR = [[(0.5, 0.1), (0.5, 0.9)]]
 
 
 @pytest.fixture(scope="session")
-def chromium():
-    return require_chromium()
-
-
-@pytest.fixture(scope="session")
-def launch(chromium):
-    with launcher(chromium) as launch:
+def launch():
+    with launcher() as launch:
         yield launch
 
 
@@ -44,7 +39,7 @@ def browser(launch):
 
 
 @pytest.fixture(scope="session")
-def model(chromium):
+def model(launch):
     return tflite(WAY, MAX_SUPPORT, MAX_QUERY)
 
 
@@ -63,7 +58,7 @@ def visit(browser):
 
         yield open_page
     for visitor in visitors:
-        own = (visitor.url, "data:", "blob:")
+        own = (f"{visitor.url}/", "data:", "blob:")
         assert visitor.errors == []
         assert [address for address in visitor.requests if not address.startswith(own)] == []
 
@@ -73,17 +68,11 @@ def visitor(visit, model):
     return visit(model).wait_for_model()
 
 
-def write_pictures(folder, count: int, shape=(32, 32), seed: int = 0) -> list:
-    """Writes PNG files of `shape` [height, width], smooth with noise."""
-    random = np.random.RandomState(seed)
-    files = []
-    for i in range(count):
-        colours = Image.fromarray(random.randint(0, 256, (4, 4, 3), np.uint8)).resize(
-            shape[::-1], Image.Resampling.BICUBIC
-        )
-        noisy = np.asarray(colours, np.int32) + random.randint(-20, 21, (*shape, 3))
-        files.append(folder / f"{seed}_{i}.png")
-        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(files[-1])
+def write_pictures(count: int, shape=(32, 32), seed: int = 0) -> list[Path]:
+    """Writes PNG files of `shape` [height, width]: `<seed>_<number>.png`."""
+    files = [Path(f"{seed}_{i}.png") for i in range(count)]
+    for file, picture in zip(files, pictures(count, seed), strict=True):
+        Image.fromarray(picture).resize(shape[::-1]).save(file)
     return files
 
 
@@ -94,61 +83,67 @@ def runner_logits(model, support, labels, query) -> np.ndarray:
     return np.stack([classifier.model.classify(features, weights)[0] for weights in classifier.weights_by_step_])
 
 
-def teach(visitor, folder, classes: int = 2, queries: int = 4) -> dict:
-    """Gives each of `classes` classes one file, and the pile `queries`; returns the answers."""
-    for number in range(classes):
+def give(visitor, examples: list[list[Path]], pile: list[Path]) -> dict:
+    """Gives each class its files, and the pile its own; returns the answers."""
+    for number, files in enumerate(examples):
         if number >= 2:
             visitor.add_class(f"class {number}")
-        visitor.give_files(visitor.card(number), write_pictures(folder, 1, seed=number))
-    visitor.give_files(visitor.pile(), write_pictures(folder, queries, seed=50))
-    return visitor.wait_for_pile(queries)
-
-
-def test_logits_are_those_of_the_python_runner(visitor, model, tmp_path):
-    support, query = ([], [])
-    for seed, shape in enumerate([(32, 32), (75, 130), (301, 97), (19, 27)]):
-        support += write_pictures(tmp_path, 1, shape, seed)
-        query += write_pictures(tmp_path, 2, shape, 10 + seed)
-    visitor.add_class("third")
-    for number, files in enumerate([support[:1], support[1:3], support[3:]]):
         visitor.give_files(visitor.card(number), files)
-    visitor.give_files(visitor.pile(), query)
-    result = visitor.wait_for_pile(8)
+    visitor.give_files(visitor.pile(), pile)
+    return visitor.wait_for_pile(len(pile))
+
+
+def teach(visitor, classes: int = 2, queries: int = 4) -> dict:
+    """Gives each of `classes` classes one file, and the pile `queries`; returns the answers."""
+    examples = [write_pictures(1, seed=number) for number in range(classes)]
+    return give(visitor, examples, write_pictures(queries, seed=50))
+
+
+def check_logits(result, model, classes=(0, 1), queries=range(4)) -> None:
+    """They are the Python runner's for what `teach` gave, or the `classes` and `queries` that are left of it."""
+    support, query = [f"{number}_0.png" for number in classes], [f"50_{i}.png" for i in queries]
+    expected = runner_logits(model, support, range(len(support)), query)
+    np.testing.assert_allclose(result["logits"], expected, atol=1e-4)
+
+
+def test_logits_are_those_of_the_python_runner(visitor, model):
+    support, query = [], []
+    for seed, shape in enumerate([(32, 32), (75, 130), (301, 97), (19, 27)]):
+        support += write_pictures(1, shape, seed)
+        query += write_pictures(2, shape, 10 + seed)
+    result = give(visitor, [support[:1], support[1:3], support[3:]], query)
     expected = runner_logits(model, support, [0, 1, 1, 2], query)
-    assert result["classes"] == ["Class A", "Class B", "third"]
+    assert result["classes"] == ["Class A", "Class B", "class 2"]
     assert np.abs(expected[0] - expected[-1]).max() > 0.01  # The steps do something.
     np.testing.assert_allclose(result["logits"], expected, atol=1e-4)
 
 
-def test_a_gpu_gives_the_same_logits(launch, visit, model, tmp_path):
+def test_a_gpu_gives_the_same_logits(launch, visit, model):
     visitor = visit(model, launch(gpu=True)).wait_for_model()
     if visitor.page.locator("#accelerator-field").is_hidden():
         pytest.skip("this Chromium offers no software WebGPU")
-    on_cpu = teach(visitor, tmp_path)
+    on_cpu = teach(visitor)
     visitor.page.select_option("#accelerator", "webgpu")
     visitor.page.wait_for_selector("#model-status:has-text('WebGPU')")
     np.testing.assert_allclose(visitor.wait_for_answers()["logits"], on_cpu["logits"], atol=1e-4)
 
 
-def test_other_formats_than_png(visitor, model, tmp_path):
+def test_other_formats_than_png(visitor, model):
     # Decoders of JPEG may differ by a grey level; transparent parts show white; EXIF turns pictures.
-    [source] = write_pictures(tmp_path, 1, (60, 80), 3)
+    [source] = write_pictures(1, (60, 80), 3)
     picture = Image.open(source)
     exif = Image.Exif()
     exif[0x0112] = 6
-    picture.save(tmp_path / "turned.jpg", quality=95, exif=exif)
-    picture.save(tmp_path / "lossless.webp", lossless=True)
-    picture.convert("L").save(tmp_path / "grey.bmp")
+    picture.save("turned.jpg", quality=95, exif=exif)
+    picture.save("lossless.webp", lossless=True)
+    picture.convert("L").save("grey.bmp")
     alpha = np.zeros((60, 80), np.uint8)
     alpha[:, 30:] = 255
     picture.putalpha(Image.fromarray(alpha))
-    picture.save(tmp_path / "transparent.png")
-    query = [tmp_path / name for name in ("turned.jpg", "lossless.webp", "grey.bmp", "transparent.png")]
-    support = write_pictures(tmp_path, 2, seed=4)
-    for number in range(2):
-        visitor.give_files(visitor.card(number), support[number : number + 1])
-    visitor.give_files(visitor.pile(), query)
-    result = visitor.wait_for_pile(4)
+    picture.save("transparent.png")
+    query = [Path(name) for name in ("turned.jpg", "lossless.webp", "grey.bmp", "transparent.png")]
+    support = write_pictures(2, seed=4)
+    result = give(visitor, [support[:1], support[1:]], query)
     np.testing.assert_allclose(result["logits"], runner_logits(model, support, [0, 1], query), atol=0.02)
 
 
@@ -171,7 +166,7 @@ def test_pixels_are_exactly_those_of_pillow(visitor):
             assert np.abs(np.reshape(pixels, (size, size, 3)) - expected).max() <= tolerance, shape
 
 
-def test_strokes_make_examples(visitor, tmp_path):
+def test_strokes_make_examples(visitor):
     for number, strokes in enumerate((CROSS, BAR)):
         visitor.card(number).locator("[data-way=draw]").click()
         assert visitor.page.is_disabled("#draw-add")
@@ -200,8 +195,8 @@ def test_touch_draws(visit, model):
     assert visitor.card(0).locator(".thumb").count() == 1
 
 
-def test_the_slider_changes_the_answers(visitor, tmp_path):
-    result = teach(visitor, tmp_path, classes=4, queries=9)
+def test_the_slider_changes_the_answers(visitor):
+    result = teach(visitor, classes=4, queries=9)
     names = np.array(result["classes"])
     by_step = names[np.argmax(result["logits"], axis=2)]
     assert (by_step[0] != by_step[-1]).any()  # The seeds are such that steps change answers.
@@ -220,38 +215,35 @@ def test_the_slider_changes_the_answers(visitor, tmp_path):
     assert shown == [f"{round(max(row) * 100)} %" for row in result["probabilities"][0]]
 
 
-def test_classes_without_examples_are_left_out(visitor, tmp_path):
+def test_classes_without_examples_are_left_out(visitor):
     visitor.add_class("idle")
-    result = teach(visitor, tmp_path)
+    result = teach(visitor)
     assert result["classes"] == ["Class A", "Class B"]
     assert np.shape(result["logits"]) == (4, 4, 2)
     np.testing.assert_allclose(np.sum(result["probabilities"], axis=-1), 1, atol=1e-5)
     assert "left out: idle" in visitor.text("summary")
 
 
-def test_answers_follow_what_is_removed_and_renamed(visitor, model, tmp_path):
-    teach(visitor, tmp_path, classes=3)
+def test_answers_follow_what_is_removed_and_renamed(visitor, model):
+    teach(visitor, classes=3)
     visitor.card(0).locator(".name").fill("renamed")
     assert visitor.wait_for_answers()["classes"][0] == "renamed"
     visitor.page.locator("#pile > li").first.locator(".remove").click()
     visitor.card(1).locator(".class-head .remove").click()
-    result = visitor.wait_for_answers()
-    support = [tmp_path / "0_0.png", tmp_path / "2_0.png"]
-    query = [tmp_path / f"50_{i}.png" for i in range(1, 4)]
-    np.testing.assert_allclose(result["logits"], runner_logits(model, support, [0, 1], query), atol=1e-4)
+    check_logits(visitor.wait_for_answers(), model, classes=(0, 2), queries=(1, 2, 3))
     visitor.card(0).locator(".thumb .remove").click()
     assert visitor.wait_for_answers() is None
     assert visitor.text("summary") == "Give examples of 1 more class."
     assert visitor.page.locator("#stepper").is_hidden()
 
 
-def test_limits_are_said(visitor, tmp_path):
+def test_limits_are_said(visitor):
     assert visitor.text("summary") == "Give examples of 2 more classes."
-    visitor.give_files(visitor.card(0), write_pictures(tmp_path, 6, seed=1))
+    visitor.give_files(visitor.card(0), write_pictures(6, seed=1))
     assert visitor.notice() == "Class A is full: a class takes at most 5 examples. Left out: 1_5.png."
-    visitor.give_files(visitor.card(1), write_pictures(tmp_path, 3, seed=2))
+    visitor.give_files(visitor.card(1), write_pictures(3, seed=2))
     visitor.page.wait_for_selector("text=this model takes at most 7 of all classes together. Left out: 2_2.png.")
-    visitor.give_files(visitor.pile(), write_pictures(tmp_path, 11, seed=3))
+    visitor.give_files(visitor.pile(), write_pictures(11, seed=3))
     visitor.page.wait_for_selector("text=at most 9 unlabelled pictures. Left out: 3_9.png, 3_10.png.")
     assert visitor.wait_for_pile(9)["pictures"] == 9
     visitor.page.click("#notice-close")
@@ -263,23 +255,20 @@ def test_limits_are_said(visitor, tmp_path):
     assert visitor.text("classes-hint") == "This model takes at most 4 classes."
 
 
-def test_a_joint_model_takes_exactly_its_way(visit, chromium, tmp_path):
+def test_a_joint_model_takes_exactly_its_way(visit):
     joint_model = tflite(None, 10, 12, gradient_network="joint", num_steps=1)
     visitor = visit(joint_model).wait_for_model()
     assert "exactly 5 classes" in visitor.text("model-status")
     assert visitor.text("summary") == "Give examples of 5 more classes (this joint model takes exactly 5)."
-    result = teach(visitor, tmp_path, classes=5)
-    support = [tmp_path / f"{i}_0.png" for i in range(5)]
-    query = [tmp_path / f"50_{i}.png" for i in range(4)]
-    np.testing.assert_allclose(result["logits"], runner_logits(joint_model, support, range(5), query), atol=1e-4)
+    check_logits(teach(visitor, classes=5), joint_model, classes=range(5))
 
 
-def test_broken_pictures_are_named_and_the_others_taken(visitor, tmp_path):
-    [good] = write_pictures(tmp_path, 1)
-    (tmp_path / "text.png").write_text("not a picture")
-    (tmp_path / "cut.png").write_bytes(good.read_bytes()[:60])
-    (tmp_path / "empty.jpg").touch()
-    visitor.give_files(visitor.pile(), [tmp_path / "text.png", good, tmp_path / "cut.png", tmp_path / "empty.jpg"])
+def test_broken_pictures_are_named_and_the_others_taken(visitor):
+    [good] = write_pictures(1)
+    Path("text.png").write_text("not a picture")
+    Path("cut.png").write_bytes(good.read_bytes()[:60])
+    Path("empty.jpg").touch()
+    visitor.give_files(visitor.pile(), ["text.png", good, "cut.png", "empty.jpg"])
     visitor.wait_for_pile(1)
     lines = visitor.notice().splitlines()
     assert [line.split()[0] for line in lines] == ["text.png", "cut.png", "empty.jpg"]
@@ -312,7 +301,7 @@ def damaged_models(model) -> list[tuple[bytes, str]]:
     ]
 
 
-def test_a_model_that_cannot_be_used_is_named_and_another_taken(visitor, model, tmp_path):
+def test_a_model_that_cannot_be_used_is_named_and_another_taken(visitor, model):
     visitor.page.route("**/model.tflite*", lambda route: route.fulfill(path="damaged.tflite"))
     for content, reason in damaged_models(model):
         Path("damaged.tflite").write_bytes(content)
@@ -324,31 +313,29 @@ def test_a_model_that_cannot_be_used_is_named_and_another_taken(visitor, model, 
     visitor.page.set_input_files("#model-file", model)
     visitor.wait_for_model()
     assert visitor.page.locator("#notice").is_hidden()
-    assert teach(visitor, tmp_path)["pictures"] == 4
+    assert teach(visitor)["pictures"] == 4
 
 
-def test_a_missing_model_is_named(visit, tmp_path):
-    visitor = visit(tmp_path / "missing.tflite")
+def test_a_missing_model_is_named(visit):
+    visitor = visit(Path("missing.tflite"))
     assert "the server answers 404" in visitor.notice()
     assert "make web" in visitor.notice()
 
 
-def test_another_model_adapts_to_the_same_pictures(visitor, model, tmp_path):
-    teach(visitor, tmp_path)
-    (tmp_path / "broken.tflite").write_bytes(b"nothing")
-    visitor.page.set_input_files("#model-file", tmp_path / "broken.tflite")
+def test_another_model_adapts_to_the_same_pictures(visitor, model):
+    teach(visitor)
+    Path("broken.tflite").write_bytes(b"nothing")
+    visitor.page.set_input_files("#model-file", "broken.tflite")
     assert "goes on with the model that it had" in visitor.notice()
     other = tflite(WAY, MAX_SUPPORT, MAX_QUERY, num_steps=0)
     visitor.page.set_input_files("#model-file", other)
     visitor.page.wait_for_selector("#model-status:has-text('K = 0')")
     # Another number of steps: the page starts anew and says so.
     assert "the page was cleared" in visitor.notice()
-    result = teach(visitor, tmp_path)
-    support, query = [tmp_path / "0_0.png", tmp_path / "1_0.png"], [tmp_path / f"50_{i}.png" for i in range(4)]
-    np.testing.assert_allclose(result["logits"], runner_logits(other, support, [0, 1], query), atol=1e-4)
+    check_logits(teach(visitor), other)
 
 
-def test_a_change_while_it_learns_makes_another_round(visitor, model, tmp_path):
+def test_a_change_while_it_learns_makes_another_round(visitor, model):
     with visitor.page.expect_file_chooser() as chooser:
         visitor.page.click("#choose-model")
     visitor.page.evaluate("document.querySelector('#example').click()")
@@ -376,12 +363,12 @@ def drop(visitor, selector: str, *files) -> None:
     visitor.page.dispatch_event(selector, "drop", {"dataTransfer": transfer})
 
 
-def test_files_are_dropped(visitor, model, tmp_path):
-    drop(visitor, "#classes > li:nth-child(1)", *write_pictures(tmp_path, 2, seed=1))
+def test_files_are_dropped(visitor, model):
+    drop(visitor, "#classes > li:nth-child(1)", *write_pictures(2, seed=1))
     visitor.page.wait_for_selector("#classes > li:nth-child(1) .thumb:nth-child(2)")
-    drop(visitor, "#pile-panel", *write_pictures(tmp_path, 3, seed=2))
+    drop(visitor, "#pile-panel", *write_pictures(3, seed=2))
     visitor.wait_for_pile(3)
-    drop(visitor, "body", *write_pictures(tmp_path, 1))
+    drop(visitor, "body", *write_pictures(1))
     assert visitor.notice() == "Drop pictures on a class or on the unlabelled ones."
     drop(visitor, "body", model)
     visitor.page.wait_for_selector(f"#model-status:has-text('{model.name}: conv4')")
@@ -426,8 +413,8 @@ def test_keys_alone_are_enough(visitor):
     assert visitor.page.evaluate("document.activeElement !== document.body")
 
 
-def test_everything_has_a_name_for_screen_readers(visitor, tmp_path):
-    teach(visitor, tmp_path)
+def test_everything_has_a_name_for_screen_readers(visitor):
+    teach(visitor)
     nameless = visitor.page.evaluate(
         """() => [...document.querySelectorAll('button, input, select, canvas, video, ul, ol')]
           .filter((e) => !e.closest('dialog:not([open])') && e.checkVisibility())
@@ -458,8 +445,7 @@ def test_the_camera_takes_a_picture(visitor):
     assert np.std(np.reshape(pixels, (-1, 4))[:, :3]) > 5
 
 
-def test_without_a_camera_the_page_says_why(visit, model, browser):
-    visitor = visit(model).wait_for_model()
+def test_without_a_camera_the_page_says_why(visitor):
     visitor.page.add_init_script("delete Navigator.prototype.mediaDevices")
     visitor.page.reload()
     visitor.wait_for_model()

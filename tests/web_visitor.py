@@ -4,13 +4,13 @@ import functools
 import http.server
 import os
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from conftest import CHECKOUT
+from local_server import listening
 
 PAGE = CHECKOUT / "export" / "web"
 _ARGUMENTS = [
@@ -33,8 +33,7 @@ _SOFTWARE_GPU = [
 ]
 
 
-def require_chromium() -> str:
-    """Returns the path of Chromium; skips, or fails under SIB_REQUIRE_CHROMIUM=1, where something is missing."""
+def _required_chromium() -> str:
     chromium = os.environ.get("SIB_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     missing = []
     if not chromium:
@@ -65,26 +64,20 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
         pass
 
 
-@contextmanager
-def served(model: Path) -> Iterator[str]:
+def served(model: Path):
     """Serves the page with `model` beside it; yields the address."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Handler, model=model))
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    return listening(functools.partial(_Handler, model=model))
 
 
 @contextmanager
-def launcher(chromium: str) -> Iterator[Callable]:
-    """Yields a function that starts a headless browser, with a camera that shows a test picture; closes them all."""
+def launcher() -> Iterator[Callable]:
+    """Yields a function that starts a headless browser, with a camera that shows a test picture; closes them all.
+
+    Skips, or fails under SIB_REQUIRE_CHROMIUM=1, where something is missing.
+    """
+    chromium, browsers = _required_chromium(), []
     from playwright.sync_api import sync_playwright
 
-    browsers = []
     with sync_playwright() as playwright:
 
         def launch(gpu: bool = False):
