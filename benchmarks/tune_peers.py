@@ -15,9 +15,8 @@ from absl import flags
 from sib_tf.commands import cli
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", flag_values=FLAGS)
-flags.DEFINE_string("output", None, "File for the constants, ending in .json.", flag_values=FLAGS)
-flags.mark_flags_as_required(["features_dir", "output"], flag_values=FLAGS)
+flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", required=True, flag_values=FLAGS)
+flags.DEFINE_string("output", None, "File for the constants, ending in .json.", required=True, flag_values=FLAGS)
 flags.DEFINE_list("peers", None, "Names of methods; all of them if left out.", flag_values=FLAGS)
 flags.DEFINE_integer("episodes", 500, "Episodes of each validation list.", 2, flag_values=FLAGS)
 flags.DEFINE_integer("slow_episodes", 150, "Of these, for tim_gd and alpha_tim.", 2, flag_values=FLAGS)

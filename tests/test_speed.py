@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from running import run
 
+from benchmarks.speed import BLOCKS, cost_lines, entry_points, head_steps, page, timing
 from benchmarks.speed import __main__ as command
-from benchmarks.speed import blocks, cost_lines, entry_points, head_steps, page, timing
 from benchmarks.speed.head_steps import FLOOR, OURS, PEER
 from benchmarks.speed.matrix_products import MatrixProducts
 from benchmarks.speed.timing import Comparison, Contestant
@@ -40,7 +40,7 @@ def test_the_best_contestant_has_the_smallest_median():
 
 
 def test_matrix_products_are_finite_and_depend_on_the_start():
-    products = MatrixProducts(episodes=2, queries=75, way=5, feature_dim=640, num_steps=3, steps=3)
+    products = MatrixProducts(queries=75, way=5, feature_dim=640, num_steps=3, steps=3)
     first, theta = products.steps(0.0).numpy(), products.theta.numpy()
     assert np.isfinite(first)
     assert np.abs(theta).min() > 1e-30  # Denormal numbers would be slow.
@@ -53,7 +53,7 @@ def test_matrix_products_are_as_many_as_those_of_the_head():
     """Counted in the compiled graphs: the floor must not do less than the head does, gradients included."""
     import tensorflow as tf
 
-    products = MatrixProducts(episodes=1, queries=6, way=3, feature_dim=8, num_steps=3, steps=1)
+    products = MatrixProducts(queries=6, way=3, feature_dim=8, num_steps=3, steps=1)
     graph = tf.function(lambda: products._step(products.theta, products.weights)).get_concrete_function().graph
     count = sum(op.type in ("MatMul", "BatchMatMulV2") for op in graph.get_operations())
     # Forward: init, 3 x (logits, 3 layers, pull), logits. Backward: all but what would be for features, twice for
@@ -106,10 +106,10 @@ def comparisons() -> dict[str, Comparison]:
     batches = {"16 episodes a step": dict(zip(names, ([1e-4] * 2, [8e-5] * 2, [6e-4] * 2), strict=True))}
     cost = {f"{name}: {size}": {"sib_tf": [1e-3 * size]} for name in ("ways", "queries") for size in (1, 2, 4)}
     return {
-        "head_steps": Comparison("Steps", "Equal.", "episode", head, dict.fromkeys(head, pairs)),
-        "head_batches": Comparison("Batches", "Equal.", "episode", batches, dict.fromkeys(batches, pairs)),
-        "cost_lines": Comparison("Cost", "Equal.", "step", cost),
-        "entry_points": Comparison("Start", "Equal.", "process", {"--help": {"a": [0.05], "b": [0.1]}}),
+        "head_steps": Comparison("episode", head, dict.fromkeys(head, pairs)),
+        "head_batches": Comparison("episode", batches, dict.fromkeys(batches, pairs)),
+        "cost_lines": Comparison("step", cost),
+        "entry_points": Comparison("process", {"--help": {"a": [0.05], "b": [0.1]}}),
     }
 
 
@@ -126,7 +126,7 @@ def test_the_page_has_medians_quotients_and_the_figure(tmp_path):
 
 
 def test_blocks_exist():
-    for place in blocks.BLOCKS.values():
+    for place in BLOCKS.values():
         module, function = place.split(":")
         assert callable(getattr(importlib.import_module(f"benchmarks.speed.{module}"), function))
 

@@ -48,16 +48,13 @@ class PTMAP(Peer):
 
 
 def sinkhorn(kernel, rows, columns, tolerance: float = 1e-6, most: int = 1000):
-    """Scales rows and columns in turn until row sums no longer change by more than `tolerance`.
+    """Scales rows and columns of `kernel` in turn until row sums no longer change by more than `tolerance`.
+
+    Each episode stops by itself, so that none depends on its neighbours, and after `most` turns at the latest.
 
     Args:
         kernel: `[episodes, rows, way]`, 0 where a row or class does not count.
-        rows: `[episodes, rows]`, the row sums wanted, and `columns` `[episodes, way]`; of the same total.
-        tolerance: 1e-6 in the released code.
-        most: turns at most; 1000.
-
-    Returns:
-        The plan, its columns exact. Each episode stops by itself, so that none depends on its neighbours.
+        rows, columns: `[episodes, rows]`, `[episodes, way]`, the sums wanted, of the same total; columns' are exact.
     """
 
     def turn(index, plan, busy):
