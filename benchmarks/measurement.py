@@ -40,16 +40,12 @@ def sib_method(model: SIB) -> Method:
     return classify
 
 
-def expect_many_functions() -> None:
-    """Silences TensorFlow's warning that much is compiled: here every method is, for every shape of episodes."""
-    tf.get_logger().setLevel("ERROR")
-
-
 def compiled(method: Method, way: int) -> Callable[[EpisodeRows, tf.Tensor], Measurement]:
     """Returns what measures `method` on episodes of at most `way` classes; compiles once for each shape of episodes.
 
     Its arguments: the episodes, and the features `[pictures, D]` float32 that they are of.
     """
+    tf.get_logger().setLevel("ERROR")  # No warning that much is compiled: every method is, for every shape.
 
     @tf.function(jit_compile=True, autograph=False)
     def hits(table, batch):

@@ -51,7 +51,6 @@ class Sweep:
 
         An InputError says if the data set has too few classes or pictures for the setting.
         """
-        measurement.expect_many_functions()
         cache = FeatureCache.open(self.features_dir)
         names = dict.fromkeys(["prototypes", *known_names(self.peers)])
         tuned, base_mean = entrants.load_tuned(self.tuned, cache), measurement.base_mean_of(cache)

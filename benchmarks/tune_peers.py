@@ -27,12 +27,11 @@ def main() -> None:
     if not FLAGS.output.endswith(".json"):
         raise cli.InputError(f"output must end in .json; got {FLAGS.output}.")
     cli.load_tensorflow()
-    from benchmarks import measurement, tuning
+    from benchmarks import tuning
     from benchmarks.peers import known_names
     from sib_tf.features import FeatureCache
     from sib_tf.storage import atomic
 
-    measurement.expect_many_functions()
     names = known_names(FLAGS.peers)
     cache = FeatureCache.open(FLAGS.features_dir)
     held = atomic.read_json(FLAGS.output, "output") if Path(FLAGS.output).is_file() else None

@@ -15,17 +15,11 @@ class PTMAP(Peer):
     The transport gives every class the same number of queries: a balanced query set is part of the method. The
     released code's QR decomposition changes no distance, only their cost, and is left out. Features must not be below
     zero (ReLU).
-
-    Attributes:
-        power: beta, 0.5.
-        regularisation: lambda of Sinkhorn's algorithm, 10.
-        step: alpha of the centres' update, 0.2.
-        iterations: 20.
     """
 
-    power: float = 0.5
-    regularisation: float = 10.0
-    step: float = 0.2
+    power: float = 0.5  # beta
+    regularisation: float = 10.0  # lambda of Sinkhorn's algorithm
+    step: float = 0.2  # alpha of the centres' update
     iterations: int = 20
 
     def transform(self, rows, weights, base_mean):

@@ -21,19 +21,12 @@ _DECAY, _SQUARE_DECAY, _EPSILON = 0.9, 0.999, 1e-8
 
 @dataclasses.dataclass(frozen=True)
 class TIMBase(Peer, abc.ABC):
-    """What TIM-GD, TIM-ADM and alpha-TIM share.
+    """What TIM-GD, TIM-ADM and alpha-TIM share."""
 
-    Attributes:
-        temperature: tau, 15.
-        support_weight: lambda, weight of the cross-entropy; 0.1.
-        marginal_weight: weight of H(Y); 1.
-        conditional_weight: alpha, weight of H(Y | X); 0.1.
-    """
-
-    temperature: float = 15.0
-    support_weight: float = 0.1
-    marginal_weight: float = 1.0
-    conditional_weight: float = 0.1
+    temperature: float = 15.0  # tau
+    support_weight: float = 0.1  # lambda, weight of the cross-entropy
+    marginal_weight: float = 1.0  # Weight of H(Y).
+    conditional_weight: float = 0.1  # alpha, weight of H(Y | X)
 
     def scores(self, task):
         return self.logits(task.query, self.adapt(task.prototypes, task))
@@ -55,12 +48,7 @@ class TIMBase(Peer, abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class TIMGD(TIMBase):
-    """TIM by gradient descent: `iterations` steps of Adam.
-
-    Attributes:
-        learning_rate: 1e-4.
-        iterations: 1000.
-    """
+    """TIM by gradient descent: `iterations` steps of Adam."""
 
     learning_rate: float = 1e-4
     iterations: int = 1000
@@ -134,9 +122,6 @@ class TIMADM(TIMBase):
            / (s sum_s y_sc + t sum_i q_ic),
 
     s = lambda / (1 + alpha), t = support rows / queries.
-
-    Attributes:
-        iterations: 150.
     """
 
     iterations: int = 150

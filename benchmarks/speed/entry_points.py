@@ -8,7 +8,6 @@ from benchmarks.speed import timing
 from benchmarks.speed.timing import Comparison, Contestant
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
-_BARE = "python -c pass"
 
 
 def modules() -> list[str]:
@@ -19,7 +18,8 @@ def modules() -> list[str]:
 
 def measure(rounds: int) -> Comparison:
     """Times `--help` of every entry point, a process each."""
-    contestants = {_BARE: _process("-c", "pass")} | {name: _process("-m", name, "--help") for name in modules()}
+    contestants = {"python -c pass": _process("-c", "pass")}
+    contestants |= {name: _process("-m", name, "--help") for name in modules()}
     contestants["python -c 'import tensorflow'"] = _process("-c", "import tensorflow")
     return Comparison("process", {"--help": timing.in_turns(contestants, rounds)})
 
