@@ -40,7 +40,7 @@ def test_the_best_contestant_has_the_smallest_median():
 
 
 def test_matrix_products_are_finite_and_depend_on_the_start():
-    products = MatrixProducts(queries=75, way=5, feature_dim=640, num_steps=3, steps=3)
+    products = MatrixProducts(episodes=2, queries=75, way=5, feature_dim=640, num_steps=3, steps=3)
     first, theta = products.steps(0.0).numpy(), products.theta.numpy()
     assert np.isfinite(first)
     assert np.abs(theta).min() > 1e-30  # Denormal numbers would be slow.
@@ -53,7 +53,7 @@ def test_matrix_products_are_as_many_as_those_of_the_head():
     """Counted in the compiled graphs: the floor must not do less than the head does, gradients included."""
     import tensorflow as tf
 
-    products = MatrixProducts(queries=6, way=3, feature_dim=8, num_steps=3, steps=1)
+    products = MatrixProducts(episodes=1, queries=6, way=3, feature_dim=8, num_steps=3, steps=1)
     graph = tf.function(lambda: products._step(products.theta, products.weights)).get_concrete_function().graph
     count = sum(op.type in ("MatMul", "BatchMatMulV2") for op in graph.get_operations())
     # Forward: init, 3 x (logits, 3 layers, pull), logits. Backward: all but what would be for features, twice for

@@ -77,7 +77,7 @@ def _floor(rows: EpisodeRows, feature_dim: int) -> Contestant:
     """The matrix products of the same steps, one episode after the other on as many cores as ours."""
     steps, batch, queries = rows.query.shape
     parts = MetaTrainConfig(batch_episodes=batch).parts(os.cpu_count())
-    products = MatrixProducts(queries, SPEC.fixed_way(), feature_dim, NUM_STEPS, steps * batch // parts)
+    products = MatrixProducts(1, queries, SPEC.fixed_way(), feature_dim, NUM_STEPS, steps * batch // parts)
     together = tf.function(lambda: [products.steps(tf.constant(float(i))) for i in range(parts)])
     return Contestant(lambda: [total.numpy() for total in together()], steps * batch)
 

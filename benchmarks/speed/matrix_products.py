@@ -8,17 +8,18 @@ class MatrixProducts:
 
     Neither norms nor normalisation, activations, losses, gathering or optimiser: what no implementation of these
     products can go below. Products with the queries' gradient are left out: features are not trained. A call takes
-    `steps` training steps.
+    `steps` training steps. Of one episode, too, products are of three axes: XLA folds the transposes into those of two,
+    which then take more than twice as long.
     """
 
-    def __init__(self, queries: int, way: int, feature_dim: int, num_steps: int, steps: int):
+    def __init__(self, episodes: int, queries: int, way: int, feature_dim: int, num_steps: int, steps: int):
         random = tf.random.Generator.from_seed(0)
         # Lengths that keep the chain of products from growing or fading.
-        self.query = random.normal((queries, feature_dim), stddev=1.7 * feature_dim**-0.5)
+        self.query = random.normal((episodes, queries, feature_dim), stddev=1.7 * feature_dim**-0.5)
         # Both orders, as the head keeps them: the right factor of a product is read as it lies in memory.
-        self.columns = tf.transpose(self.query)
-        self.theta = random.normal((way, feature_dim))
-        self.members = tf.eye(way)
+        self.columns = tf.transpose(self.query, (0, 2, 1))
+        self.theta = random.normal((episodes, way, feature_dim))
+        self.members = tf.eye(way, batch_shape=[episodes])
         units = 8 * way
         shapes = ((way, units), (units, units), (units, way))
         self.weights = [random.normal(shape, stddev=shape[0] ** -0.5) for shape in shapes]
@@ -41,17 +42,24 @@ class MatrixProducts:
         theta = tf.matmul(self.members, theta)
         kept = []
         for _ in range(self.num_steps):
-            layers = [tf.transpose(tf.matmul(theta, self.columns))]
+            layers = [self._flat(tf.matmul(theta, self.columns))]
             for weight in weights:
                 layers.append(tf.matmul(layers[-1], weight))
-            theta = tf.matmul(tf.transpose(layers[-1]), self.query)
+            theta = tf.matmul(self._by_class(layers[-1]), self.query)
             kept.append(layers)
         gradient = tf.matmul(tf.matmul(theta, self.columns), self.query)
         totals = [tf.zeros_like(w) for w in weights]
         for layers in reversed(kept):
-            back = tf.transpose(tf.matmul(gradient, self.columns))
+            back = self._flat(tf.matmul(gradient, self.columns))
             for i in (2, 1, 0):
                 totals[i] += tf.matmul(layers[i], back, transpose_a=True)
                 back = tf.matmul(back, weights[i], transpose_b=True)
-            gradient = tf.matmul(tf.transpose(back), self.query)
+            gradient = tf.matmul(self._by_class(back), self.query)
         return tf.matmul(self.members, gradient), totals
+
+    def _flat(self, by_class):
+        """`[episodes, way, queries]` -> `[episodes * queries, way]`."""
+        return tf.reshape(tf.transpose(by_class, (0, 2, 1)), (-1, by_class.shape[1]))
+
+    def _by_class(self, flat):
+        return tf.transpose(tf.reshape(flat, (*self.query.shape[:2], flat.shape[-1])), (0, 2, 1))
