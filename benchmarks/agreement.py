@@ -15,9 +15,8 @@ from sib_tf.commands import cli
 from sib_tf.config import SIBConfig
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("first", None, "Folder of benchmarks.sweeps.", flag_values=FLAGS)
-flags.DEFINE_string("second", None, "Another one, of the same data set.", flag_values=FLAGS)
-flags.mark_flags_as_required(["first", "second"], flag_values=FLAGS)
+flags.DEFINE_string("first", None, "Folder of benchmarks.sweeps.", required=True, flag_values=FLAGS)
+flags.DEFINE_string("second", None, "Another one, of the same data set.", required=True, flag_values=FLAGS)
 
 
 def main() -> None:

@@ -1,14 +1,15 @@
 """Who takes part in a setting: peers with their authors' constants and with tuned ones, and meta-trained SIB models."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 import tensorflow as tf
 
-from benchmarks.measurement import Method, peer_method, sib_method
-from benchmarks.peers import PEERS, SLOW, authors
+from benchmarks.measurement import Method, sib_method
+from benchmarks.peers import PEERS, authors
 from benchmarks.settings import Setting
 from sib_tf import runs
 from sib_tf.errors import InputError
@@ -40,17 +41,11 @@ class Entrant:
         """Name and constants, unique within a setting."""
         return self.name if self.constants == META_TRAINED else f"{self.name}, {self.constants}"
 
-    @property
-    def slow(self) -> bool:
-        """Whether it is measured on fewer episodes."""
-        return self.name in SLOW
-
 
 def models(given: Iterable[str], cache: FeatureCache, way: int | None = None) -> list[Entrant]:
     """Loads the models that `--models` names, `given` as name=FOLDER, that take `way` classes; None: all.
 
-    Raises:
-        InputError: a text of another form, a name given twice or that of a peer, or a model of other features.
+    An InputError says what is wrong with a text, a name given twice or that of a peer, or a model of other features.
     """
     found: dict[str, Entrant | None] = {}
     for text in given:
@@ -63,28 +58,18 @@ def models(given: Iterable[str], cache: FeatureCache, way: int | None = None) ->
 
 def _model(name: str, folder: str, cache: FeatureCache, way: int | None) -> Entrant | None:
     sib, record = runs.load_model(folder, cache.manifest["backbone"]["weights"], f"those in {cache.folder}")
-    if sib.config.feature_dim != cache.feature_dim:
-        raise InputError(
-            f"The model in {folder} takes features of length {sib.config.feature_dim}; those in {cache.folder} have "
-            f"{cache.feature_dim}. Name features of the backbone that it was meta-trained with."
-        )
     if way is not None and not sib.config.takes_way(way):
         return None
-    training = record.get("meta_training")
     config = {
         "folder": Path(folder).resolve().name,  # Without the way there.
         "model": {**dataclasses.asdict(sib.config), "weights": weights_fingerprint(sib)},
-        "episodes": training["episodes"] if isinstance(training, dict) else {},
+        "episodes": record.get("meta_training", {}).get("episodes", {}),
     }
     return Entrant(name, META_TRAINED, config, sib_method(sib))
 
 
 def load_tuned(path: str | os.PathLike | None, cache: FeatureCache) -> dict | None:
-    """Reads what `benchmarks.tune_peers` wrote; None without a path.
-
-    Raises:
-        InputError: the file is none of these, or of other features.
-    """
+    """Reads what `benchmarks.tune_peers` wrote, of these very features; None without a path."""
     if path is None:
         return None
     record = atomic.read_json(path, "tuned")
@@ -98,15 +83,16 @@ def load_tuned(path: str | os.PathLike | None, cache: FeatureCache) -> dict | No
 def peers(names: Iterable[str], tuned: dict | None, setting: Setting, base_mean: tf.Tensor) -> list[Entrant]:
     """The peers of `names`, with every kind of constants there is for `setting`."""
     shot = setting.spec.shot[1]
-    kinds = {"tuned": "mixture", "tuned to setting": "dirichlet" if setting.imbalanced else "balanced"}
+    imbalanced = setting.group in ("imbalance", "missing_classes") and setting.value != "balanced"
+    kinds = {"tuned": "mixture", "tuned to setting": "dirichlet" if imbalanced else "balanced"}
     found = []
     for name in names:
         own = {"authors": authors(name, shot)}
-        # What has no constants cannot be tuned.
-        for constants, kind in kinds.items() if tuned and dataclasses.fields(PEERS[name]) else ():
-            chosen = tuned[kind]["1" if shot == 1 else "5"].get(name)
-            if chosen is not None:
+        for constants, kind in kinds.items() if tuned else ():
+            # What has no constants cannot be tuned.
+            if chosen := tuned[kind]["1" if shot == 1 else "5"].get(name):
                 own[constants] = PEERS[name](**chosen)
         for constants, peer in own.items():
-            found.append(Entrant(name, constants, dataclasses.asdict(peer), peer_method(peer, base_mean)))
+            method = functools.partial(peer, base_mean=base_mean)
+            found.append(Entrant(name, constants, dataclasses.asdict(peer), method))
     return found

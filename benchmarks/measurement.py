@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.peers import Peer
 from sib_tf.episodes import Episode, EpisodeRows
 from sib_tf.features import FeatureCache
 from sib_tf.sib import SIB
@@ -20,25 +19,15 @@ Method = Callable[[Episode, int], tf.Tensor]
 
 
 class Measurement(NamedTuple):
-    """What a method did on a list of episodes.
+    """What a method did on a list of episodes."""
 
-    Attributes:
-        accuracy: `[episodes]` float64 in [0, 1], share of the queries that are right.
-        seconds_per_episode: median over batches of `BATCH` episodes, after compiling.
-    """
-
-    accuracy: np.ndarray
-    seconds_per_episode: float
+    accuracy: np.ndarray  # `[episodes]` float64 in [0, 1], share of the queries that are right.
+    seconds_per_episode: float  # Median over batches of `BATCH` episodes, after compiling.
 
 
 def base_mean_of(cache: FeatureCache) -> tf.Tensor:
     """Mean feature of the meta-training pictures (all views), `[D]` float32."""
     return tf.constant(cache.table("train").mean(axis=0, dtype=np.float64), tf.float32)
-
-
-def peer_method(peer: Peer, base_mean: tf.Tensor) -> Method:
-    """A peer as a `Method`; `base_mean` `[D]` is that of the meta-training pictures."""
-    return lambda episode, way: peer(episode, way, base_mean)
 
 
 def sib_method(model: SIB) -> Method:
@@ -51,16 +40,12 @@ def sib_method(model: SIB) -> Method:
     return classify
 
 
-def expect_many_functions() -> None:
-    """Silences TensorFlow's warning that much is compiled: here every method is, for every shape of episodes."""
-    tf.get_logger().setLevel("ERROR")
-
-
 def compiled(method: Method, way: int) -> Callable[[EpisodeRows, tf.Tensor], Measurement]:
     """Returns what measures `method` on episodes of at most `way` classes; compiles once for each shape of episodes.
 
     Its arguments: the episodes, and the features `[pictures, D]` float32 that they are of.
     """
+    tf.get_logger().setLevel("ERROR")  # No warning that much is compiled: every method is, for every shape.
 
     @tf.function(jit_compile=True, autograph=False)
     def hits(table, batch):

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from benchmarks import entrants, measurement
 from benchmarks.entrants import META_TRAINED, Entrant
-from benchmarks.peers import known_names
+from benchmarks.peers import SLOW, known_names
 from benchmarks.settings import Setting
 from sib_tf.episodes import EpisodeSampler, check_room_for_imbalance, fingerprint
 from sib_tf.evaluation import mean_and_ci95
@@ -27,14 +27,7 @@ _BASELINE = "prototypes, authors"
 class Sweep:
     """What all settings of a sweep share: what the flags of `benchmarks.sweeps` say.
 
-    Attributes:
-        features_dir: folder of the feature cache.
-        output_dir: where results go: NAME.json and NAME.npz (accuracies of every episode) for each setting.
-        episodes: length of each list; slow methods take the first `slow_episodes` of it.
-        seed: of the lists.
-        models: name=FOLDER texts.
-        tuned: file of `benchmarks.tune_peers`, or None.
-        peers: names of methods; None: all.
+    Results go to NAME.json and NAME.npz (accuracies of every episode) in `output_dir` for each setting.
     """
 
     features_dir: str | os.PathLike
@@ -56,10 +49,8 @@ class Sweep:
     def run(self, setting: Setting) -> str:
         """Measures what is not measured yet of a setting; returns a line that says what came out.
 
-        Raises:
-            InputError: the data set has too few classes or pictures for the setting.
+        An InputError says if the data set has too few classes or pictures for the setting.
         """
-        measurement.expect_many_functions()
         cache = FeatureCache.open(self.features_dir)
         names = dict.fromkeys(["prototypes", *known_names(self.peers)])
         tuned, base_mean = entrants.load_tuned(self.tuned, cache), measurement.base_mean_of(cache)
@@ -72,13 +63,7 @@ class Sweep:
         return f"{setting.name}: done; best is {label}, {points}."
 
     def measure(self, cache: FeatureCache, setting: Setting, taking_part: Sequence[Entrant]) -> dict[str, dict]:
-        """Measures what is not measured yet; returns the figures of every method, as the setting's file holds them.
-
-        Of those `taking_part`, nearest prototypes come first.
-
-        Raises:
-            InputError: the split has too few classes or pictures for the setting.
-        """
+        """As `run`, of those `taking_part`, nearest prototypes first; returns the figures of every method by label."""
         labels = cache.labels(_SPLIT)
         check_room_for_imbalance(labels, setting.spec)
         rows = EpisodeSampler(labels, setting.spec, self.seed).sample(self.episodes)
@@ -87,18 +72,17 @@ class Sweep:
         path = Path(self.output_dir) / f"{setting.name}.json"
         measured, accuracies = _held(path, header)
         for entrant in taking_part:
-            count = min(self.slow_episodes, self.episodes) if entrant.slow else self.episodes
+            count = min(self.slow_episodes, self.episodes) if entrant.name in SLOW else self.episodes
             own = {"name": entrant.name, "config": entrant.config, "episodes": count}
-            if _is_of(measured.get(entrant.label), own):
+            known = [label for label, figures in measured.items() if own.items() <= figures.items()]
+            if entrant.label in known:
                 continue
-            # The same constants may have been chosen twice.
-            twin = next((label for label, figures in measured.items() if _is_of(figures, own)), None)
-            if twin is None:
+            if known:  # The same constants may have been chosen twice.
+                accuracy, seconds = accuracies[known[0]], measured[known[0]]["seconds_per_episode"]
+            else:
                 print(f"{setting.name}: {entrant.label}", flush=True)
                 measure = measurement.compiled(entrant.method, setting.spec.way[1])
                 accuracy, seconds = measure(rows.part(0, count), table)
-            else:
-                accuracy, seconds = accuracies[twin], measured[twin]["seconds_per_episode"]
             accuracies[entrant.label] = accuracy
             figures = _figures(accuracy, accuracies[_BASELINE])
             measured[entrant.label] = {**own, "constants": entrant.constants, **figures, "seconds_per_episode": seconds}
@@ -133,11 +117,6 @@ def _held(path: Path, header: dict) -> tuple[dict, dict]:
         return {}, {}
     accuracies = array_files.read_npz(path.with_suffix(".npz"), f"remove {path} too")
     return {label: figures for label, figures in record["methods"].items() if label in accuracies}, accuracies
-
-
-def _is_of(figures: dict | None, own: dict) -> bool:
-    """Whether these are the figures of that method with those constants, on as many episodes."""
-    return figures is not None and {name: figures[name] for name in own} == own
 
 
 def _save(path: Path, record: dict, accuracies: dict[str, np.ndarray]) -> None:

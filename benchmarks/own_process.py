@@ -13,11 +13,7 @@ from sib_tf.errors import InputError
 
 
 def call(function: Callable, *arguments):
-    """Returns `function(*arguments)`, all of them picklable, computed in a fresh process; its errors are raised here.
-
-    Raises:
-        InputError: the process was killed.
-    """
+    """Returns `function(*arguments)`, all of them picklable, from a fresh process; its errors are raised here."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         try:
             return pool.submit(function, *arguments).result()

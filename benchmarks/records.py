@@ -3,18 +3,30 @@
 import dataclasses
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from sib_tf.errors import InputError
 from sib_tf.storage import array_files, atomic
 
+
+class Group(NamedTuple):
+    """How the page speaks of a group of settings: its title, a figure's axis, and a setting's value in a table."""
+
+    title: str
+    axis: str
+    column: str
+
+
 # In the order of pages.
 GROUPS = {
-    "imbalance": "Imbalanced query sets",
-    "total_query": "Few and many queries",
-    "way": "Two to twenty classes",
-    "missing_classes": "Classes that no query is of",
+    "imbalance": Group("Imbalanced query sets", "Dirichlet's alpha (imbalance grows to the right)", "Dirichlet({})"),
+    "total_query": Group("Few and many queries", "unlabelled pictures in all", "{} in all"),
+    "way": Group("Two to twenty classes", "classes (way)", "{} way"),
+    "missing_classes": Group(
+        "Classes that no query is of", "classes, of five, that the queries come from", "from {} of 5"
+    ),
 }
 PEER_NAMES = {
     "prototypes": "nearest prototypes",
@@ -33,15 +45,10 @@ _METRICS_KEYS = {"accuracy", "ci95", "baseline_accuracy", "baseline_ci95", "diff
 
 @dataclasses.dataclass(frozen=True)
 class SweepRecords:
-    """The settings of one folder of `benchmarks.sweeps`, all of one data set and backbone.
-
-    Attributes:
-        dataset: its name.
-        settings: the JSON values of every setting, in the order of its group and value.
-    """
+    """The settings of one folder of `benchmarks.sweeps`, all of one data set and backbone."""
 
     dataset: str
-    settings: list[dict]
+    settings: list[dict]  # The JSON values of every setting, in the order of its group and value.
 
     def group(self, name: str) -> list[dict]:
         """The settings of a group."""
@@ -56,16 +63,9 @@ class SweepRecords:
 
 
 def load_sweep(folder: str | os.PathLike) -> SweepRecords:
-    """Reads all results in `folder`; other JSON files in it are passed over.
-
-    Raises:
-        InputError: there are none, or they are of several data sets.
-    """
-    found = []
-    for path in sorted(Path(folder).glob("*.json")):
-        record = atomic.read_json(path, "Results")
-        if isinstance(record, dict) and set(record) >= _KEYS:
-            found.append(record)
+    """Reads all results in `folder`, of one data set; other JSON files in it are passed over."""
+    read = [atomic.read_json(path, "Results") for path in sorted(Path(folder).glob("*.json"))]
+    found = [record for record in read if isinstance(record, dict) and set(record) >= _KEYS]
     if not found:
         raise InputError(f"sweeps_dir {folder} holds no results; make some with benchmarks.sweeps.")
     names = sorted({f"{record['dataset']['name']}, {record['dataset']['version']}" for record in found})
@@ -75,11 +75,7 @@ def load_sweep(folder: str | os.PathLike) -> SweepRecords:
 
 
 def load_metrics(path: str | os.PathLike) -> dict:
-    """Reads a `metrics.json` of train.evaluate.
-
-    Raises:
-        InputError: it is none.
-    """
+    """Reads a `metrics.json` of train.evaluate."""
     metrics = atomic.read_json(path, "metrics")
     if not isinstance(metrics, dict) or not set(metrics) >= _METRICS_KEYS:
         raise InputError(f"metrics {path} is no metrics.json; write it with train.evaluate.")
@@ -87,11 +83,7 @@ def load_metrics(path: str | os.PathLike) -> dict:
 
 
 def load_accuracies(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Reads the accuracies that train.evaluate writes beside `metrics.json`: `accuracy`, by step, and `baseline`.
-
-    Raises:
-        InputError: they are not there, or damaged.
-    """
+    """Reads the accuracies that train.evaluate writes beside `metrics.json`: `accuracy`, by step, and `baseline`."""
     path = Path(path).with_suffix(".npz")
     arrays = array_files.read_npz(path, "evaluate that model again")
     if "accuracy" not in arrays or arrays["accuracy"].ndim != 2:

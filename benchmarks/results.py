@@ -26,24 +26,26 @@ def main() -> None:
         raise cli.InputError("sweeps_dir, rows_dir, bayes_dir or metrics must be given: there is nothing to report.")
     cli.load_tensorflow()
     from benchmarks import results_figures, results_page, row_tables
-    from benchmarks.records import load_metrics, load_sweep
+    from benchmarks.records import load_metrics, load_sweep, points
     from sib_tf import templates
     from sib_tf.storage import atomic
 
     metrics = [load_metrics(path) for path in FLAGS.metrics]
     sweeps = [load_sweep(folder) for folder in FLAGS.sweeps_dir]
-    page = {
-        "paper": row_tables.paper(FLAGS.rows_dir) if FLAGS.rows_dir else [],
-        "views": row_tables.views(FLAGS.rows_dir),
-        "metrics": results_page.metrics_rows(metrics),
-        "confidence": results_page.confidence_rows(metrics),
-        "bayes": row_tables.bayes(FLAGS.bayes_dir) if FLAGS.bayes_dir else None,
-        "sweeps": [
+    page = templates.render(
+        "templates/results.md",
+        "benchmarks",
+        {"points": points, "model": results_page.model_in_words},
+        paper=row_tables.paper(FLAGS.rows_dir) if FLAGS.rows_dir else [],
+        views=row_tables.views(FLAGS.rows_dir),
+        metrics=metrics,
+        bayes=row_tables.bayes(FLAGS.bayes_dir) if FLAGS.bayes_dir else None,
+        sweeps=[
             results_page.sweep(sweep, results_figures.draw(sweep, FLAGS.figures_dir), Path(FLAGS.output).parent)
             for sweep in sweeps
         ],
-    }
-    atomic.write_text(FLAGS.output, templates.render("templates/results.md", "benchmarks", **page))
+    )
+    atomic.write_text(FLAGS.output, page)
     print(f"Page: {FLAGS.output}")
 
 

@@ -5,15 +5,9 @@ from pathlib import Path
 
 import matplotlib
 
-from benchmarks.records import PEER_NAMES, SweepRecords
+from benchmarks.records import GROUPS, PEER_NAMES, SweepRecords
 from sib_tf.reports import figures
 
-_AXES = {
-    "imbalance": "Dirichlet's alpha (imbalance grows to the right)",
-    "total_query": "unlabelled pictures in all",
-    "way": "classes (way)",
-    "missing_classes": "classes, of five, that the queries come from",
-}
 _PALETTE = matplotlib.colormaps["tab10"].colors
 _MODELS = ("#0b6e4f", "#08415c", "#6a994e", "#3d348b", "#386641", "#1b4965")
 _MARKERS = "o^vD*P"
@@ -22,10 +16,10 @@ _MARKERS = "o^vD*P"
 def draw(sweep: SweepRecords, folder: str | os.PathLike) -> dict[str, Path]:
     """Draws every group that has at least two settings; returns the files by group."""
     drawn = {}
-    for group, label in _AXES.items():
-        if panels := [settings for _, settings in sweep.panels(group) if len(settings) > 1]:
-            drawn[group] = Path(folder) / f"{sweep.dataset}_{group}.png"
-            _figure(panels, label, drawn[group])
+    for name, group in GROUPS.items():
+        if panels := [settings for _, settings in sweep.panels(name) if len(settings) > 1]:
+            drawn[name] = Path(folder) / f"{sweep.dataset}_{name}.png"
+            _figure(panels, group.axis, drawn[name])
     return drawn
 
 

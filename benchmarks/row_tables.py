@@ -1,6 +1,7 @@
 """Tables of what `benchmarks.paper_rows` and `benchmarks.bayes_rows` measured: means over the seeds, intervals over the
 episodes, which are the same for all rows of a shot."""
 
+import collections
 import os
 import re
 from collections.abc import Callable, Hashable, Iterable
@@ -40,23 +41,14 @@ _VARIANTS = {
 }
 _QUERIES = {"balanced": "balanced", "dirichlet": "Dirichlet(2)"}
 
-Rows = list[tuple[str, ...]]
-
 
 class Seeds:
-    """A row's meta-trainings, which differ in their seed only.
-
-    Args:
-        paths: their metrics.
+    """A row's meta-trainings, which differ in their seed only; `paths` are of their metrics.
 
     Attributes:
         metrics: of each.
         accuracies: `[seeds, episodes]` in [0, 1].
-        accuracy: their means, `[episodes]`.
-        baseline: nearest prototypes, `[episodes]`.
-
-    Raises:
-        InputError: they were measured on different episodes, or a file is damaged.
+        accuracy, baseline: their means, and nearest prototypes, `[episodes]`.
     """
 
     def __init__(self, paths: list[Path]):
@@ -68,14 +60,11 @@ class Seeds:
         self.accuracy, self.baseline = self.accuracies.mean(axis=0), arrays[0]["baseline"]
 
 
-def paper(folders: Iterable[str | os.PathLike]) -> Rows:
+def paper(folders: Iterable[str | os.PathLike]) -> list[tuple[str, ...]]:
     """Data set, backbone, shot, K, published, ours, the seeds' own figures, difference to K = 0.
 
-    Args:
-        folders: of `benchmarks.paper_rows`; rows that are in none of them say "not run".
-
-    Raises:
-        InputError: a folder holds no metrics, or the seeds of a row were measured on different episodes.
+    Rows that are in none of the `folders` of `benchmarks.paper_rows` say "not run". An InputError says if one of them
+    holds no metrics, or the seeds of a row were measured on different episodes.
     """
     found = {key[:4]: seeds for key, seeds in _paper_rows(folders).items() if key[4] == 1}
     table = []
@@ -88,15 +77,15 @@ def paper(folders: Iterable[str | os.PathLike]) -> Rows:
     return table
 
 
-def views(folders: Iterable[str | os.PathLike]) -> Rows:
+def views(folders: Iterable[str | os.PathLike]) -> list[tuple[str, ...]]:
     """Of rows that were also run on several views: data set, backbone, shot, K, views, accuracy, and the paired
     difference to one view. Arguments and errors are those of `paper`.
     """
     found = _paper_rows(folders)
     several = {key[:4] for key in found if key[4] > 1}
     table = []
-    for key, seeds in sorted(found.items(), key=lambda item: item[0]):
-        one = found.get((*key[:4], 1))
+    for key in sorted(found):
+        seeds, one = found[key], found.get((*key[:4], 1))
         if key[:4] in several and one:
             difference = "" if seeds is one else _mean(seeds.accuracy - one.accuracy, "+")
             table.append((*map(str, key), _mean(seeds.accuracy), difference))
@@ -104,14 +93,9 @@ def views(folders: Iterable[str | os.PathLike]) -> Rows:
 
 
 def bayes(folder: str | os.PathLike) -> dict:
-    """Returns how the rows were made (`dataset`, `steps`, `seeds`, `weights`, the KL weights tried), and `rows`: shot,
-    queries, prior and posterior, KL weight, accuracy, difference to the model without a prior, calibration error, NLL.
-
-    Args:
-        folder: of `benchmarks.bayes_rows`.
-
-    Raises:
-        InputError: it holds no metrics.
+    """Returns how a folder of `benchmarks.bayes_rows` was made (`dataset`, `steps`, `seeds`, `weights`, the KL weights
+    tried), and `rows`: shot, queries, prior and posterior, KL weight, accuracy, difference to the model without a
+    prior, calibration error, NLL.
     """
 
     def key(path: Path) -> tuple | None:
@@ -169,11 +153,10 @@ def _backbone(features: dict) -> str:
 
 
 def _by_key(paths: Iterable[Path], key: Callable[[Path], Hashable | None]) -> dict[Hashable, Seeds]:
-    found: dict[Hashable, list[Path]] = {}
+    found = collections.defaultdict(list)
     for path in paths:
-        if (place := key(path)) is not None:
-            found.setdefault(place, []).append(path)
-    return {place: Seeds(own) for place, own in found.items()}
+        found[key(path)].append(path)
+    return {place: Seeds(own) for place, own in found.items() if place is not None}
 
 
 def _mean(values: np.ndarray, sign: str = "") -> str:

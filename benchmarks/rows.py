@@ -10,9 +10,8 @@ from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
 def common_flags() -> flags.FlagValues:
     """Returns new flags with those that both commands have."""
     values = flags.FlagValues()
-    flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", flag_values=values)
-    flags.DEFINE_string("output_dir", None, "Folder for the models and their metrics.", flag_values=values)
-    flags.mark_flags_as_required(["features_dir", "output_dir"], flag_values=values)
+    flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", required=True, flag_values=values)
+    flags.DEFINE_string("output_dir", None, "Folder for models and their metrics.", required=True, flag_values=values)
     flags.DEFINE_list("shots", ["1", "5"], "Labelled pictures a class.", flag_values=values)
     flags.DEFINE_integer("seeds", 3, "Meta-trainings of each row, with seeds 0, 1, ...", 1, flag_values=values)
     flags.DEFINE_integer("steps", 50_000, "Outer steps of a meta-training.", 1, flag_values=values)

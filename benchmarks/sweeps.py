@@ -11,20 +11,17 @@ import sys
 
 from absl import flags
 
-from sib_tf.commands import cli
+from sib_tf.commands import cli, record_flags
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", flag_values=FLAGS)
-flags.DEFINE_string("output_dir", None, "Folder for the results.", flag_values=FLAGS)
-flags.mark_flags_as_required(["features_dir", "output_dir"], flag_values=FLAGS)
+flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", required=True, flag_values=FLAGS)
+flags.DEFINE_string("output_dir", None, "Folder for the results.", required=True, flag_values=FLAGS)
 flags.DEFINE_list("models", [], "SIB models: name=FOLDER of a meta-training, separated by commas.", flag_values=FLAGS)
 flags.DEFINE_string("tuned", None, "File of benchmarks.tune_peers; only authors' constants without.", flag_values=FLAGS)
 flags.DEFINE_list("peers", None, "Names of methods; all of them if left out.", flag_values=FLAGS)
 flags.DEFINE_list("settings", None, "Names of settings; all of them if left out.", flag_values=FLAGS)
 flags.DEFINE_integer("episodes", None, "Episodes of each list; 2000, or 300 with --quick.", 2, flag_values=FLAGS)
-flags.DEFINE_integer(
-    "slow_episodes", None, "Of these, for tim_gd and alpha_tim: 300, or 100 with --quick.", 2, flag_values=FLAGS
-)
+flags.DEFINE_integer("slow_episodes", None, "Of tim_gd and alpha_tim; 300, or 100 with --quick.", 2, flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "Seed of the lists.", 0, flag_values=FLAGS)
 flags.DEFINE_bool("quick", False, "Measure a part of the settings, in minutes.", flag_values=FLAGS)
 
@@ -32,22 +29,15 @@ flags.DEFINE_bool("quick", False, "Measure a part of the settings, in minutes.",
 def main() -> None:
     from benchmarks import settings
 
-    every = settings.quick_settings() if FLAGS.quick else settings.all_settings()
-    chosen = settings.named(FLAGS.settings) if FLAGS.settings else every
+    names = FLAGS.settings or (settings.QUICK if FLAGS.quick else [])
+    chosen = settings.named(names) if names else settings.all_settings()
     cli.load_tensorflow()
     from benchmarks import own_process
     from benchmarks.one_setting import Sweep
 
-    sweep = Sweep(
-        FLAGS.features_dir,
-        FLAGS.output_dir,
-        FLAGS.episodes or (300 if FLAGS.quick else 2000),
-        FLAGS.slow_episodes or (100 if FLAGS.quick else 300),
-        FLAGS.seed,
-        FLAGS.models,
-        FLAGS.tuned,
-        FLAGS.peers,
-    )
+    given = {name: value for name, value in record_flags.fields(FLAGS, Sweep).items() if value is not None}
+    lengths = {"episodes": 300, "slow_episodes": 100} if FLAGS.quick else {"episodes": 2000, "slow_episodes": 300}
+    sweep = Sweep(**lengths | given)
     sweep.check()
     for setting in chosen:
         try:

@@ -15,9 +15,8 @@ from absl import flags
 from sib_tf.commands import cli
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", flag_values=FLAGS)
-flags.DEFINE_string("output", None, "File for the constants, ending in .json.", flag_values=FLAGS)
-flags.mark_flags_as_required(["features_dir", "output"], flag_values=FLAGS)
+flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", required=True, flag_values=FLAGS)
+flags.DEFINE_string("output", None, "File for the constants, ending in .json.", required=True, flag_values=FLAGS)
 flags.DEFINE_list("peers", None, "Names of methods; all of them if left out.", flag_values=FLAGS)
 flags.DEFINE_integer("episodes", 500, "Episodes of each validation list.", 2, flag_values=FLAGS)
 flags.DEFINE_integer("slow_episodes", 150, "Of these, for tim_gd and alpha_tim.", 2, flag_values=FLAGS)
@@ -28,12 +27,11 @@ def main() -> None:
     if not FLAGS.output.endswith(".json"):
         raise cli.InputError(f"output must end in .json; got {FLAGS.output}.")
     cli.load_tensorflow()
-    from benchmarks import measurement, tuning
+    from benchmarks import tuning
     from benchmarks.peers import known_names
     from sib_tf.features import FeatureCache
     from sib_tf.storage import atomic
 
-    measurement.expect_many_functions()
     names = known_names(FLAGS.peers)
     cache = FeatureCache.open(FLAGS.features_dir)
     held = atomic.read_json(FLAGS.output, "output") if Path(FLAGS.output).is_file() else None

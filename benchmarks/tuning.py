@@ -1,13 +1,14 @@
 """Chooses the peers' constants on validation episodes: a small grid a method, the authors' constants first."""
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 import tensorflow as tf
 from tqdm import tqdm
 
-from benchmarks.measurement import base_mean_of, compiled, peer_method
+from benchmarks.measurement import base_mean_of, compiled
 from benchmarks.peers import PEERS, SLOW, Peer, authors
 from sib_tf.config import EpisodeSpec
 from sib_tf.episodes import EpisodeSampler, fingerprint
@@ -55,15 +56,10 @@ def tune(
     held: dict | None = None,
     shots: Sequence[int] = (1, 5),
 ) -> Iterator[dict]:
-    """Measures the candidates of `names`; yields the record after each name.
+    """Measures the candidates of peers `names` on lists of validation episodes; yields the record after each name.
 
-    Args:
-        cache: features; base mean from the training pictures, episodes from the validation classes.
-        names: of peers.
-        episodes: length of each list; `SLOW` methods take the first `slow_episodes` of it.
-        seed: of the lists.
-        held: an earlier record; what it measured on the same episodes is not measured again.
-        shots: at which constants are chosen.
+    Of the `episodes` of a list, `SLOW` methods take the first `slow_episodes`. What an earlier record, `held`, measured
+    on the same episodes is not measured again.
 
     Yields:
         JSON values: `chosen[distribution][shot][name]` are constants, `measured[name]` lists the constants tried, each
@@ -83,7 +79,7 @@ def tune(
     table, base_mean = tf.constant(cache.table("validation")), base_mean_of(cache)
 
     def accuracies(peer: Peer, count: int | None) -> dict[str, float]:
-        measure = compiled(peer_method(peer, base_mean), WAY)
+        measure = compiled(functools.partial(peer, base_mean=base_mean), WAY)
         return {of: float(measure(rows.part(0, count), table).accuracy.mean()) for of, rows in lists.items()}
 
     same = held is not None and {part: held.get(part) for part in header} == header

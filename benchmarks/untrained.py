@@ -17,10 +17,8 @@ from sib_tf.storage import atomic
 TINY = BackboneConfig(width=4, mean=(120.0, 110.0, 100.0), std=(60.0, 61.0, 62.0))
 
 
-def write_run(
-    folder: Path, backbone_config: BackboneConfig = TINY, gradient_network: str = "per_class", **model
-) -> Path:
-    """Writes `folder/backbone` and `folder/sib` and returns `folder`; `model` are further fields of `SIBConfig`.
+def write_run(folder: Path, backbone_config: BackboneConfig = TINY, **model) -> Path:
+    """Writes `folder/backbone` and `folder/sib` and returns `folder`; `model` are fields of `SIBConfig`.
 
     Weights are seeded, and away from where training starts: the steps change predictions, and folding the moments of
     batch normalisation is part of a conversion.
@@ -32,20 +30,18 @@ def write_run(
             weight.assign(random.normal(0, 0.3, weight.shape))
         if weight.path.endswith(("moving_variance", "gamma")):
             weight.assign(random.uniform(0.5, 1.5, weight.shape))
-    kind = {"feature_dim": backbone.output_shape[-1], "gradient_network": gradient_network}
-    config = SIBConfig(**kind, inner_learning_rate=4e-3, **model)
+    given = {"gradient_network": "per_class", "inner_learning_rate": 4e-3, **model}
+    config = SIBConfig(feature_dim=backbone.output_shape[-1], **given)
     sib = SIB(config)
     sib.build()
     sib.initialization.feature_scale.assign(random.uniform(0.8, 1.2, config.feature_dim))
     sib.logit_bias.assign(0.3)
     checkpoints.save_model(backbone, folder / "backbone" / backbones.FILE)
     checkpoints.save_model(sib, folder / "sib" / checkpoints.BEST)
+    record = {"backbone": dataclasses.asdict(backbone_config), "dataset": {"name": "glyphs"}}
+    atomic.write_json(folder / "backbone" / checkpoints.CONFIG, record)
     features = {"backbone": {"name": backbone.name, "weights": weights_fingerprint(backbone)}}
-    for name, record in (
-        ("backbone", {"backbone": dataclasses.asdict(backbone_config), "dataset": {"name": "glyphs"}}),
-        ("sib", {"model": dataclasses.asdict(config), "features": features}),
-    ):
-        atomic.write_json(folder / name / checkpoints.CONFIG, record)
+    atomic.write_json(folder / "sib" / checkpoints.CONFIG, {"model": dataclasses.asdict(config), "features": features})
     return folder
 
 

@@ -46,7 +46,7 @@ class Head:
     def check(self, chosen: list[recipes.Recipe]) -> None:
         """Checks all properties on one batch."""
         episodes = recipes.batch(chosen, DIM)
-        path, logits = self._run(*_inputs(episodes), way=recipes.WAY)
+        path, logits = self._run(episodes)
         self._check_finite(episodes, path, logits)
         self._check_padding(chosen, episodes, path, logits)
         self._check_neighbours(episodes, logits)
@@ -55,13 +55,12 @@ class Head:
     def _check_finite(self, episodes: Episode, path, logits) -> None:
         assert np.isfinite(path).all(), "theta is finite"
         assert np.isfinite(logits).all(), "logits are finite"
-        present = _present(episodes)[:, None, None]
+        present = recipes.present(episodes.support_labels, episodes.support_mask)[:, None, None]
         assert (logits[~np.broadcast_to(present, logits.shape)] == np.float32(MASKED_LOGIT)).all(), "absent: masked"
         assert (logits[np.broadcast_to(present, logits.shape)] > 0.5 * MASKED_LOGIT).all(), "present: not masked"
 
     def _check_padding(self, chosen, episodes, path, logits) -> None:
-        other = recipes.batch(chosen, DIM, noise=1)
-        other_path, other_logits = self._run(*_inputs(other), way=recipes.WAY)
+        other_path, other_logits = self._run(recipes.batch(chosen, DIM, noise=1))
         np.testing.assert_array_equal(other_path, path, "padding moves no weight")
         rows = np.broadcast_to(episodes.query_mask[:, None, :, None], logits.shape)
         np.testing.assert_array_equal(other_logits[rows], logits[rows], "padding moves no logit")
@@ -69,34 +68,32 @@ class Head:
     def _check_neighbours(self, episodes: Episode, logits) -> None:
         """Every other episode gives way to its neighbour; the rest stay where they are, and what they are."""
         kept = np.arange(BATCH) // 2 * 2
-        _, found = self._run(*(field[kept] for field in _inputs(episodes)), way=recipes.WAY)
+        _, found = self._run(Episode(*(field[kept] for field in episodes)))
         np.testing.assert_array_equal(found[::2], logits[::2], "a neighbour moves no logit")
 
     def _check_symmetries(self, chosen: list[recipes.Recipe], episodes: Episode) -> None:
-        path, logits = self._run_precise(*_inputs(episodes), way=recipes.WAY)
-        length = np.linalg.norm(path[:, 0, :, :DIM], axis=-1)
-        fair = ((length > _CANCELLED) | ~_present(episodes)).all(axis=1) & [recipe.distinct for recipe in chosen]
+        path, logits = self._run_precise(episodes)
+        absent = ~recipes.present(episodes.support_labels, episodes.support_mask)
+        whole = np.linalg.norm(path[:, 0, :, :DIM], axis=-1) > _CANCELLED
+        fair = (whole | absent).all(axis=1) & [recipe.distinct for recipe in chosen]
         order = np.random.RandomState(chosen[0].seed).permutation(recipes.QUERIES)
         shuffled = episodes._replace(query=episodes.query[:, order], query_mask=episodes.query_mask[:, order])
-        found = self._run_precise(*_inputs(shuffled), way=recipes.WAY)[1]
-        self._compare(found, logits[:, :, order], shuffled.query_mask, fair, "the order of queries")
+        found, expected = self._run_precise(shuffled)[1], logits[:, :, order]
+        rows = np.broadcast_to((shuffled.query_mask & fair[:, None])[:, None, :, None], expected.shape)
+        np.testing.assert_allclose(found[rows], expected[rows], rtol=0, atol=TOLERANCE, err_msg="the order of queries")
         if self.needs_all:
             return
         # The same episodes with other class numbers and in more room. Samples of a posterior belong to class numbers.
         names = np.arange(recipes.WAY) if self.kind == "posterior" else order[order < recipes.WAY]
         wide = recipes.batch(chosen, DIM, support_rows=2 * recipes.WAY * recipes.SHOTS, query_rows=recipes.QUERIES + 7)
         renamed = wide._replace(support_labels=names[wide.support_labels].astype(np.int32))
-        found = self._run_precise(*_inputs(renamed), way=recipes.WAY + 2)[1]
+        found = self._run_precise(renamed, recipes.WAY + 2)[1]
         assert (found[..., recipes.WAY :] == MASKED_LOGIT).all(), "classes that there are not"
         for i in np.flatnonzero(fair):
             expected = logits[i][:, episodes.query_mask[i]]
             np.testing.assert_allclose(
                 found[i][:, wide.query_mask[i]][..., names], expected, rtol=0, atol=TOLERANCE, err_msg="names and room"
             )
-
-    def _compare(self, found, expected, mask, fair, what: str) -> None:
-        rows = np.broadcast_to((mask & fair[:, None])[:, None, :, None], expected.shape)
-        np.testing.assert_allclose(found[rows], expected[rows], rtol=0, atol=TOLERANCE, err_msg=what)
 
 
 def _build(kind: str, seed: int, dtype: str) -> SIB:
@@ -117,18 +114,11 @@ def _build(kind: str, seed: int, dtype: str) -> SIB:
 
 def _compiled(model: SIB):
     @functools.partial(tf.function, jit_compile=True, autograph=False)
-    def run(support, labels, support_mask, query, query_mask, way):
+    def run(episodes, way):
+        support, labels, support_mask, query, _, query_mask = episodes
         support, query = tf.cast(support, model.compute_dtype), tf.cast(query, model.compute_dtype)
         path, class_mask = model.adapt(support, labels, query, support_mask, query_mask, way)
         logits = [model.classify(theta, query, class_mask) for theta in path]
         return tf.stack(path, axis=1), tf.stack(logits, axis=1)
 
-    return lambda *inputs, way: [value.numpy() for value in run(*map(tf.constant, inputs), way)]
-
-
-def _inputs(episodes: Episode):
-    return episodes.support, episodes.support_labels, episodes.support_mask, episodes.query, episodes.query_mask
-
-
-def _present(episodes: Episode) -> np.ndarray:
-    return recipes.present(episodes.support_labels, episodes.support_mask)
+    return lambda episodes, way=recipes.WAY: [value.numpy() for value in run(episodes, way)]

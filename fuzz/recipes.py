@@ -78,15 +78,10 @@ def features(recipe: Recipe, dim: int) -> tuple[np.ndarray, np.ndarray, np.ndarr
 def episode(recipe: Recipe, dim: int, support_rows: int = WAY * SHOTS, query_rows: int = QUERIES, noise: int = 0):
     """The recipe's `Episode` of one episode, padded to a shape; `noise` makes other padding, and nothing else."""
     support, labels, query = features(recipe, dim)
-    random = np.random.RandomState([recipe.seed, noise])
-    places = np.random.RandomState(recipe.seed)
-    of_support = _places(places, recipe.scattered, len(support), support_rows)
-    of_query = _places(places, recipe.scattered, len(query), query_rows)
+    random, places = np.random.RandomState([recipe.seed, noise]), np.random.RandomState(recipe.seed)
     parts = []
-    for rows, values, where, total in (
-        (support, labels, of_support, support_rows),
-        (query, np.zeros(len(query), np.int32), of_query, query_rows),
-    ):
+    for rows, values, total in ((support, labels, support_rows), (query, 0, query_rows)):
+        where = np.sort(places.permutation(total)[: len(rows)]) if recipe.scattered else np.arange(len(rows))
         padding = np.clip(recipe.padding * random.normal(size=(total, dim)), -3.4e38, 3.4e38).astype(np.float32)
         numbers, mask = random.randint(0, WAY, total).astype(np.int32), np.zeros(total, bool)
         padding[where], numbers[where], mask[where] = rows, values, True
@@ -102,10 +97,6 @@ def batch(chosen: list[Recipe], dim: int, **shape) -> Episode:
 def present(labels: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Which classes have labelled pictures: `[episodes, support_rows]` each -> `[episodes, WAY]` bool."""
     return ((labels[..., None] == np.arange(WAY)) & mask[..., None]).any(axis=1)
-
-
-def _places(random, scattered: bool, count: int, total: int) -> np.ndarray:
-    return np.sort(random.permutation(total)[:count]) if scattered else np.arange(count)
 
 
 def _rows(look: str, random, labels: np.ndarray, dim: int) -> np.ndarray:

@@ -27,24 +27,15 @@ def write(name: str, figures: list[dict], recorded: Path = RECORDED, page: Path 
         "figures": figures,
     }
     atomic.write_json(recorded / f"{name}.json", record)
-    runs = {run: _record(run, recorded) for run in ("fuzz", "soak")}
-    atomic.write_text(page, templates.render("robustness.md", "fuzz", {"cell": _cell, "rows": _rows}, runs=runs))
+    runs = {run: read(run, recorded) for run in ("fuzz", "soak")}
+    atomic.write_text(page, templates.render("robustness.md", "fuzz", {"rows": _rows}, runs=runs))
 
 
-def read(name: str, recorded: Path = RECORDED) -> list[dict]:
-    """Returns the figures on record, as `write` takes them; none where there are none yet."""
-    record = _record(name, recorded)
-    return record["figures"] if record else []
-
-
-def _record(name: str, recorded: Path) -> dict | None:
+def read(name: str, recorded: Path = RECORDED) -> dict | None:
+    """Returns what is on record of a run, with its `figures`; None where there is nothing yet."""
     path = recorded / f"{name}.json"
     return atomic.read_json(path, "Record") if path.exists() else None
 
 
-def _cell(value) -> str:
-    return f"{value:,}" if isinstance(value, int) else str(value)
-
-
 def _rows(figures: list[dict]) -> list[list[str]]:
-    return [[_cell(value) for value in row.values()] for row in figures]
+    return [[f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()] for row in figures]

@@ -20,9 +20,7 @@ from sib_tf.commands import cli
 FLAGS = flags.FlagValues()
 flags.DEFINE_integer("cases", 100_000, "Cases on the head and on exported files together.", 1, flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "Of the cases.", 0, flag_values=FLAGS)
-flags.DEFINE_string(
-    "only", "", "Targets whose names begin like this; only their figures are renewed.", flag_values=FLAGS
-)
+flags.DEFINE_string("only", "", "Targets whose names begin so; only their figures are renewed.", flag_values=FLAGS)
 flags.DEFINE_boolean("record", True, "Whether figures are written down.", flag_values=FLAGS)
 
 _BATCH = 16
@@ -63,7 +61,8 @@ def main() -> None:
                 figures.append(_measure(name, max(1, share * FLAGS.cases // 100_000), Path(folder)))
     if FLAGS.record:
         # And those on record of other targets, in the order of the targets.
-        rows = {row["target"]: row for row in [*record.read("fuzz"), *figures]}
+        known = record.read("fuzz") or {"figures": []}
+        rows = {row["target"]: row for row in [*known["figures"], *figures]}
         record.write("fuzz", [rows[name] for name in _SHARES if name in rows])
     if failed := [row["target"] for row in figures if row["failures"]]:
         raise cli.InputError(f"properties do not hold for {', '.join(failed)}; the cases are above.")
@@ -82,12 +81,10 @@ def _measure(name: str, cases: int, folder: Path) -> dict:
         done += size
         check(*arguments)
 
-    limits = settings(
-        max_examples=-(-cases // size), deadline=None, database=None, suppress_health_check=list(HealthCheck)
-    )
+    limits = {"deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
     start = time.perf_counter()
     try:
-        seed(FLAGS.seed)(limits(test))()
+        seed(FLAGS.seed)(settings(max_examples=-(-cases // size), **limits)(test))()
     except Exception:
         failures = 1  # Of those that there are, the smallest.
         traceback.print_exc()
@@ -121,7 +118,7 @@ def target(name: str, folder: Path) -> tuple[list, Callable, int]:
             return [episodes(2, served.needs_all, exports.MAGNITUDES), faults, seeds], served.check_fault, 1
         check = served.check if what == "features" else served.check_pictures
         return [episodes(_BATCH, served.needs_all, exports.MAGNITUDES), seeds], check, _BATCH
-    runner, one = exports.runner(folder, kind), recipes.recipes(magnitudes=exports.MAGNITUDES)
+    runner, one = exports.Runner(folder, kind), recipes.recipes(magnitudes=exports.MAGNITUDES)
     if what == "spoiled":
         return [one, st.sampled_from(list(FAULTS))], runner.check_fault, 1
     return [one], runner.check if what == "features" else runner.check_pictures, 1

@@ -57,7 +57,8 @@ def measure(name: str, count: int) -> dict:
             for _ in range(every):
                 advance()
             done += every * steps
-            samples.append((done, resident_kb()))
+            resident = int(Path("/proc/self/statm").read_text().split()[1])  # In pages (Linux).
+            samples.append((done, resident * os.sysconf("SC_PAGE_SIZE") // 1024))
     seconds = time.perf_counter() - start
     numbers, memory = np.array([sample for sample in samples if sample[0] > _WARM_UP * count], np.float64).T
     slope = np.polyfit(numbers, memory, 1)[0]
@@ -70,12 +71,6 @@ def measure(name: str, count: int) -> dict:
         "at the end": round(float(memory[-1] / 1000)),
         "seconds": round(seconds),
     }
-
-
-def resident_kb() -> int:
-    """Resident memory of this process (Linux)."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") // 1024
 
 
 def _loop(name: str, folder: Path) -> tuple[int, Callable[[], None]]:
@@ -97,18 +92,17 @@ def _loop(name: str, folder: Path) -> tuple[int, Callable[[], None]]:
 def _training() -> tuple[int, Callable[[], None]]:
     import numpy as np
 
+    from benchmarks.speed.synthetic import SyntheticFeatures
     from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
     from sib_tf.episodes import EpisodeSampler, stream
     from sib_tf.outer_steps import Trainer
     from sib_tf.sib import SIB
 
-    spec, steps = EpisodeSpec(way=3, shot=1, query=3), 100
-    config = MetaTrainConfig(episodes=spec, steps_per_call=steps)
+    spec, steps, cache = EpisodeSpec(way=3, shot=1, query=3), 100, SyntheticFeatures(8, per_class=20)
     model = SIB(SIBConfig(feature_dim=8, way=None, gradient_network="per_class", hidden_units=8))
     model.build()
-    labels = np.repeat(np.arange(10), 20)
-    trainer = Trainer(model, np.random.RandomState(0).normal(size=(200, 8)).astype(np.float32), config)
-    batches = iter(stream(EpisodeSampler(labels, spec, 0), steps, 1))
+    trainer = Trainer(model, cache.table("train"), MetaTrainConfig(episodes=spec, steps_per_call=steps))
+    batches = iter(stream(EpisodeSampler(cache.labels("train"), spec, 0), steps, 1))
 
     def advance():
         losses = trainer.steps([next(batches)]).numpy()

@@ -72,7 +72,7 @@ def test_runners_refuse(folder, kind, fault):
 def test_a_class_of_black_features_is_still_a_class(folder, kind):
     """Features of zero make weights of zero: such a class is there, and padded ones are not."""
     recipe = recipes.Recipe(0, (1, 1, 0, 0, 0), 3, "spread", 0.0, 1.0, 0.0, False)
-    exports.runner(folder, kind).check(recipe)
+    exports.Runner(folder, kind).check(recipe)
 
 
 def test_the_long_run_counts_its_cases_and_says_what_fails(monkeypatch, capsys):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from benchmarks.peers import PEERS, alpha_tim, authors, bd_cspn, laplacian_shot, pt_map, tim
+from benchmarks.peers import PEERS, authors, bd_cspn, laplacian_shot, pt_map, tim
 from benchmarks.peers.peer import Task
 from sib_tf import evaluation
 from sib_tf.episodes import Episode
@@ -216,9 +216,9 @@ def test_tim_gd_lowers_its_loss_like_keras_s_adam():
 def test_alpha_tim_entropy_by_hand():
     """H_2(0.9, 0.1) = 1 - 0.82 = 0.18; H_5(0.5, 0.5) = (1 - 2 / 32) / 4 = 0.234375; towards a = 1, Shannon's."""
     shares = tf.constant([[0.9, 0.1], [0.5, 0.5]])
-    np.testing.assert_allclose(alpha_tim.AlphaTIM(alpha=2.0).entropy(shares)[0], 0.18, atol=1e-6)
-    np.testing.assert_allclose(alpha_tim.AlphaTIM(alpha=5.0).entropy(shares)[1], 0.234375, atol=1e-6)
-    np.testing.assert_allclose(alpha_tim.AlphaTIM(alpha=1.001).entropy(shares), [0.325083, 0.693147], atol=1e-3)
+    np.testing.assert_allclose(tim.AlphaTIM(alpha=2.0).entropy(shares)[0], 0.18, atol=1e-6)
+    np.testing.assert_allclose(tim.AlphaTIM(alpha=5.0).entropy(shares)[1], 0.234375, atol=1e-6)
+    np.testing.assert_allclose(tim.AlphaTIM(alpha=1.001).entropy(shares), [0.325083, 0.693147], atol=1e-3)
 
 
 def test_tim_adm_assignments_by_hand():

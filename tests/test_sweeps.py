@@ -42,7 +42,7 @@ def test_what_not_every_class_gets_goes_to_classes_at_random(fields, count):
 def test_settings_have_names_of_their_own_and_the_quick_ones_are_among_them():
     names = [setting.name for setting in settings.all_settings()]
     assert len(set(names)) == len(names) == 29
-    assert {setting.name for setting in settings.quick_settings()} <= set(names)
+    assert set(settings.QUICK) <= set(names)
     assert [s.name for s in settings.named(["way_2"])] == ["way_2"]
 
 
@@ -238,7 +238,8 @@ def test_small_classes_do_not_pass_for_imbalanced_ones(cache):
 
 
 def test_settings_that_the_data_cannot_give_are_left_out(cache, monkeypatch, capsys):
-    monkeypatch.setattr(settings, "all_settings", lambda: settings.way((5, 20)))
+    two = settings.named(["way_5", "way_20"])
+    monkeypatch.setattr(settings, "all_settings", lambda: two)
     monkeypatch.setattr(own_process, "call", lambda function, *arguments: function(*arguments))
     assert run(sweeps, features_dir=cache.folder, output_dir="out", episodes=4, peers="prototypes") == 0
     out = capsys.readouterr().out

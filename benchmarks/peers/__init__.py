@@ -1,14 +1,11 @@
 """The compared methods by name, each a `Peer` with its authors' constants as defaults."""
 
-from benchmarks.peers.alpha_tim import AlphaTIM
 from benchmarks.peers.bd_cspn import BDCSPN
 from benchmarks.peers.laplacian_shot import LaplacianShot
 from benchmarks.peers.peer import Peer
-from benchmarks.peers.prototypes import Prototypes
+from benchmarks.peers.prototypes import Prototypes, SimpleShot, SoftKMeans
 from benchmarks.peers.pt_map import PTMAP
-from benchmarks.peers.simple_shot import SimpleShot
-from benchmarks.peers.soft_kmeans import SoftKMeans
-from benchmarks.peers.tim import TIMADM, TIMGD
+from benchmarks.peers.tim import TIMADM, TIMGD, AlphaTIM
 from sib_tf.errors import InputError
 
 PEERS: dict[str, type[Peer]] = {
@@ -35,14 +32,7 @@ def authors(name: str, shot: int) -> Peer:
 
 
 def known_names(names: list[str] | None) -> list[str]:
-    """Returns `names`, or all if there are none.
-
-    Raises:
-        InputError: a name is none of `PEERS`.
-    """
+    """Returns `names`, or all if there are none; an InputError says if one is none of `PEERS`."""
     if unknown := [name for name in names or () if name not in PEERS]:
         raise InputError(f"peers must be among {', '.join(PEERS)}; got {', '.join(unknown)}.")
     return list(names or PEERS)
-
-
-__all__ = ["PEERS", "SLOW", "Peer", "authors", "known_names"]

@@ -17,17 +17,9 @@ def shifted(task: Task) -> tf.Tensor:
 def rectified(task: Task, query, scale: float) -> tf.Tensor:
     """Prototypes after rectification (their intra-class bias): `[episodes, way, D]`.
 
-    p'_c = sum of w_ic x_i over the support and the queries nearest to prototype c by cosine, with
-    w_ic = softmax_c(scale * cos(x_i, p_c)).
-
-    Args:
-        task: the support.
-        query: `[episodes, query_rows, D]`, the queries of `task`, shifted.
-        scale: epsilon in the paper.
-
-    Returns:
-        The sum over the number of rows taken, as the released code of Veilleux et al. has it; a class that no row is
-        nearest to keeps its prototype.
+    p'_c = sum of w_ic x_i over the support and the (shifted) queries nearest to prototype c by cosine, with
+    w_ic = softmax_c(scale * cos(x_i, p_c)), over the number of rows taken, as the released code of Veilleux et al. has
+    it; scale is the paper's epsilon. A class that no row is nearest to keeps its prototype.
     """
     rows = tf.concat([task.support, query], axis=1)
     counted = tf.concat([task.support_weights, task.query_weights], axis=1)

@@ -11,19 +11,12 @@ from sib_tf.episodes import Episode
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A batch of episodes as methods take them: features transformed, masks as weights 1 and 0.
+    """A batch of episodes as methods take them: features transformed, masks as weights 1 and 0."""
 
-    Attributes:
-        support: `[episodes, support_rows, D]`, 0 where masked.
-        members: `[episodes, support_rows, way]` one-hot labels, 0 where masked.
-        query: `[episodes, query_rows, D]`, 0 where masked.
-        query_weights: `[episodes, query_rows, 1]`.
-    """
-
-    support: tf.Tensor
-    members: tf.Tensor
-    query: tf.Tensor
-    query_weights: tf.Tensor
+    support: tf.Tensor  # `[episodes, support_rows, D]`, 0 where masked.
+    members: tf.Tensor  # `[episodes, support_rows, way]` one-hot labels, 0 where masked.
+    query: tf.Tensor  # `[episodes, query_rows, D]`, 0 where masked.
+    query_weights: tf.Tensor  # `[episodes, query_rows, 1]`.
 
     @property
     def support_weights(self) -> tf.Tensor:
@@ -58,16 +51,12 @@ class Peer(abc.ABC):
     centred = False
 
     def __call__(self, episode: Episode, way: int, base_mean: tf.Tensor) -> tf.Tensor:
-        """Classifies the queries.
+        """Scores `[episodes, query_rows, way]` float32: the highest of a row is the class.
 
         Args:
             episode: of features; `query_labels` is not looked at.
-            way: columns of the result, above every label.
+            way: above every label; classes without support get `MASKED_LOGIT`.
             base_mean: `[D]` float32, the mean feature of the meta-training pictures.
-
-        Returns:
-            `[episodes, query_rows, way]` float32: the highest score of a row is the class; `MASKED_LOGIT` for classes
-            without support.
         """
         support_weights, query_weights = (
             tf.cast(mask, tf.float32)[..., None] for mask in (episode.support_mask, episode.query_mask)

@@ -15,17 +15,11 @@ class PTMAP(Peer):
     The transport gives every class the same number of queries: a balanced query set is part of the method. The
     released code's QR decomposition changes no distance, only their cost, and is left out. Features must not be below
     zero (ReLU).
-
-    Attributes:
-        power: beta, 0.5.
-        regularisation: lambda of Sinkhorn's algorithm, 10.
-        step: alpha of the centres' update, 0.2.
-        iterations: 20.
     """
 
-    power: float = 0.5
-    regularisation: float = 10.0
-    step: float = 0.2
+    power: float = 0.5  # beta
+    regularisation: float = 10.0  # lambda of Sinkhorn's algorithm
+    step: float = 0.2  # alpha of the centres' update
     iterations: int = 20
 
     def transform(self, rows, weights, base_mean):
@@ -48,16 +42,13 @@ class PTMAP(Peer):
 
 
 def sinkhorn(kernel, rows, columns, tolerance: float = 1e-6, most: int = 1000):
-    """Scales rows and columns in turn until row sums no longer change by more than `tolerance`.
+    """Scales rows and columns of `kernel` in turn until row sums no longer change by more than `tolerance`.
+
+    Each episode stops by itself, so that none depends on its neighbours, and after `most` turns at the latest.
 
     Args:
         kernel: `[episodes, rows, way]`, 0 where a row or class does not count.
-        rows: `[episodes, rows]`, the row sums wanted, and `columns` `[episodes, way]`; of the same total.
-        tolerance: 1e-6 in the released code.
-        most: turns at most; 1000.
-
-    Returns:
-        The plan, its columns exact. Each episode stops by itself, so that none depends on its neighbours.
+        rows, columns: `[episodes, rows]`, `[episodes, way]`, the sums wanted, of the same total; columns' are exact.
     """
 
     def turn(index, plan, busy):

@@ -13,13 +13,12 @@ from pathlib import Path
 
 from absl import flags
 
-from benchmarks.speed.blocks import BLOCKS, measure
+from benchmarks.speed import BLOCKS, measure
 from sib_tf.commands import cli
 from sib_tf.errors import InputError
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("output_dir", None, "Folder for the measurements.", flag_values=FLAGS)
-flags.mark_flag_as_required("output_dir", flag_values=FLAGS)
+flags.DEFINE_string("output_dir", None, "Folder for the measurements.", required=True, flag_values=FLAGS)
 flags.DEFINE_string("page", None, "The page to write; default: BENCHMARKS.md in --output_dir.", flag_values=FLAGS)
 flags.DEFINE_integer("rounds", 5, "Turns of every contestant.", 1, flag_values=FLAGS)
 flags.DEFINE_list("only", [], f"Blocks to measure again, out of {', '.join(BLOCKS)}.", flag_values=FLAGS)
@@ -38,21 +37,18 @@ def main() -> None:
     folder, comparisons = Path(FLAGS.output_dir), {}
     for name in BLOCKS:
         path = folder / f"{name}.json"
-        if name in FLAGS.only or not path.is_file():
-            if FLAGS.only and name not in FLAGS.only:
-                continue
+        if name in FLAGS.only or not (FLAGS.only or path.is_file()):
             print(f"{name} ...", flush=True)
             atomic.write_json(path, own_process.call(measure, name, FLAGS.rounds))
-        comparisons[name] = Comparison(**atomic.read_json(path, "Measurement"))
-        print(page.table(comparisons[name]), flush=True)
+        if path.is_file():
+            record = atomic.read_json(path, "Measurement")
+            comparisons[name] = Comparison(record["unit"], record["times"], record["ratios"])
+            print(page.table(comparisons[name]), flush=True)
     target = FLAGS.page or folder / "BENCHMARKS.md"
-    page.write(target, comparisons, FLAGS.rounds, _versions())
-    print(f"Page: {target}")
-
-
-def _versions() -> dict[str, str]:
     names = {"TensorFlow": "tensorflow", "Keras": "keras", "PyTorch": "torch", "LiteRT": "ai-edge-litert"}
-    return {name: importlib.metadata.version(package) for name, package in names.items()}
+    versions = {name: importlib.metadata.version(package) for name, package in names.items()}
+    page.write(target, comparisons, FLAGS.rounds, versions)
+    print(f"Page: {target}")
 
 
 if __name__ == "__main__":

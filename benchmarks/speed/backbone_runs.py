@@ -20,16 +20,15 @@ _BACKBONES = {"conv4": ("Conv-4-64", 64, 64), "wide_resnet": ("WRN-28-10", 10, 8
 
 def training(rounds: int) -> Comparison:
     """Times training steps, all of a step but augmentation."""
-    work = "forward, backward and the optimiser's step"
-    return _compare("Training a backbone", work, rounds, _training, _torch_training)
+    return _compare(rounds, _training, _torch_training)
 
 
 def inference(rounds: int) -> Comparison:
     """Times embedding pictures."""
-    return _compare("Embedding pictures", "inference, as features are extracted", rounds, _inference, _torch_inference)
+    return _compare(rounds, _inference, _torch_inference)
 
 
-def _compare(title: str, work: str, rounds: int, ours, peer) -> Comparison:
+def _compare(rounds: int, ours, peer) -> Comparison:
     times, ratios = {}, {}
     half = f"{OURS}, bfloat16"
     for name, (words, width, batch) in _BACKBONES.items():
@@ -41,14 +40,7 @@ def _compare(title: str, work: str, rounds: int, ours, peer) -> Comparison:
         setting = f"{words}, {batch} pictures"
         times[setting] = timing.in_turns(contestants, rounds)
         ratios[setting] = [(PEER, OURS), (half, OURS)]
-    return Comparison(
-        title,
-        f"32 px, {work}; batches are in memory. The peer is the same network in PyTorch, channels last, float32; both "
-        "use all cores. bfloat16: mixed precision, weights in float32; it is meant for accelerators.",
-        "picture",
-        times,
-        ratios,
-    )
+    return Comparison("picture", times, ratios)
 
 
 def _training(backbone: keras.Model, batch: int) -> Contestant:

@@ -34,14 +34,7 @@ def measure(rounds: int, growing: dict[str, tuple[int, ...]] = GROWING) -> Compa
             ours = head_steps.ours(table, rows, cores=1, gradient_network="per_class")
             a_step = timing.Contestant(ours.run, 8)
             times[f"{_WORDS[name]}: {value}"] = timing.in_turns({OURS: a_step}, rounds)
-    base = ", ".join(f"{value} {_WORDS[name]}" for name, value in _BASE.items())
-    return Comparison(
-        "Cost of a step against its sizes",
-        f"`per_class`, 1 shot, K = 3, one thread; what does not grow is {base}. Exponents are slopes of log time "
-        "against log size over the larger half of the sizes.",
-        "step",
-        times,
-    )
+    return Comparison("step", times)
 
 
 def points(comparison: Comparison) -> dict[str, tuple[list[int], list[float]]]:

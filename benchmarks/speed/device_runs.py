@@ -28,12 +28,4 @@ def measure(rounds: int) -> Comparison:
         },
         "embed a picture": {ours: [file.embed_ms / 1e3 for file, _ in taken]},
     }
-    return Comparison(
-        "On a device, with LiteRT",
-        "Conv-4-64, 32 px, float32, one thread of this machine, 5-way 1-shot with 75 unlabelled pictures, from "
-        "features. SGD is the same head trained on the labelled pictures, a call of the interpreter a step, as "
-        "on-device training is done. Each measurement is the median of 100 calls in a process of its own.",
-        "call",
-        times,
-        {"learn 5 classes": [(descent, ours)]},
-    )
+    return Comparison("call", times, {"learn 5 classes": [(descent, ours)]})

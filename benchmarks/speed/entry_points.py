@@ -8,7 +8,6 @@ from benchmarks.speed import timing
 from benchmarks.speed.timing import Comparison, Contestant
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
-_BARE = "python -c pass"
 
 
 def modules() -> list[str]:
@@ -19,15 +18,10 @@ def modules() -> list[str]:
 
 def measure(rounds: int) -> Comparison:
     """Times `--help` of every entry point, a process each."""
-    contestants = {_BARE: _process("-c", "pass")} | {name: _process("-m", name, "--help") for name in modules()}
+    contestants = {"python -c pass": _process("-c", "pass")}
+    contestants |= {name: _process("-m", name, "--help") for name in modules()}
     contestants["python -c 'import tensorflow'"] = _process("-c", "import tensorflow")
-    return Comparison(
-        "Start-up of the commands",
-        "A whole process, from nothing to `--help` printed. Beside them Python alone, and what importing TensorFlow "
-        "takes, which a command does when its flags are right and not before.",
-        "process",
-        {"--help": timing.in_turns(contestants, rounds)},
-    )
+    return Comparison("process", {"--help": timing.in_turns(contestants, rounds)})
 
 
 def _process(*arguments: str) -> Contestant:

@@ -1,5 +1,6 @@
 """Meta-training steps of the head: this project's, the released head in PyTorch, and the bare matrix products."""
 
+import functools
 import os
 
 import keras
@@ -21,12 +22,7 @@ SPEC, NUM_STEPS = EpisodeSpec(way=5, shot=1, query=15), 3
 _EPISODES, _CALLS = 256, 4
 
 
-def measure(
-    rounds: int,
-    batches: tuple[int, ...] = (1,),
-    feature_dim: int = 640,
-    title: str = "One meta-training step of the head",
-) -> Comparison:
+def measure(rounds: int, batches: tuple[int, ...] = (1,), feature_dim: int = 640) -> Comparison:
     """Times steps of `batches` episodes."""
     cache = SyntheticFeatures(feature_dim)
     table, sampler = cache.table("train"), EpisodeSampler(cache.labels("train"), SPEC, 0)
@@ -38,22 +34,12 @@ def measure(
         contestants |= _peers(table, rows)
         times[setting] = timing.in_turns(contestants, rounds)
         ratios[setting] = [(timing.best(times[setting], PEER), OURS), (OURS, FLOOR)]
-    return Comparison(
-        title,
-        f"5-way 1-shot, 75 queries, D = {feature_dim}, K = {NUM_STEPS}, `joint`, float32; the same rows of the same "
-        "table, SGD with Nesterov momentum and coupled decay; episodes are drawn beforehand. The peer is the "
-        "released head in PyTorch, eager as there, checked against the same recorded numbers, on one thread and on "
-        "two. The floor is the same matrix products alone in one compiled loop, without gathering. sib_tf has many "
-        "steps in one compiled call; of a batch every core takes a part, of the floor too.",
-        "episode",
-        times,
-        ratios,
-    )
+    return Comparison("episode", times, ratios)
 
 
 def measure_batches(rounds: int) -> Comparison:
     """Times steps of many episodes."""
-    return measure(rounds, (16, 64, 256), title="Steps of many episodes")
+    return measure(rounds, (16, 64, 256))
 
 
 def batched(sampler: EpisodeSampler, steps: int, batch: int) -> EpisodeRows:
@@ -70,11 +56,12 @@ def model(feature_dim: int, **config) -> SIB:
     return built
 
 
-def peer_head(feature_dim: int):
-    """The released head in PyTorch, for `SPEC`."""
-    from benchmarks.speed.released_head import ReleasedHead
+def peer(feature_dim: int):
+    """The released head in PyTorch, for `SPEC`, and its optimiser."""
+    from benchmarks.speed import released_head
 
-    return ReleasedHead(SPEC.fixed_way(), feature_dim, NUM_STEPS, 1e-3)
+    head = released_head.ReleasedHead(SPEC.fixed_way(), feature_dim, NUM_STEPS, 1e-3)
+    return head, released_head.optimizer(head)
 
 
 def ours(table: np.ndarray, rows: EpisodeRows, cores: int | None = None, **config) -> Contestant:
@@ -116,8 +103,6 @@ def _peers(table: np.ndarray, rows: EpisodeRows) -> dict[str, Contestant]:
 
     found = {}
     for threads in (1, 2):
-        head = peer_head(table.shape[1])
-        outer = released_head.optimizer(head)
-        name = f"{PEER}, {threads} thread{'s' * (threads > 1)}"
-        found[name] = Contestant(lambda h=head, o=outer, t=threads: train(h, o, t), steps * rows[0].shape[1])
+        run = functools.partial(train, *peer(table.shape[1]), threads)
+        found[f"{PEER}, {threads} thread{'s' * (threads > 1)}"] = Contestant(run, steps * rows[0].shape[1])
     return found

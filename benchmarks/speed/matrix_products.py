@@ -7,11 +7,9 @@ class MatrixProducts:
     """Forward and backward products of the `joint` head: K steps and a last classification.
 
     Neither norms nor normalisation, activations, losses, gathering or optimiser: what no implementation of these
-    products can go below. Products with the queries' gradient are left out: features are not trained.
-
-    Args:
-        episodes, queries, way, feature_dim, num_steps: sizes.
-        steps: training steps a call.
+    products can go below. Products with the queries' gradient are left out: features are not trained. A call takes
+    `steps` training steps. Of one episode, too, products are of three axes: XLA folds the transposes into those of two,
+    which then take more than twice as long.
     """
 
     def __init__(self, episodes: int, queries: int, way: int, feature_dim: int, num_steps: int, steps: int):
@@ -29,10 +27,9 @@ class MatrixProducts:
 
     @tf.function(jit_compile=True)
     def steps(self, start: tf.Tensor) -> tf.Tensor:
-        """Does the products of `steps` steps, each from what the one before left, so that none can be left out.
+        """Does the products of all steps, each from what the one before left, so that none can be left out.
 
-        Args:
-            start: a number; calls with different ones are not one call.
+        Calls with different `start`, a number, are not one call.
         """
         theta, weights = self.theta + 1e-30 * start, self.weights
         for _ in tf.range(self.count):

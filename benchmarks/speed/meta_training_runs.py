@@ -20,16 +20,7 @@ _STEPS = 2000
 
 def whole_run(rounds: int) -> Comparison:
     """Times 50,000 one-episode steps with 50 validations, from start to end."""
-    times = {"`joint`": timing.in_turns({OURS: Contestant(_run)}, rounds, first_call=False)}
-    return Comparison(
-        "A whole meta-training: 50,000 steps",
-        "5-way 1-shot, 75 queries, D = 640, K = 3, one episode a step, 50 validations on 1,000 episodes each, from "
-        "cached features; compiling, sampling, checkpoints and logs included. Validation runs beside the training, on "
-        "the other core. There is no peer in this one: the head in PyTorch, without validation and sampling, takes the "
-        "time of the first table times 50,000.",
-        "run",
-        times,
-    )
+    return Comparison("run", {"`joint`": timing.in_turns({OURS: Contestant(_run)}, rounds, first_call=False)})
 
 
 def _run() -> None:
@@ -48,35 +39,23 @@ def from_cache(rounds: int) -> Comparison:
 
     cache = SyntheticFeatures()
     table, sampler = cache.table("train"), EpisodeSampler(cache.labels("train"), SPEC, 0)
-    a_call = 200
-    trainer = _trainer(table)
-    batches = iter(stream(sampler, a_call, 1))
+    trainer, batches = _trainer(table), iter(stream(sampler, 200, 1))
 
     def ours():
-        for _ in range(_STEPS // a_call):
+        for _ in range(_STEPS // 200):
             trainer.steps([next(batches)]).numpy()
 
-    head = head_steps.peer_head(cache.feature_dim)
-    outer, features = released_head.optimizer(head), torch.from_numpy(table)
+    (head, outer), features = head_steps.peer(cache.feature_dim), torch.from_numpy(table)
     torch.set_num_threads(1)
     drawn = sampler.batches(1)
 
     def peer():
         for _ in range(_STEPS // 10):
-            rows = next(drawn)
-            support, query = (features[torch.from_numpy(field).long()] for field in (rows.support, rows.query))
-            labels = (torch.from_numpy(field).long() for field in (rows.support_labels, rows.query_labels))
-            released_head.train_step(head, outer, support, next(labels), query, next(labels))
+            support, labels, _, query, wanted, _ = (torch.from_numpy(field).long() for field in next(drawn))
+            released_head.train_step(head, outer, features[support], labels, features[query], wanted)
 
     times = timing.in_turns({OURS: Contestant(ours, _STEPS), PEER: Contestant(peer, _STEPS // 10)}, rounds)
-    return Comparison(
-        "Meta-training from cached features, sampling included",
-        "As above, one episode a step; both draw the same episodes with this project's sampler while they train. "
-        "The peer is the released head in PyTorch on one thread, where it is fastest.",
-        "episode",
-        {"D = 640": times},
-        {"D = 640": [(PEER, OURS)]},
-    )
+    return Comparison("episode", {"D = 640": times}, {"D = 640": [(PEER, OURS)]})
 
 
 def from_pictures(rounds: int) -> Comparison:
@@ -106,15 +85,7 @@ def from_pictures(rounds: int) -> Comparison:
 
     contestants = {"pictures": Contestant(from_images, 40), "cached features": Contestant(from_table, 1000)}
     times = timing.in_turns(contestants, rounds)
-    return Comparison(
-        "Meta-training from pictures",
-        "Conv-4-64, 32 px, one 5-way 1-shot episode a step, sampling included. From pictures, as the released code "
-        "does: the 80 pictures of an episode are augmented (crop, colours, mirror) and embedded in every step; "
-        "cached: they are embedded once, before. Both are sib_tf; the backbone is frozen in both.",
-        "episode",
-        {"Conv-4-64": times},
-        {"Conv-4-64": [("pictures", "cached features")]},
-    )
+    return Comparison("episode", {"Conv-4-64": times}, {"Conv-4-64": [("pictures", "cached features")]})
 
 
 def _trainer(table: np.ndarray) -> outer_steps.Trainer:

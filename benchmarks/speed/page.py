@@ -18,7 +18,7 @@ FIGURE = "docs/cost.png"
 
 def write(path: str | os.PathLike, comparisons: dict[str, Comparison], rounds: int, versions: dict[str, str]) -> None:
     """Writes the page (templates/speed.md), and its figure beside it, in one move each; `versions` are of libraries."""
-    values = {}
+    values = {"costs": []}
     if "head_steps" in comparisons and "head_batches" in comparisons:
         values["best"] = _best_batches({**comparisons["head_steps"].times, **comparisons["head_batches"].times})
     if run := comparisons.get("whole_run"):
@@ -26,7 +26,9 @@ def write(path: str | os.PathLike, comparisons: dict[str, Comparison], rounds: i
     if costs := comparisons.get("cost_lines"):
         points = cost_lines.points(costs)
         _draw(points, Path(path).parent / FIGURE)
-        values["costs"] = [_cost(name, *data) for name, data in points.items()]
+        for name, (sizes, seconds) in points.items():
+            times = ", ".join(f"{size}: {_time(taken)}" for size, taken in zip(sizes, seconds, strict=True))
+            values["costs"].append((name, times, f"{cost_lines.exponent(sizes, seconds):.2f}"))
     page = templates.render(
         "templates/speed.md",
         "benchmarks",
@@ -55,11 +57,6 @@ def table(comparison: Comparison) -> str:
         cells = [_time(statistics.median(times[name])) if name in times else "" for name in names]
         rows.append((setting, *cells, *(found.get(pair, "") for pair in pairs)))
     return templates.table(rows, f"a {comparison.unit}", *names, *pairs)
-
-
-def _cost(name: str, sizes: list[int], seconds: list[float]) -> tuple[str, str, str]:
-    times = ", ".join(f"{size}: {_time(taken)}" for size, taken in zip(sizes, seconds, strict=True))
-    return name, times, f"{cost_lines.exponent(sizes, seconds):.2f}"
 
 
 def _draw(points: dict[str, tuple[list[int], list[float]]], path: Path) -> None:

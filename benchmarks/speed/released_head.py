@@ -11,14 +11,7 @@ from torch.nn import functional
 
 
 class ReleasedHead(torch.nn.Module):
-    """Initialisation network, cosine classifier, synthetic gradient network and K steps.
-
-    Args:
-        way: classes.
-        feature_dim: D.
-        num_steps: K.
-        inner_learning_rate: eta, of a sum over queries.
-    """
+    """Initialisation network, cosine classifier, synthetic gradient network and K steps, of a sum over queries."""
 
     def __init__(self, way: int, feature_dim: int, num_steps: int, inner_learning_rate: float):
         super().__init__()

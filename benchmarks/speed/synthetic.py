@@ -9,14 +9,9 @@ _CLASSES = {"train": 64, "validation": 16, "test": 20}
 
 @dataclasses.dataclass(frozen=True)
 class SyntheticFeatures:
-    """Stands in for a `FeatureCache`: as many classes and pictures as CIFAR-FS has, features of length D.
+    """Stands in for a `FeatureCache`: as many classes and pictures as CIFAR-FS has, features of length D."""
 
-    Attributes:
-        feature_dim: D; 640 is a WRN-28-10's.
-        per_class: pictures of a class.
-    """
-
-    feature_dim: int = 640
+    feature_dim: int = 640  # A WRN-28-10's.
     per_class: int = 600
     views: int = 1
     identity: dict = dataclasses.field(default_factory=dict)
@@ -37,6 +32,6 @@ class SyntheticFeatures:
         return np.repeat(np.arange(_CLASSES[split]), self.per_class)
 
 
-def pictures(count: int, size: int = 32) -> np.ndarray:
-    """`[count, size, size, 3]` uint8."""
-    return np.random.RandomState(0).randint(0, 256, (count, size, size, 3)).astype(np.uint8)
+def pictures(count: int) -> np.ndarray:
+    """`[count, 32, 32, 3]` uint8."""
+    return np.random.RandomState(0).randint(0, 256, (count, 32, 32, 3)).astype(np.uint8)

@@ -8,31 +8,22 @@ from collections.abc import Callable
 
 @dataclasses.dataclass(frozen=True)
 class Contestant:
-    """One way to do the work of a setting.
+    """One way to do the work of a setting."""
 
-    Attributes:
-        run: does it once, to the end.
-        units: how much of the setting's unit that is: steps, episodes, pictures.
-    """
-
-    run: Callable[[], object]
-    units: int = 1
+    run: Callable[[], object]  # Does it once, to the end.
+    units: int = 1  # How much of the setting's unit that is: steps, episodes, pictures.
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What was measured, as JSON and the page have it.
+    """What was measured, as JSON and the page have it; keys are settings.
 
     Attributes:
-        title: one line.
-        equal: what is the same for all contestants, and what each does.
         unit: what a time is of, "episode" or "picture".
-        times: setting -> contestant -> seconds per unit of every round, in the order of the rounds.
-        ratios: setting -> (slower, faster) contestants, for whose quotients the page has columns.
+        times: of each contestant: seconds per unit of every round, in the order of the rounds.
+        ratios: (slower, faster) contestants, for whose quotients the page has columns.
     """
 
-    title: str
-    equal: str
     unit: str
     times: dict[str, dict[str, list[float]]]
     ratios: dict[str, list[tuple[str, str]]] = dataclasses.field(default_factory=dict)
