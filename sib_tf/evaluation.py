@@ -13,7 +13,7 @@ from sib_tf import runs
 from sib_tf.config import EpisodeSpec, SIBConfig
 from sib_tf.episodes import Episode, EpisodeRows, one_by_one
 from sib_tf.errors import InputError
-from sib_tf.features import FeatureCache
+from sib_tf.features import FeatureCache, large
 from sib_tf.prediction import open_set
 from sib_tf.sib import SIB
 
@@ -49,7 +49,7 @@ class Evaluator:
         Raises an InputError if the model's D or way is not that of the table and the episodes.
         """
         self.prepare(model, table)
-        table, start = tf.convert_to_tensor(table), time.perf_counter()
+        table, start = large.held(table), time.perf_counter()
         found = _in_calls(_measuring(model, self.way), self.rows, table, self.cores).astype(np.float64)
         seconds, queries = time.perf_counter() - start, self.rows.query_mask.sum(axis=1)
         return Evaluation(found[:, :-1].T / queries, found[:, -1] / queries, seconds)
@@ -61,7 +61,7 @@ class Evaluator:
                 f"The model was built for features of length {model.config.feature_dim}; these have {table.shape[1]}. "
                 "Evaluate it on features of the backbone that it was meta-trained with."
             )
-        _measuring(model, self.way)(tf.convert_to_tensor(table), self.rows.part(0, _CALL))
+        _measuring(model, self.way)(*_fetched(large.held(table), self.rows.part(0, _CALL)))
 
 
 # Lists of the same shape share it; few models at a time are of interest.
@@ -108,7 +108,7 @@ def episode_logits(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
     The model takes the way of the episodes; `table` `[pictures, D]` float32 has the features of their split.
     """
     run = _compiled(functools.partial(_logits, model, _way(rows)))
-    return _in_calls(run, rows, tf.convert_to_tensor(table)).swapaxes(0, 1)
+    return _in_calls(run, rows, large.held(table)).swapaxes(0, 1)
 
 
 def _compiled(function):
@@ -128,10 +128,15 @@ def _in_calls(run, rows: EpisodeRows, table, cores: int | None = None) -> np.nda
 
     def call(first: int) -> np.ndarray:
         start = min(first, count - size)  # The last call overlaps with the one before, to have the same shape.
-        return run(table, rows.part(start, start + size)).numpy()[first - start :]
+        return run(*_fetched(table, rows.part(start, start + size))).numpy()[first - start :]
 
     with ThreadPoolExecutor(cores or os.cpu_count()) as pool:
         return np.concatenate(list(pool.map(call, range(0, count, size))))
+
+
+def _fetched(table, rows: EpisodeRows) -> tuple:
+    taken, (found,) = large.fetched(table, [rows])
+    return taken, found
 
 
 def evidence_bounds(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
@@ -141,7 +146,7 @@ def evidence_bounds(model: SIB, rows: EpisodeRows, table) -> np.ndarray:
     model has a prior and a gaussian posterior (that of a point is minus infinity); `table` as in `episode_logits`.
     """
     run = _compiled(functools.partial(model.negative_bound, way=_way(rows), kl_weight=1.0))
-    return -_in_calls(run, rows, tf.convert_to_tensor(table)).astype(np.float64)
+    return -_in_calls(run, rows, large.held(table)).astype(np.float64)
 
 
 def known_score(logits: np.ndarray, rows: EpisodeRows) -> np.ndarray:

@@ -10,6 +10,7 @@ from sib_tf import distributions
 from sib_tf.config import MetaTrainConfig
 from sib_tf.devices import Devices
 from sib_tf.episodes import EpisodeRows, one_by_one
+from sib_tf.features import large
 from sib_tf.optimizers import outer_optimizer
 from sib_tf.sib import SIB
 
@@ -38,13 +39,16 @@ class Trainer:
         self.together = bool(tf.config.list_physical_devices("GPU"))
         compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
         self._part_gradients = compiled(self._gradients)
+        self.source = None  # A table that stays on the disk; `self.table` has what a call needs of it then.
         if self.devices.distributed:
             self.parts = self.devices.replicas
             self.table = tf.Variable(table, trainable=False)  # A copy on every device.
             self._update = self._apply
         else:
             self.parts = 1 if self.together else config.parts(cores or os.cpu_count())
-            self.table = tf.convert_to_tensor(table)
+            self.table = large.held(table)
+            if large.is_large(table):
+                self.source, self.table = table, tf.Variable(tf.zeros((self._most_rows(), table.shape[1])))
             self._update = compiled(self._apply)
         whole = self.parts == 1 and not self.devices.distributed
         self._call = tf.function(self._take_steps, jit_compile=whole, autograph=False)
@@ -59,8 +63,16 @@ class Trainer:
 
         Every worker is given the whole rows, and gets the losses over the whole batches.
         """
+        if self.source is not None:
+            taken, rows = large.fetched(self.source, rows, self.table.shape[0])
+            self.table.assign(taken)
         losses = self._call(self.devices.split(list(rows), axis=1), len(rows[0].support))
         return tf.convert_to_tensor(self.devices.mean(losses))
+
+    def _most_rows(self) -> int:
+        """Pictures that the episodes of a call have places for."""
+        specs, config = (self.config.episodes, *self.config.mixture), self.config
+        return config.steps_per_call * config.batch_episodes * sum(each.max_support + each.max_query for each in specs)
 
     def _take_steps(self, rows, count: int) -> tf.Tensor:
         """The losses of `count` outer steps, one after the other."""

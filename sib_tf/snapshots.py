@@ -10,6 +10,7 @@ from tqdm import tqdm
 from sib_tf import checkpoints
 from sib_tf.devices import Devices
 from sib_tf.evaluation import Evaluator, mean_and_ci95
+from sib_tf.features import large
 from sib_tf.optimizers import outer_optimizer
 from sib_tf.outer_steps import Trainer
 from sib_tf.reports import history
@@ -29,7 +30,7 @@ class Snapshots:
 
     def __init__(self, trainer: Trainer, evaluators: list[Evaluator], table, output_dir: Path, devices: Devices):
         self.trainer, self.evaluators, self.output_dir, self.devices = trainer, evaluators, output_dir, devices
-        self.table = tf.convert_to_tensor(table)
+        self.table = large.held(table)
         self.model = SIB(trainer.model.config, name=trainer.model.name)
         self.model.build()
         self.optimizer = outer_optimizer(trainer.config)

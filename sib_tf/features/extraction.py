@@ -53,6 +53,8 @@ def extract(
         False if `folder` already held this very cache, and nothing was done.
     """
     require("views", views, views >= 1, "at least 1")
+    if Path(folder).is_file():  # Before pictures are embedded, which takes time.
+        raise InputError(f"output_dir {folder} is a file; name a folder.")
     folder, devices = Path(folder), devices or Devices()
     work = _Extraction(data, backbone, views, augmentation_config or PretrainConfig(), devices, larger)
     devices.agree("pictures, backbone and views", work.identity)
