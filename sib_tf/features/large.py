@@ -32,7 +32,7 @@ def fetched(table, rows: Sequence[EpisodeRows], size: int | None = None) -> tupl
     """
     if not is_large(table):
         return table, list(rows)
-    places = [field.ravel() for each in rows for field in (each.support, each.query)]
+    places = [np.ravel(field) for each in rows for field in (each.support, each.query)]
     used, found = np.unique(np.concatenate(places), return_inverse=True)
     taken = np.zeros((size or len(found), table.shape[1]), np.float32)
     taken[: len(used)] = table[used]
