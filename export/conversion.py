@@ -1,4 +1,7 @@
-"""Keras models to LiteRT flatbuffers: one file with the signatures embed, adapt and classify, K steps unrolled."""
+"""Keras models to LiteRT flatbuffers: one file with the signatures embed, adapt and classify, K steps unrolled.
+
+A file of the head alone lacks embed.
+"""
 
 import contextlib
 import hashlib
@@ -22,7 +25,7 @@ from export.precisions import PRECISIONS
 from sib_tf.errors import InputError
 from sib_tf.prediction import trained_run
 from sib_tf.prediction.litert import METADATA
-from sib_tf.prediction.model import SIGNATURES
+from sib_tf.prediction.model import HEAD_SIGNATURES, SIGNATURES
 from sib_tf.prediction.signatures import Signatures
 
 # What a file may contain: ops without state that LiteRT has kernels for on every platform.
@@ -53,7 +56,8 @@ def convert(
     Raises:
         InputError: an op that is not on the list of allowed ones.
     """
-    model = from_archive(_archive(signatures, way, max_support, max_query), SIGNATURES)
+    names = HEAD_SIGNATURES if signatures.backbone is None else SIGNATURES
+    model = from_archive(_archive(signatures, way, max_support, max_query), names)
     if refused := ops(model) - ALLOWED_OPS:
         raise InputError(f"The conversion made ops that not every runtime has: {', '.join(sorted(refused))}.")
     return model
@@ -127,7 +131,7 @@ def append_text(path: str | Path, name: str, text: str) -> None:
 
 
 def _archive(signatures: Signatures, way, max_support, max_query) -> keras.export.ExportArchive:
-    dim, size = signatures.sib.config.feature_dim, signatures.backbone.input_shape[1]
+    dim = signatures.sib.config.feature_dim
 
     def static(support, support_labels, support_mask, query, query_mask):
         return signatures.adapt(support, support_labels, query, support_mask, query_mask, way)
@@ -143,10 +147,11 @@ def _archive(signatures: Signatures, way, max_support, max_query) -> keras.expor
     labels = spec("support_labels", 1, max_support, dtype=tf.int32)
     archive = keras.export.ExportArchive()
     # Without this the converter finds the variables uninitialised and writes NaN.
-    archive.track(signatures.backbone)
     archive.track(signatures.sib)
-    pictures = spec("images", None if max_query is None else 1, size, size, 3)
-    archive.add_endpoint("embed", lambda images: {"features": signatures.embed(images)}, [pictures])
+    if signatures.backbone is not None:
+        archive.track(signatures.backbone)
+        pictures = spec("images", None if max_query is None else 1, *signatures.backbone.input_shape[1:])
+        archive.add_endpoint("embed", lambda images: {"features": signatures.embed(images)}, [pictures])
     if max_query is None:
         archive.add_endpoint("adapt", dynamic, [support, labels, query])
     else:

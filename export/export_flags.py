@@ -9,14 +9,27 @@ from sib_tf.errors import InputError
 
 
 def define(values: flags.FlagValues, episodes: int) -> None:
-    """Defines --model_dir, --backbone_dir, the data set's flags and --episodes, with its default, on `values`."""
+    """Defines --model_dir, --backbone_dir, --features_dir for heads alone, the data set's flags and --episodes, with
+    its default, on `values`; `check_parts` says which of the folders belong together."""
     flags.DEFINE_string("model_dir", None, "Folder of a meta-training.", flag_values=values)
-    flags.DEFINE_string("backbone_dir", None, "Folder of its backbone's pre-training.", flag_values=values)
-    flags.mark_flags_as_required(["model_dir", "backbone_dir"], flag_values=values)
+    flags.mark_flag_as_required("model_dir", flag_values=values)
+    flags.DEFINE_string("backbone_dir", None, "Folder of its backbone's pre-training or import.", flag_values=values)
+    text = "Of the head alone, instead of --backbone_dir: a feature cache of its backbone, to compare it on."
+    flags.DEFINE_string("features_dir", None, text, flag_values=values)
     text = "S, samples of a gaussian posterior that classify together, with an uncertainty; 0: its mean classifies."
     flags.DEFINE_integer("posterior_samples", 0, text, 0, 100, flag_values=values)
     dataset_flags.define(values, "Data set for the check on real episodes. Default: the one it was trained on.")
     flags.DEFINE_integer("episodes", episodes, "Episodes of the comparison.", 2, flag_values=values)
+
+
+def check_parts(values: flags.FlagValues, head_only: bool) -> None:
+    """Raises an InputError unless --backbone_dir alone, or for the head alone --features_dir alone, is given."""
+    wanted, other = ("features_dir", "backbone_dir") if head_only else ("backbone_dir", "features_dir")
+    what = "the head alone, which is compared on features of its backbone," if head_only else "a whole model"
+    if values[wanted].value is None:
+        raise InputError(f"{wanted} must be given for {what}; it is missing.")
+    if values[other].value is not None:
+        raise InputError(f"{other} does not belong to {what}; got {values[other].value}. Leave it out.")
 
 
 def define_outputs(values: flags.FlagValues) -> None:
@@ -45,15 +58,39 @@ def publish(values: flags.FlagValues, title: str, figures, text: str) -> None:
 
 
 def load_run(values: flags.FlagValues):
-    """Loads the trained model that the flags name: an `sib_tf.trained_run.Run`."""
+    """Loads the trained model that the flags name, or its head: an `sib_tf.prediction.trained_run.Run`."""
     cli.load_tensorflow()
+    from sib_tf.features import FeatureCache
     from sib_tf.prediction import trained_run
 
-    return trained_run.load(values.model_dir, values.backbone_dir, values.posterior_samples)
+    if values.backbone_dir is not None:
+        return trained_run.load(values.model_dir, values.backbone_dir, values.posterior_samples)
+    weights = FeatureCache.open(values.features_dir).manifest["backbone"]["weights"]
+    other = f"that of features_dir {values.features_dir}"
+    return trained_run.load_head(values.model_dir, weights, other, values.posterior_samples)
+
+
+def require_exportable(run) -> None:
+    """Raises an InputError if the run's backbone is a .tflite file, which nothing else can hold."""
+    from sib_tf.backbones.pretrained.litert_embedder import LiteRTEmbedder
+
+    if run.backbone is not None and any(isinstance(layer, LiteRTEmbedder) for layer in run.backbone.layers):
+        raise InputError(
+            f"backbone_dir holds {run.backbone_config.source}, a .tflite file, which cannot be put into another file. "
+            "Export the head to go beside it: export.tflite --head_only --features_dir=FEATURES, no --backbone_dir; "
+            "sib-tf predict takes the run's folder as it is."
+        )
 
 
 def load_data(values: flags.FlagValues, run):
-    """Loads the data set that the flags, or else the run, names: a `sib_tf.datasets.MetaDataset`."""
+    """Loads the data set that the flags, or else the run, names: a `sib_tf.datasets.MetaDataset`.
+
+    Of the head alone: a `verification.EmbeddedData`.
+    """
+    if values.backbone_dir is None:
+        from export import verification
+
+        return verification.EmbeddedData.open(values.features_dir)
     if values.dataset is None and run.dataset is None:
         raise InputError("dataset must be given: the run does not say which data set it was trained on.")
     return dataset_flags.load(values, run.dataset)

@@ -28,7 +28,9 @@ flags.DEFINE_multi_string(
 
 def main() -> None:
     folder = version_folder(Path(FLAGS.output_dir), FLAGS.version)
+    export_flags.check_parts(FLAGS, head_only=False)
     run = export_flags.load_run(FLAGS)
+    export_flags.require_exportable(run)
     from export import model_card, serving, verification
     from sib_tf.prediction.models import SavedModel
 

@@ -5,6 +5,11 @@
 --shapes=dynamic: any number of pictures and classes, for the Interpreter. --shapes=static: fixed sizes and masks, for
 CompiledModel, GPU and NPU delegates and browsers. The file is compared with the trained model on real episodes and is
 not left behind if it differs.
+
+    python -m export.tflite --head_only --model_dir=RUN/sib --features_dir=RUN/features --output=head.tflite
+
+The head alone, adapt and classify, for apps that have the embedder: features in, of the backbone that --features_dir
+was made with; the file is compared on its test classes.
 """
 
 import sys
@@ -20,6 +25,7 @@ FLAGS = flags.FlagValues()
 export_flags.define(FLAGS, episodes=50)
 flags.DEFINE_string("output", None, "The file to write, ending in .tflite.", flag_values=FLAGS)
 flags.mark_flag_as_required("output", flag_values=FLAGS)
+flags.DEFINE_bool("head_only", False, "The head alone: signatures adapt and classify.", flag_values=FLAGS)
 flags.DEFINE_string("precision", "float32", f"Of the backbone. {precisions.HELP}.", flag_values=FLAGS)
 flags.DEFINE_enum("shapes", "static", ("static", "dynamic"), "Fixed sizes with masks, or any.", flag_values=FLAGS)
 flags.DEFINE_integer("way", None, "static: most classes. Default: 5; a joint model's own.", 2, flag_values=FLAGS)
@@ -33,18 +39,17 @@ def main() -> None:
     output = Path(FLAGS.output)
     if output.suffix != ".tflite":
         raise cli.InputError(f"output must end in .tflite; got {output}.")
+    export_flags.check_parts(FLAGS, FLAGS.head_only)
+    if FLAGS.head_only and FLAGS.precision != "float32":
+        raise cli.InputError(f"precision must be float32 with --head_only, as heads always are; got {FLAGS.precision}.")
     run = export_flags.load_run(FLAGS)
+    export_flags.require_exportable(run)
     limits = _limits(run.sib.config.fixed_way)
     data = export_flags.load_data(FLAGS, run)
-    import numpy as np
-
     from export import conversion, verification
-    from sib_tf.pictures.pixels import fit_stored
     from sib_tf.prediction.litert import LiteRTModel
 
-    size = run.backbone_config.image_size
-    rows = np.random.RandomState(0).permutation(len(data.train.images))[: FLAGS.calibration_pictures]
-    pictures = fit_stored(data.train.images[np.sort(rows)], size, run.backbone_config.larger)
+    pictures = _calibration_pictures(data, run.backbone_config) if precision.calibrated else None
     reference = export_flags.reference(FLAGS, run, data, limits)
     with atomic.new_file(output) as partial:
         conversion.write(partial, run, limits, FLAGS.precision, pictures)
@@ -53,6 +58,16 @@ def main() -> None:
         verdict.require(f"The {FLAGS.precision} file", f" Try another precision{measured}.")
     kilobytes = output.stat().st_size / 1e3
     print(f"{verification.table([verdict])}\n{output}: {kilobytes:.0f} kB, {FLAGS.precision}, {FLAGS.shapes} shapes.")
+
+
+def _calibration_pictures(data, backbone):
+    """`[pictures, size, size, 3]` uint8: some training pictures of all classes."""
+    import numpy as np
+
+    from sib_tf.pictures.pixels import fit_stored
+
+    rows = np.random.RandomState(0).permutation(len(data.train.images))[: FLAGS.calibration_pictures]
+    return fit_stored(data.train.images[np.sort(rows)], backbone.image_size, backbone.larger)
 
 
 def _limits(own: int | None) -> dict[str, int | None]:

@@ -14,6 +14,7 @@ from sib_tf.datasets import Split
 from sib_tf.episodes import EpisodeRows, EpisodeSampler
 from sib_tf.errors import InputError
 from sib_tf.evaluation import mean_and_ci95
+from sib_tf.features import FeatureCache
 from sib_tf.pictures.pixels import fit_stored
 from sib_tf.prediction.model import Model
 
@@ -79,12 +80,42 @@ class Verdict:
             raise InputError(f"{what} does not do what the model does ({failures}); nothing was written.{way_out}")
 
 
+class Embedded(NamedTuple):
+    """Pictures that are embedded already, for files of the head alone.
+
+    Attributes:
+        features: `[pictures, D]` float32.
+        labels: `[pictures]` integers in `[0, classes)`.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+
+
+class EmbeddedData(NamedTuple):
+    """What comparisons need of a data set, from a feature cache.
+
+    Attributes:
+        name: of the data set.
+        test: its meta-test split.
+    """
+
+    name: str
+    test: Embedded
+
+    @classmethod
+    def open(cls, features_dir: str | os.PathLike) -> "EmbeddedData":
+        """Opens a feature cache; raises an InputError if there is none."""
+        cache = FeatureCache.open(features_dir)
+        return cls(cache.manifest["dataset"]["name"], Embedded(cache.table("test"), cache.labels("test")))
+
+
 class Reference:
     """The trained model's answers on a list of real episodes, computed once.
 
     Args:
         model: the trained model.
-        split: pictures of classes that it has not been trained on.
+        split: pictures of classes that it has not been trained on, or their features: then `embed` is not compared.
         spec: within the limits of all files to be compared.
         episodes, seed: of the list.
 
@@ -92,15 +123,18 @@ class Reference:
         itself: the trained model's own figures.
     """
 
-    def __init__(self, model: Model, split: Split, spec: EpisodeSpec, episodes: int, seed: int = 0):
+    def __init__(self, model: Model, split: Split | Embedded, spec: EpisodeSpec, episodes: int, seed: int = 0):
         self.spec = spec
         rows = EpisodeSampler(split.labels, spec, seed).sample(episodes)
         used, places = np.unique(np.concatenate([rows.support, rows.query], axis=1), return_inverse=True)
         places = places.reshape(episodes, -1)
         support_rows = rows.support.shape[1]
-        self._images = fit_stored(split.images[used], model.description["image_size"], model.description["larger"])
+        if isinstance(split, Embedded):
+            self._inputs = split.features[used]
+        else:
+            self._inputs = fit_stored(split.images[used], model.image_size, model.description["larger"])
         self._rows = rows._replace(support=places[:, :support_rows], query=places[:, support_rows:])
-        self._answers = _answers(model, self._images, self._rows)
+        self._answers = _answers(model, self._inputs, self._rows)
         self.itself = self._verdict("trained model", "Keras float32", None, self._answers, "float32")
 
     def judge(self, path: str | os.PathLike, candidate: Model, name: str | None = None) -> Verdict:
@@ -112,7 +146,7 @@ class Reference:
             name or (path.name if path.is_file() else f"{path.parent.name}/{path.name}"),
             precision if path.is_file() else "saved_model",
             sum(file.stat().st_size for file in files),
-            _answers(candidate, self._images, self._rows),
+            _answers(candidate, self._inputs, self._rows),
             precision,
         )
 
@@ -171,8 +205,8 @@ class _Answers(NamedTuple):
     accuracy: np.ndarray
 
 
-def _answers(model: Model, images: np.ndarray, rows: EpisodeRows) -> _Answers:
-    features = model.embed(images)
+def _answers(model: Model, inputs: np.ndarray, rows: EpisodeRows) -> _Answers:
+    features = inputs if inputs.ndim == 2 else model.embed(inputs)
     weights, probabilities = [], []
     for support, labels, query in zip(features[rows.support], rows.support_labels, features[rows.query], strict=True):
         weights.append(model.adapt(support, labels, query))

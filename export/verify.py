@@ -2,6 +2,7 @@
 
     python -m export.verify --model_dir=RUN/sib --backbone_dir=RUN/backbone --exported=EXPORT/1 --exported=model.tflite
 
+Files of the head alone are compared on features: --features_dir=RUN/features instead of --backbone_dir.
 Prints a table; exit code 2 if a file is further from the model than its precision allows.
 """
 
@@ -24,6 +25,7 @@ export_flags.define_outputs(FLAGS)
 
 def main() -> None:
     export_flags.check_outputs(FLAGS)
+    export_flags.check_parts(FLAGS, head_only=FLAGS.features_dir is not None)
     run = export_flags.load_run(FLAGS)
     from export import verification
     from sib_tf.prediction import models

@@ -6,7 +6,7 @@ from sib_tf.errors import InputError
 
 # Readers refuse numbers that they do not know.
 FORMAT = 1
-_NUMBERS = ("image_size", "feature_dim", "num_steps")
+_NUMBERS = ("feature_dim", "num_steps")
 # None, or not there: no limit. `fixed_way` is the only way of a joint model, `way` and the rest are of the file.
 _LIMITS = ("fixed_way", "way", "most_classes", "max_support", "max_query", "weights_dim")
 _MOST = 1 << 20
@@ -27,7 +27,8 @@ def checked(description, path: str | os.PathLike) -> dict:
         raise InputError(f"{path} has a {type(description).__name__} as its description; export it again.")
     if description.get("format") != FORMAT:
         raise InputError(f"{path} has format {description.get('format')}; this version reads {FORMAT}.")
-    wrong = [name for name in _NUMBERS if not _is_count(description.get(name), least=int(name != "num_steps"))]
+    numbers = _NUMBERS if description.get("head_only") is True else ("image_size", *_NUMBERS)
+    wrong = [name for name in numbers if not _is_count(description.get(name), least=int(name != "num_steps"))]
     wrong += [name for name in _LIMITS if description.get(name) is not None and not _is_count(description[name])]
     wrong += [] if isinstance(description.get("gradient_network"), str) else ["gradient_network"]
     known = description.get("known")
@@ -37,7 +38,7 @@ def checked(description, path: str | os.PathLike) -> dict:
         values = ", ".join(f"{name}={str(description.get(name))[:40]}" for name in wrong)
         raise InputError(f"{path} describes itself with {values}, which no export writes; export it again.")
     fixed_way = description.get("way") if description["gradient_network"] == "joint" else None
-    added = {"fixed_way": fixed_way, "weights_dim": description["feature_dim"], "larger": "crop"}
+    added = {"fixed_way": fixed_way, "weights_dim": description["feature_dim"], "larger": "crop", "head_only": False}
     return {**dict.fromkeys(_LIMITS), **added, **description}
 
 

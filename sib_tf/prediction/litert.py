@@ -19,7 +19,7 @@ from PIL import Image
 from sib_tf.errors import InputError
 from sib_tf.pictures.pixels import fit_picture, read_picture
 from sib_tf.prediction import open_set
-from sib_tf.prediction.model import SIGNATURES, Model
+from sib_tf.prediction.model import HEAD_SIGNATURES, SIGNATURES, Model
 from sib_tf.runtime import quiet
 from sib_tf.storage import sealed_json
 
@@ -57,7 +57,7 @@ def read_metadata(path: str | os.PathLike) -> dict:
 
 
 class LiteRTModel(Model):
-    """The three signatures of an exported file on NumPy arrays, one episode at a time; pads where the file is static.
+    """The signatures of an exported file on NumPy arrays, one episode at a time; pads where the file is static.
 
     Args:
         path: the .tflite file.
@@ -71,11 +71,12 @@ class LiteRTModel(Model):
         super().__init__(path, read_metadata(path))
         # A static file takes one picture at a time.
         self._batch = 32 if self.max_query is None else 1
+        signatures = HEAD_SIGNATURES if self.description["head_only"] else SIGNATURES
         try:
             with quiet():
                 self._interpreter = Interpreter(str(path), num_threads=num_threads)
                 self._interpreter.allocate_tensors()
-                self._runners = {name: self._interpreter.get_signature_runner(name) for name in SIGNATURES}
+                self._runners = {name: self._interpreter.get_signature_runner(name) for name in signatures}
         except (ValueError, RuntimeError) as error:
             raise InputError(f"{path} is damaged ({str(error)[:120]}); export it again.") from error
         self._types = {
@@ -93,7 +94,7 @@ class LiteRTClassifier:
     """Learns classes on the device, in scikit-learn's manners. The embeddings of the latest 10,000 pictures are kept.
 
     Pictures are paths, Pillow images or uint8 arrays `[height, width, 3]` (RGB) of any size: the middle square counts,
-    scaled as in training.
+    scaled as in training. A file of the head alone takes features `[pictures, D]` float32 wherever pictures are taken.
 
     Args:
         path: a file of `export.tflite`.
@@ -122,7 +123,7 @@ class LiteRTClassifier:
         if len(images) != len(labels):
             raise InputError(f"labels must be as many as images ({len(images)}); got {len(labels)}.")
         classes, numbers = np.unique(_label_array(labels), return_inverse=True)
-        features, others = self.embed(images), self.embed(unlabelled)
+        features, others = self._features_of(images), self._features_of(unlabelled)
         weights = self.model.adapt(features, numbers, others)
         logits = self.model.classify(others if len(others) else features, weights[0])[0]
         # All or, after an error, none: an earlier fit stays whole.
@@ -140,7 +141,7 @@ class LiteRTClassifier:
             raise InputError("The file cannot tell; fit the model with train.calibrate, and export it again.")
         if not hasattr(self, "weights_by_step_"):
             raise InputError("fit must be called before known_proba.")
-        logits = self.model.classify(self.embed(images), self.weights_by_step_[0])[0]
+        logits = self.model.classify(self._features_of(images), self.weights_by_step_[0])[0]
         return open_set.probability(open_set.score(logits, self._centre), fitted)
 
     def predict_proba(self, images: Sequence, step: int | None = None) -> np.ndarray:
@@ -150,7 +151,7 @@ class LiteRTClassifier:
         step = self.model.num_steps if step is None else step
         if not isinstance(step, Integral) or not 0 <= step <= self.model.num_steps:
             raise InputError(f"step must be a whole number in [0, {self.model.num_steps}]; got {step}.")
-        return self.model.classify(self.embed(images), self.weights_by_step_[step])[1]
+        return self.model.classify(self._features_of(images), self.weights_by_step_[step])[1]
 
     def predict(self, images: Sequence, step: int | None = None) -> np.ndarray:
         """Returns the label of the most probable class for every picture."""
@@ -158,7 +159,11 @@ class LiteRTClassifier:
         return self.classes_[numbers]
 
     def embed(self, images: Sequence) -> np.ndarray:
-        """Returns the pictures' features `[pictures, D]` float32; no picture that is remembered is embedded again."""
+        """Returns the pictures' features `[pictures, D]` float32; no picture that is remembered is embedded again.
+
+        Raises:
+            InputError: something is no picture, or the file has the head alone.
+        """
         pixels = [self._pixels(image) for image in images]
         keys = [hashlib.sha256(picture).digest() for picture in pixels]
         new = {key: picture for key, picture in zip(keys, pixels, strict=True) if key not in self._features}
@@ -172,6 +177,10 @@ class LiteRTClassifier:
         for key in list(self._features)[:-_KEPT]:
             del self._features[key]
         return features
+
+    def _features_of(self, images: Sequence) -> np.ndarray:
+        """Features of pictures; what a file of the head alone is given are features, which `Model` checks."""
+        return np.asarray(images) if self.model.description["head_only"] and len(images) else self.embed(images)
 
     def _pixels(self, image) -> np.ndarray:
         size = self.model.image_size

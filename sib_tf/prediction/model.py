@@ -8,7 +8,8 @@ import numpy as np
 from sib_tf.errors import InputError
 from sib_tf.prediction.description import checked
 
-SIGNATURES = ("embed", "adapt", "classify")
+HEAD_SIGNATURES = ("adapt", "classify")
+SIGNATURES = ("embed", *HEAD_SIGNATURES)
 
 
 class Model(abc.ABC):
@@ -38,7 +39,17 @@ class Model(abc.ABC):
 
     @property
     def image_size(self) -> int:
-        """Side in pixels of the pictures that `embed` takes."""
+        """Side in pixels of the pictures that `embed` takes.
+
+        Raises:
+            InputError: the file has the head alone, and takes no pictures.
+        """
+        if self.description["head_only"]:
+            raise InputError(
+                f"{self.path} has the head alone: it takes no pictures, but features of length "
+                f"{self.description['feature_dim']} for adapt and classify. Embed the pictures with the backbone that "
+                "it was meta-trained on, or export a file that has it inside (--backbone_dir instead of --head_only)."
+            )
         return self.description["image_size"]
 
     @property
@@ -50,7 +61,7 @@ class Model(abc.ABC):
         """`[pictures, size, size, 3]` uint8 -> features `[pictures, D]` float32.
 
         Raises:
-            InputError: the pictures are of another size or type.
+            InputError: the pictures are of another size or type, or the file has the head alone.
         """
         size = self.image_size
         if images.shape[1:] != (size, size, 3) or images.dtype != np.uint8:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sib_tf.errors import InputError
-from sib_tf.prediction.model import SIGNATURES, Model
+from sib_tf.prediction.model import HEAD_SIGNATURES, SIGNATURES, Model
 from sib_tf.storage import atomic, digests
 
 CONFIG = "config.json"
@@ -54,9 +54,9 @@ class KerasModel(Model):
         import tensorflow as tf
 
         super().__init__("The trained model", run.description())
-        signatures = run.signatures()
+        signatures, names = run.signatures(), HEAD_SIGNATURES if run.backbone is None else SIGNATURES
         self._functions = {
-            name: tf.function(getattr(signatures, name), reduce_retracing=True, autograph=False) for name in SIGNATURES
+            name: tf.function(getattr(signatures, name), reduce_retracing=True, autograph=False) for name in names
         }
 
     def _run(self, signature: str, **inputs) -> dict[str, np.ndarray]:

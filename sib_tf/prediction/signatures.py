@@ -23,14 +23,16 @@ class Signatures:
     """The three computations of one backbone and the SIB model that was meta-trained on its features.
 
     Args:
-        backbone: from `sib_tf.backbones`.
+        backbone: from `sib_tf.backbones`; None: the head is all there is, and `embed` is not.
         sib: takes the backbone's features.
         calibration: makes the probabilities mean what they say; None: they are the softmax of the logits.
         samples: S, of a gaussian posterior's weights, that classify together; 0: its mean does. The weights of a class
             are then S classifiers side by side, S * D numbers.
     """
 
-    def __init__(self, backbone: keras.Model, sib: SIB, calibration: Calibration | None = None, samples: int = 0):
+    def __init__(
+        self, backbone: keras.Model | None, sib: SIB, calibration: Calibration | None = None, samples: int = 0
+    ):
         self.backbone, self.sib, self.calibration, self.samples = backbone, sib, calibration, samples
 
     def embed(self, images) -> tf.Tensor:

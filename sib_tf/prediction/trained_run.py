@@ -23,16 +23,19 @@ class Run:
     """A backbone and the SIB model that was meta-trained on its features.
 
     Attributes:
-        backbone, backbone_config: stage 1.
+        backbone, backbone_config: stage 1; None where the head is all that is loaded.
         sib: stage 2, the best on validation.
-        dataset: name of the data set that it was trained on; None where the record does not say (imported models).
+        origin: the backbone's name and the fingerprint of its weights, as descriptions have them.
+        dataset: name of the data set that it was trained on: the backbone, or, where its record does not say (it was
+            imported), the SIB model; None where neither does.
         calibration: of the SIB model; None where there is none.
         samples: S, of a gaussian posterior, that exported files classify with; 0: its mean.
     """
 
-    backbone: keras.Model
-    backbone_config: BackboneConfig
+    backbone: keras.Model | None
+    backbone_config: BackboneConfig | None
     sib: SIB
+    origin: dict
     dataset: str | None
     calibration: Calibration | None = None
     samples: int = 0
@@ -43,13 +46,10 @@ class Run:
 
     def description(self) -> dict:
         """JSON values that runners and model cards read: pictures, steps, limits, origin."""
-        sib, backbone = self.sib.config, self.backbone_config
+        sib = self.sib.config
         return {
             "format": FORMAT,
-            "image_size": backbone.image_size,
-            "larger": backbone.larger,
-            "input": "RGB pictures, 0 to 255; the file normalises them itself",
-            "normalization": {"mean": list(backbone.mean), "std": list(backbone.std)},
+            **self._input(),
             "feature_dim": sib.feature_dim,
             "weights_dim": max(self.samples, 1) * sib.feature_dim,
             "posterior_samples": self.samples,
@@ -61,16 +61,25 @@ class Run:
             "inner_learning_rate": sib.inner_learning_rate,
             "gradient_network": sib.gradient_network,
             "step_reduction": sib.step_reduction,
-            "backbone": {
-                "name": backbone.name,
-                "width": backbone.width,
-                "weights": weights_fingerprint(self.backbone),
-            },
+            "backbone": self.origin,
             "trained_on": self.dataset,
             "calibrated": self.calibration is not None,
             # Offset and slope of `sib_tf.prediction.open_set.probability`.
             "known": list(self.calibration.known) if self.calibration and self.calibration.known else None,
             "labels": "none built in: classes are numbered by the episode that is adapted to",
+        }
+
+    def _input(self) -> dict:
+        """What a description says of the input."""
+        backbone = self.backbone_config
+        if backbone is None:
+            return {"head_only": True, "image_size": None, "input": "features of the backbone, which is not inside"}
+        return {
+            "head_only": False,
+            "image_size": backbone.image_size,
+            "larger": backbone.larger,
+            "input": "RGB pictures, 0 to 255; the file normalises them itself",
+            "normalization": {"mean": list(backbone.mean), "std": list(backbone.std)},
         }
 
 
@@ -82,14 +91,32 @@ def load(model_dir: str | os.PathLike, backbone_dir: str | os.PathLike, samples:
             no posterior to sample from.
     """
     backbone, config = backbones.load(backbone_dir)
-    other = f"that in backbone_dir {backbone_dir}"
-    sib, record = runs.load_model(model_dir, weights_fingerprint(backbone), other)
+    weights = weights_fingerprint(backbone)
+    head = load_head(model_dir, weights, f"that in backbone_dir {backbone_dir}", samples)
+    backbone = backbones.in_float32(backbone, config)  # Devices have no kernels for half precision of this kind.
+    trained_on = atomic.read_json(Path(backbone_dir) / checkpoints.CONFIG, "Configuration").get("dataset")
+    origin = {"name": config.name, "source": config.source, "weights": weights_fingerprint(backbone)}
+    origin |= {} if config.source else {"width": config.width}
+    dataset = _name(trained_on) or head.dataset
+    return dataclasses.replace(head, backbone=backbone, backbone_config=config, origin=origin, dataset=dataset)
+
+
+def load_head(model_dir: str | os.PathLike, weights: str | None = None, other: str = "", samples: int = 0) -> Run:
+    """Loads stage 2 without its backbone; `weights` and `other` as in `runs.load_model`, `samples` as in `Run`.
+
+    Raises:
+        InputError: as `load`.
+    """
+    sib, record = runs.load_model(model_dir, weights, other)
     if samples and sib.config.posterior != "gaussian":
         raise InputError(
             f"posterior_samples must be 0 for a model with posterior={sib.config.posterior}; got {samples}."
         )
-    backbone = backbones.in_float32(backbone, config)  # Devices have no kernels for half precision of this kind.
-    trained_on = atomic.read_json(Path(backbone_dir) / checkpoints.CONFIG, "Configuration").get("dataset")
-    dataset = trained_on.get("name") if isinstance(trained_on, dict) else None
+    features = record["features"] if isinstance(record.get("features"), dict) else {}
     fitted = calibration.load(model_dir, weights_fingerprint(sib))
-    return Run(backbone, config, sib, dataset, fitted, samples)
+    return Run(None, None, sib, features.get("backbone"), _name(features.get("dataset")), fitted, samples)
+
+
+def _name(dataset: dict | None) -> str | None:
+    """The name in a record of a data set; imported models have none."""
+    return dataset.get("name") if isinstance(dataset, dict) else None
