@@ -19,24 +19,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
+from ai_edge_litert.interpreter import Interpreter
 from ai_edge_quantizer import quantizer
+from ai_edge_quantizer.utils import qsv_utils
 
-from export.precisions import PRECISIONS
+from export.precisions import ALLOWED_OPS, CONVOLUTIONS, PRECISIONS
 from sib_tf.errors import InputError
 from sib_tf.prediction import trained_run
 from sib_tf.prediction.litert import METADATA
 from sib_tf.prediction.model import HEAD_SIGNATURES, SIGNATURES
 from sib_tf.prediction.signatures import Signatures
 
-# What a file may contain: ops without state that LiteRT has kernels for on every platform.
-ALLOWED_OPS = frozenset(
-    """
-    ADD AVERAGE_POOL_2D BATCH_MATMUL BROADCAST_TO CAST CONCATENATION CONV_2D DEQUANTIZE DIV EQUAL EXP EXPAND_DIMS
-    FULLY_CONNECTED GATHER GREATER L2_NORMALIZATION LOG LOG_SOFTMAX MAX_POOL_2D MAXIMUM MEAN MINIMUM MUL NEG NOT_EQUAL
-    ONE_HOT PACK PAD QUANTIZE REDUCE_ANY REDUCE_MAX REDUCE_PROD RELU RESHAPE RSQRT SELECT_V2 SHAPE SOFTMAX SPLIT SQRT
-    SQUARE SQUARED_DIFFERENCE STRIDED_SLICE SUB SUM TANH TILE TRANSPOSE UNPACK ZEROS_LIKE
-    """.split()  # noqa: SIM905
-)
+_OP_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 
 
 def convert(
@@ -82,14 +76,11 @@ def quantised(model: bytes, precision: str, pictures: np.ndarray | None = None) 
     chosen = PRECISIONS[precision]
     if not chosen.ops:
         return model
-    outputs = _backbone_outputs(model)
+    outputs = _backbone_outputs(model, chosen.calibrated)
     recipe = [{"regex": outputs, "operation": op, **chosen.recipe} for op in chosen.ops]
     engine = quantizer.Quantizer(bytearray(model), recipe)
     with _silent():
-        ranges = None
-        if engine.need_calibration:
-            samples = [{"images": picture[None].astype(np.float32)} for picture in pictures]
-            ranges = engine.calibrate({"embed": samples}, num_threads=2)
+        ranges = _ranges(model, pictures) if engine.need_calibration else None
         return bytes(engine.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model)
 
 
@@ -117,10 +108,7 @@ def write(
 
 def ops(model: bytes) -> set[str]:
     """Returns the names of the operations in a flatbuffer."""
-    names = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-    codes = schema.ModelT.InitFromPackedBuf(bytearray(model), 0).operatorCodes
-    # Old numbers are in one field, those above 127 in the other; the larger is the code.
-    return {names[max(code.builtinCode, code.deprecatedBuiltinCode)] for code in codes}
+    return {_op_name(code) for code in schema.ModelT.InitFromPackedBuf(bytearray(model), 0).operatorCodes}
 
 
 def append_text(path: str | Path, name: str, text: str) -> None:
@@ -128,6 +116,11 @@ def append_text(path: str | Path, name: str, text: str) -> None:
     with zipfile.ZipFile(path, "a") as archive:
         # A fixed date: the same model gives the same bytes.
         archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text)
+
+
+def _op_name(code: schema.OperatorCodeT) -> str:
+    # Old numbers are in one field, those above 127 in the other; the larger is the code.
+    return _OP_NAMES[max(code.builtinCode, code.deprecatedBuiltinCode)]
 
 
 def _archive(signatures: Signatures, way, max_support, max_query) -> keras.export.ExportArchive:
@@ -161,13 +154,48 @@ def _archive(signatures: Signatures, way, max_support, max_query) -> keras.expor
     return archive
 
 
-def _backbone_outputs(model: bytes) -> str:
-    """A regular expression for the outputs of the backbone's ops, those that normalise the pictures left out."""
+def _embed_graph(model: bytes) -> tuple[int, schema.SubGraphT, list[str]]:
+    """The number of the graph of `embed`, the graph, and the names of its operations."""
     parsed = schema.ModelT.InitFromPackedBuf(bytearray(model), 0)
     embed = next(definition for definition in parsed.signatureDefs if definition.signatureKey == b"embed")
     graph = parsed.subgraphs[embed.subgraphIndex]
-    names = [graph.tensors[index].name.decode() for op in graph.operators for index in op.outputs]
-    return "^(" + "|".join(re.escape(name) for name in names if "normalise" not in name) + ")(;|$)"
+    return embed.subgraphIndex, graph, [_op_name(parsed.operatorCodes[op.opcodeIndex]) for op in graph.operators]
+
+
+def _backbone_outputs(model: bytes, spares_stem: bool) -> str:
+    """A regular expression for the outputs of the backbone's ops, from the first convolution on.
+
+    What comes before makes the pictures what the backbone was trained on: eight bits would spoil it.
+
+    Args:
+        spares_stem: whether a first convolution that a depthwise one follows, and that one, are left out: small as they
+            are, most of what a network loses is theirs, whose channels are so unlike one another.
+    """
+    _, graph, names = _embed_graph(model)
+    convolutions = [place for place, name in enumerate(names) if name in CONVOLUTIONS]
+    is_mobile = spares_stem and [names[place] for place in convolutions[1:2]] == ["DEPTHWISE_CONV_2D"]
+    starts, found = set(convolutions[2 if is_mobile else 0 :]), {}
+    for place, op in enumerate(graph.operators):
+        if place in starts or not found.keys().isdisjoint(op.inputs):
+            found |= {index: graph.tensors[index].name.decode() for index in op.outputs}
+    return "^(" + "|".join(map(re.escape, found.values())) + ")(;|$)"
+
+
+def _ranges(model: bytes, pictures: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    """The least and largest number of every activation of the backbone over all pictures, as the quantizer takes them.
+
+    Its own calibration takes ten times as long for a moving average, in which the last few pictures alone count.
+    """
+    number, graph, _ = _embed_graph(model)
+    interpreter = Interpreter(model_content=model, num_threads=2, experimental_preserve_all_tensors=True)
+    embed, ranges = interpreter.get_signature_runner("embed"), {}
+    for picture in pictures:
+        embed(images=picture[None].astype(np.float32))
+        for index in {*graph.inputs, *(output for op in graph.operators for output in op.outputs)}:
+            values, name = interpreter.get_tensor(index, number), graph.tensors[index].name.decode()
+            here = {"min": values.min(keepdims=True, initial=0), "max": values.max(keepdims=True, initial=0)}
+            ranges[name] = qsv_utils.min_max_update(ranges.get(name), here)
+    return ranges
 
 
 @contextlib.contextmanager

@@ -1,9 +1,23 @@
-"""The precisions of a .tflite file, each in one place: flags, conversion and verification read them here."""
+"""The precisions of a .tflite file and the ops in it, each in one place: flags, conversion and verification read them
+here."""
 
 import dataclasses
 import math
 
 from sib_tf.errors import InputError
+
+# What a file may contain: ops without state that LiteRT has kernels for on every platform.
+ALLOWED_OPS = frozenset(
+    """
+    ADD AVERAGE_POOL_2D BATCH_MATMUL BROADCAST_TO CAST CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEQUANTIZE DIV EQUAL EXP
+    EXPAND_DIMS FULLY_CONNECTED GATHER GELU GREATER HARD_SWISH L2_NORMALIZATION LOG LOG_SOFTMAX LOGISTIC MAX_POOL_2D
+    MAXIMUM MEAN MINIMUM MUL NEG NOT_EQUAL ONE_HOT PACK PAD PADV2 QUANTIZE REDUCE_ANY REDUCE_MAX REDUCE_PROD RELU RELU6
+    RESHAPE RSQRT SELECT_V2 SHAPE SOFTMAX SPLIT SQRT SQUARE SQUARED_DIFFERENCE STRIDED_SLICE SUB SUM TANH TILE TRANSPOSE
+    UNPACK ZEROS_LIKE
+    """.split()  # noqa: SIM905
+)
+# Ops with weights. The first of them ends what a backbone does to the pictures.
+CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +43,7 @@ class Precision:
     Attributes:
         text: a line of help.
         limits: of the comparison with the trained model.
-        ops: of the backbone that are quantised; its normalisation of the pictures never is.
+        ops: of the backbone that are quantised, from its first convolution on.
         recipe: how, an entry of an ai_edge_quantizer recipe less its `regex` and `operation`.
     """
 
@@ -51,7 +65,7 @@ PRECISIONS = {
     "float16": Precision(
         "weights of half the size; runtimes compute in float32 or, where they can, in float16",
         Limits(5e-3, 2e-2, 5e-2, 0.02),
-        ("CONV_2D",),
+        CONVOLUTIONS,
         {
             "algorithm_key": "float_casting",
             "op_config": {
@@ -65,7 +79,11 @@ PRECISIONS = {
     "int8": Precision(
         "weights and activations, whose ranges are measured on --calibration_pictures",
         Limits(math.inf, math.inf, math.inf, 0.3),
-        ("CONV_2D", "MAX_POOL_2D", "RESHAPE", "ADD", "MUL", "MEAN", "PAD"),
+        (
+            *CONVOLUTIONS,
+            *("AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN", "PAD", "PADV2", "RESHAPE", "STRIDED_SLICE", "CONCATENATION"),
+            *("ADD", "MUL", "SUB", "RELU", "LOGISTIC", "HARD_SWISH"),
+        ),
         {
             "algorithm_key": "min_max_uniform_quantize",
             "op_config": {
