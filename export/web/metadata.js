@@ -27,6 +27,7 @@ export async function readMetadata(bytes) {
   if (digest && description.model_sha256 && digest !== description.model_sha256) {
     throw new Error('It is damaged (its checksum differs). Copy it or export it again.');
   }
+  if (description.head_only) throw new Error(`It has the head alone, and takes no pictures. ${EXPORT}`);
   if (!description.max_query) throw new Error(`Its sizes are not fixed, which a browser needs. ${EXPORT}`);
   return description;
 }
