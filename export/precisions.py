@@ -61,7 +61,7 @@ class Precision:
 PRECISIONS = {
     # Of SavedModels, too: they have Keras's own kernels, but their graphs are optimised. Fifty layers round off 7e-5 of
     # the features; steps and temperatures of a badly conditioned model enlarge the rounding.
-    "float32": Precision("as it was trained", Limits(2e-4, 1e-3, 1e-3, 0.001)),
+    "float32": Precision("as it was trained", Limits(2e-4, 5e-4, 5e-4, 0.001)),
     "float16": Precision(
         "weights of half the size; runtimes compute in float32 or, where they can, in float16",
         Limits(5e-2, 5e-2, 5e-2, 0.02),
