@@ -1,5 +1,6 @@
 """Files of the head alone: features in, the same classes out as of whole files; what goes together, and what cannot."""
 
+import dataclasses
 import shutil
 
 import exported
@@ -8,7 +9,7 @@ import pytest
 from running import run
 from test_cli import check_error
 
-from export import export_flags, saved_model, tflite, verify
+from export import export_flags, model_card, saved_model, tflite, verify
 from sib_tf.backbones.pretrained.litert_embedder import LiteRTEmbedder
 from sib_tf.commands import dataset_flags, predict
 from sib_tf.config import BackboneConfig
@@ -142,3 +143,12 @@ def test_the_head_s_data_set_counts_where_the_backbone_has_none(tmp_path):
     run_folder = exported.load_run(tmp_path / "run")
     assert (run_folder.dataset, run_folder.description()["trained_on"]) == ("pacs", "pacs")
     assert trained_run.load_head(tmp_path / "run" / "sib").dataset == "pacs"
+
+
+def test_the_card_of_an_imported_backbone_names_its_source():
+    """It has no width."""
+    whole = exported.load_run(exported.run_folder())
+    origin = {"name": "efficientnet_lite0", "source": "efficientnet_lite0", "width": None, "weights": "0" * 64}
+    imported = dataclasses.replace(whole, origin=origin).description()
+    assert "| efficientnet_lite0 of `efficientnet_lite0`, features of" in model_card.text(imported, [])
+    assert "| conv4, width 4, features of length 16" in model_card.text(whole.description(), [])

@@ -95,8 +95,8 @@ def load(model_dir: str | os.PathLike, backbone_dir: str | os.PathLike, samples:
     head = load_head(model_dir, weights, f"that in backbone_dir {backbone_dir}", samples)
     backbone = backbones.in_float32(backbone, config)  # Devices have no kernels for half precision of this kind.
     trained_on = atomic.read_json(Path(backbone_dir) / checkpoints.CONFIG, "Configuration").get("dataset")
-    origin = {"name": config.name, "source": config.source, "weights": weights_fingerprint(backbone)}
-    origin |= {} if config.source else {"width": config.width}
+    width = None if config.source else config.width
+    origin = {"name": config.name, "source": config.source, "width": width, "weights": weights_fingerprint(backbone)}
     dataset = _name(trained_on) or head.dataset
     return dataclasses.replace(head, backbone=backbone, backbone_config=config, origin=origin, dataset=dataset)
 
