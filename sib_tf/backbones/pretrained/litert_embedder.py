@@ -1,6 +1,7 @@
 """An embedder as mobile developers have them: a .tflite file from one picture to one vector, float or quantised."""
 
 import functools
+import threading
 from pathlib import Path
 
 import keras
@@ -58,11 +59,14 @@ class LiteRTEmbedder(keras.layers.Layer):
     """
 
     def __init__(self, size: int, dim: int, mean: list[float], std: list[float], **kwargs):
-        super().__init__(trainable=False, **kwargs)
+        super().__init__(**{**kwargs, "trainable": False})
         self.size, self.dim, self.mean, self.std = size, dim, mean, std
+        # TensorFlow may call from several threads, and an interpreter has one place for its input.
+        self._one_at_a_time = threading.Lock()
 
     def build(self, input_shape):
-        self.file = self.add_weight(name="file", shape=(self.size,), dtype="uint8", initializer="zeros")
+        options = {"dtype": "uint8", "initializer": "zeros", "trainable": False}
+        self.file = self.add_weight(name="file", shape=(self.size,), **options)
 
     def call(self, pictures):
         features = tf.numpy_function(self._embed, [pictures], tf.float32, stateful=False)
@@ -76,19 +80,20 @@ class LiteRTEmbedder(keras.layers.Layer):
         return {**super().get_config(), **own}
 
     def _embed(self, pictures: np.ndarray) -> np.ndarray:
-        interpreter = self._interpreter
+        with self._one_at_a_time:
+            features = [self._embed_one(self._interpreter, picture) for picture in pictures]
+        return np.stack(features) if features else np.zeros((0, self.dim), np.float32)
+
+    def _embed_one(self, interpreter, picture: np.ndarray) -> np.ndarray:
         taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-        features = np.zeros((len(pictures), self.dim), np.float32)
-        for row, picture in enumerate(pictures):
-            if taken["dtype"] == np.float32:
-                values = (picture - self.mean) / self.std
-            else:
-                low = np.iinfo(taken["dtype"]).min
-                values = np.rint(picture) + low  # uint8 takes pixels as they are, int8 128 less.
-            interpreter.set_tensor(taken["index"], values[None].astype(taken["dtype"]))
-            interpreter.invoke()
-            features[row] = _real(interpreter.get_tensor(given["index"]).reshape(-1), given)
-        return features
+        if taken["dtype"] == np.float32:
+            values = (picture - self.mean) / self.std
+        else:
+            low = np.iinfo(taken["dtype"]).min
+            values = np.rint(picture) + low  # uint8 takes pixels as they are, int8 128 less.
+        interpreter.set_tensor(taken["index"], values[None].astype(taken["dtype"]))
+        interpreter.invoke()
+        return _real(interpreter.get_tensor(given["index"]).reshape(-1), given)
 
     @functools.cached_property
     def _interpreter(self):
