@@ -1,6 +1,7 @@
 """An embedder as mobile developers have them: a .tflite file from one picture to one vector, float or quantised."""
 
 import functools
+import re
 import threading
 from pathlib import Path
 
@@ -37,7 +38,9 @@ def build(request: Request) -> Imported:
     embedder = LiteRTEmbedder(len(content), details["dim"], mean, std, name="embedder")
     features = embedder(pictures)
     embedder.file.assign(np.frombuffer(content, np.uint8))
-    return Imported(keras.Model(pictures, features, name=path.stem), None, path.name, request.digest())
+    # TensorFlow takes no spaces, accents and such in names.
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", path.stem).lstrip("_-") or "embedder"
+    return Imported(keras.Model(pictures, features, name=name), None, path.name, request.digest())
 
 
 @keras.saving.register_keras_serializable("sib_tf")
@@ -118,7 +121,8 @@ def _details(content: bytes, path: Path) -> dict:
         raise InputError(f"source {path} is no .tflite file, or is damaged ({str(error)[:120]}).") from error
     shape, dim = tuple(map(int, inputs[0]["shape"])), int(np.prod(outputs[0]["shape"]))
     square = len(shape) == 4 and shape[0] == 1 and shape[1] == shape[2] and shape[3] == 3
-    if len(inputs) != 1 or len(outputs) != 1 or not square:
+    vector = outputs[0]["shape"].tolist()[-1:] == [dim]
+    if len(inputs) != 1 or len(outputs) != 1 or not square or not vector:
         raise InputError(
             f"source {path} must take one RGB picture [1, size, size, 3] and give one vector; it takes "
             f"{[one['shape'].tolist() for one in inputs]} and gives {[one['shape'].tolist() for one in outputs]}."
