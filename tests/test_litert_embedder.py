@@ -16,7 +16,7 @@ import running
 import tensorflow as tf
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
-from conftest import CHECKOUT, draw_class
+from conftest import CHECKOUT, draw_class, real_data
 from PIL import Image
 
 from sib_tf import backbones, checkpoints
@@ -31,8 +31,6 @@ from sib_tf.sib import SIB
 from sib_tf.storage import atomic
 from train import extract_features, import_backbone
 
-SHARED = Path(os.environ.get("SIB_DATA_DIR", CHECKOUT.parent / "shared" / "data"))
-REAL = SHARED / "pretrained" / "mobilenet_v1_1.0_224_quant_embedding_extractor.tflite"
 SIZE, DIM = 32, 5
 MEAN, STD = 127.0, 64.0
 
@@ -143,14 +141,13 @@ def interpreted(content: bytes, pictures: np.ndarray) -> np.ndarray:
 
 
 def test_an_embedder_as_mobile_developers_have_them():
-    if not REAL.is_file():
-        pytest.skip(f"there is no {REAL}; set SIB_DATA_DIR")
+    path = real_data("pretrained/mobilenet_v1_1.0_224_quant_embedding_extractor.tflite")
     pictures = drawn(4, 224)
-    backbone = imported(REAL)
+    backbone = imported(path)
     config = backbones.load("backbone")[1]
     assert (config.image_size, config.larger, backbone.output_shape) == (224, "reduce", (None, 1024))
     # Its output is uint8 of scale 0.023528477 and zero 0; pixels go in as they are.
-    expected = interpreted(REAL.read_bytes(), pictures).astype(np.float32) * np.float32(0.023528477)
+    expected = interpreted(path.read_bytes(), pictures).astype(np.float32) * np.float32(0.023528477)
     assert np.ptp(expected, axis=0).max() > 0.5
     np.testing.assert_allclose(embed(backbone, pictures), expected, atol=1e-6)
 
@@ -280,7 +277,7 @@ def test_features_and_predictions_come_through_the_commands(files, capsys):
     source = write(with_normalization(files[np.float32], [MEAN], [STD]))
     assert running.run(import_backbone, source=source, output_dir="run/backbone") == 0
     assert f"(32 pixels, features of length {DIM}" in capsys.readouterr().out
-    pictures = {"dataset": "folder", "data_dir": "pictures", "cache_dir": "cache", "stored_size": 48}
+    pictures = {"dataset": "folder", "data_dir": "pictures", "cache_dir": "cache"}
     assert running.run(extract_features, pictures, backbone_dir="run/backbone", output_dir="run/features") == 0
     cache = FeatureCache.open("run/features")
     backbone = backbones.load("run/backbone")[0]
@@ -294,7 +291,7 @@ def test_features_and_predictions_come_through_the_commands(files, capsys):
         found = {row["file"]: row["class"] for row in csv.DictReader(file)}
     assert len(found) == 12
     assert sum(file.startswith(f"{name}/") for file, name in found.items()) >= 6
-    # Pictures of 48 pixels are scaled, not cropped, to the embedder's 32, here as there.
+    # Pictures of 48 pixels are scaled, not cropped, to the embedder's 32, which is also the default to store them at.
     one = np.asarray(Image.open("pictures/class 0/0.png").resize((32, 32), Image.Resampling.BILINEAR))
     expected = network()((one[None] - MEAN) / STD)
     np.testing.assert_allclose(open_model("run").embed(one[None]), expected, atol=1e-4)

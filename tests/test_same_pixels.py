@@ -1,14 +1,13 @@
 """Real and generated pictures of any size are the same pixels in Python, in data sets and in the browser."""
 
 import contextlib
-import os
 from pathlib import Path
 
 import numpy as np
 import PIL
 import pytest
 import tensorflow as tf
-from conftest import CHECKOUT
+from conftest import real_data
 from exported import load_run, write_run, write_tflite
 from PIL import Image
 from web_visitor import Visitor, launcher, require_chromium, served
@@ -19,7 +18,6 @@ from sib_tf.pictures import picture_folders
 from sib_tf.pictures.pixels import fit_picture, fit_stored, read_picture
 from sib_tf.prediction.litert import LiteRTClassifier
 
-SHARED = Path(os.environ.get("SIB_DATA_DIR", CHECKOUT.parent / "shared" / "data"))
 SIZE = 224
 # [width, height]: enlarged, reduced, one of each, turned, cropped by half a pixel.
 SHAPES = ((20, 31), (227, 227), (1200, 800), (1, 1), (300, 100), (64, 500), (224, 225))
@@ -30,10 +28,7 @@ EXACT = int(PIL.__version__.split(".")[0]) >= 13
 @pytest.fixture(scope="module")
 def photographs() -> list[Path]:
     """Files of all domains of PACS, 227 x 227, JPEG and PNG."""
-    found = sorted((SHARED / "pacs").glob("*/*/*"))[::150]
-    if not found:
-        pytest.skip(f"there is no {SHARED / 'pacs'}; set SIB_DATA_DIR")
-    return found
+    return sorted(real_data("pacs").glob("*/*/*"))[::150]
 
 
 @pytest.fixture(scope="module")
