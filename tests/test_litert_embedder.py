@@ -26,6 +26,7 @@ from sib_tf.backbones.pretrained.litert_normalization import read_normalization
 from sib_tf.config import SIBConfig
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache, embed, weights_fingerprint
+from sib_tf.pictures.pixels import fit_stored
 from sib_tf.prediction.models import open_model
 from sib_tf.sib import SIB
 from sib_tf.storage import atomic
@@ -38,7 +39,7 @@ MEAN, STD = 127.0, 64.0
 def drawn(count: int, size: int = SIZE) -> np.ndarray:
     """uint8 `[count, size, size, 3]`, each of a class of its own."""
     random = np.random.RandomState(0)
-    return np.concatenate([draw_class(seed, 1, random, size) for seed in range(count)])
+    return fit_stored(np.concatenate([draw_class(seed, 1, random) for seed in range(count)]), size)
 
 
 def network(shape=(SIZE, SIZE, 3), pool: bool = True) -> keras.Model:

@@ -10,7 +10,7 @@ import tensorflow as tf
 from conftest import real_data
 from exported import load_run, write_run, write_tflite
 from PIL import Image
-from web_visitor import Visitor, launcher, require_chromium, served
+from web_visitor import Visitor, launcher, served
 
 from sib_tf import augmentation, datasets
 from sib_tf.config import BackboneConfig
@@ -34,12 +34,12 @@ def photographs() -> list[Path]:
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
     """The page with a model of 224 pixels, and the model's path."""
-    chromium = require_chromium()
-    folder = tmp_path_factory.mktemp("page")
-    run = load_run(write_run(folder / "run", BackboneConfig(width=4, image_size=SIZE), num_steps=1))
-    model = write_tflite(run, folder / "model.tflite", 4, 8, 40)
-    with launcher(chromium) as launch, served(model) as url, contextlib.closing(launch().new_page()) as page:
-        yield Visitor(page, url).wait_for_model(), model
+    with launcher() as launch:  # Where there is no browser, nothing is exported either.
+        folder = tmp_path_factory.mktemp("page")
+        run = load_run(write_run(folder / "run", BackboneConfig(width=4, image_size=SIZE), num_steps=1))
+        model = write_tflite(run, folder / "model.tflite", 4, 8, 40)
+        with served(model) as url, contextlib.closing(launch().new_page()) as page:
+            yield Visitor(page, url).wait_for_model(), model
 
 
 def read_by_page(visitor: Visitor, path: Path, size: int) -> np.ndarray:
