@@ -93,7 +93,7 @@ def load_data(values: flags.FlagValues, run):
         return verification.EmbeddedData.open(values.features_dir)
     if values.dataset is None and run.dataset is None:
         raise InputError("dataset must be given: the run does not say which data set it was trained on.")
-    return dataset_flags.load(values, run.dataset)
+    return dataset_flags.load(values, run.dataset, run.backbone_config)
 
 
 def reference(values: flags.FlagValues, run, data, *descriptions: dict, seed: int = 0):

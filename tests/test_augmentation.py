@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from sib_tf import augmentation
 from sib_tf.config import PretrainConfig
+from sib_tf.pictures.pixels import fit_stored
 
 GREY = np.array([0.299, 0.587, 0.114])
 PLAIN = PretrainConfig(color_jitter=0.0, mirror=False)
@@ -34,6 +35,16 @@ def test_results_are_float_pictures_of_the_size_asked_for(stored, size):
     assert result.shape == (4, size, size, 3)
     assert result.dtype == np.float32
     assert 0 <= result.min() < result.max() <= 255
+
+
+@pytest.mark.parametrize("larger", ["crop", "reduce"])
+@pytest.mark.parametrize(("stored", "size"), [(32, 224), (105, 224), (227, 224), (224, 32), (1, 32), (40, 40)])
+def test_pictures_are_fit_as_those_that_are_embedded(stored, size, larger):
+    batch = pictures(3, stored)
+    found = augmentation.plain(tf.constant(batch), size, larger)
+    # Within a grey level: pictures that are embedded are rounded, after each axis.
+    np.testing.assert_allclose(found, fit_stored(batch, size, larger), atol=1.001)
+    assert augmentation.augment(tf.constant(batch), seed(0), size, PLAIN, larger).shape == found.shape
 
 
 @pytest.mark.parametrize(("size", "padding"), [(32, 4), (80, 8)])

@@ -19,6 +19,7 @@ from running import run
 
 from export import benchmark_litert, saved_model, serving_client, tflite, verify
 from sib_tf.commands import cli, dataset_flags
+from sib_tf.config import BackboneConfig
 from sib_tf.datasets import folder
 from train import (
     calibrate,
@@ -299,6 +300,11 @@ def test_flags_of_the_folder_data_set_are_its_options():
     dataset_flags.define(values)
     values(["prog", "--dataset=folder"])
     assert dataset_flags.folder_options(values) == dataclasses.asdict(folder.FolderOptions())
+    imported = BackboneConfig("any", source="FILE.keras", image_size=96, larger="reduce")
+    assert dataset_flags.folder_options(values, imported)["image_size"] == 96
+    assert dataset_flags.folder_options(values, BackboneConfig(image_size=96))["image_size"] == 32
+    values["stored_size"].value = 64
+    assert dataset_flags.folder_options(values, imported)["image_size"] == 64
 
 
 @each_module

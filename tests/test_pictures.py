@@ -8,7 +8,7 @@ from PIL import Image
 
 from sib_tf.errors import InputError
 from sib_tf.pictures.files import find_pictures, listing_digest
-from sib_tf.pictures.pixels import read_picture
+from sib_tf.pictures.pixels import fit_stored, read_picture
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -121,6 +121,27 @@ def test_shrinking_is_antialiased(tmp_path):
 def test_any_size_gives_a_square(tmp_path, width, height):
     path = save(tmp_path / "a.png", np.full((height, width, 3), 7, np.uint8))
     np.testing.assert_array_equal(read_picture(path, 32), np.full((32, 32, 3), 7))
+
+
+@pytest.mark.parametrize(("width", "height"), [(20, 31), (1, 1), (32, 32), (227, 227), (224, 225), (300, 100)])
+@pytest.mark.parametrize("size", [32, 224])
+def test_smaller_pictures_are_enlarged_and_larger_ones_reduced(tmp_path, width, height, size):
+    pixels = np.random.RandomState(0).randint(0, 256, (height, width, 3), np.uint8)
+    found = read_picture(save(tmp_path / "a.png", pixels), size)
+    # In floating point, without the roundings to whole grey levels on the way.
+    expected = scaled(scaled(pixels.astype(float), size, width, height, 1), size, height, width, 0)
+    assert np.abs(found - expected).max() <= 1
+    np.testing.assert_array_equal(fit_stored(pixels[None], size, larger="reduce")[0], found)
+
+
+def scaled(pixels: np.ndarray, size: int, side: int, other: int, axis: int) -> np.ndarray:
+    """The middle of an axis of length `side` through a triangle filter, as wide as a pixel of the result if larger."""
+    length = min(side, other)
+    scale = length / size
+    centres = (side - length) / 2 + (np.arange(size) + 0.5) * scale
+    weights = 1 - np.abs(np.arange(side) + 0.5 - centres[:, None]) / max(scale, 1)
+    weights = weights.clip(0) / weights.clip(0).sum(axis=1, keepdims=True)
+    return np.moveaxis(np.tensordot(weights, pixels, axes=(1, axis)), 0, axis)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a picture", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM"])

@@ -41,9 +41,11 @@ def main() -> None:
     if output.suffix != ".json":
         raise cli.InputError(f"output must end in .json; got {FLAGS.output}.")
     cli.load_tensorflow()
+    from sib_tf import backbones
     from sib_tf.reports import meta_test
 
-    data = dataset_flags.load(FLAGS) if FLAGS.dataset and FLAGS.report else None
+    backbone = backbones.load(FLAGS.backbone_dir)[1] if FLAGS.dataset and FLAGS.backbone_dir else None
+    data = dataset_flags.load(FLAGS, None, backbone) if FLAGS.dataset and FLAGS.report else None
     result = meta_test.meta_test(
         FLAGS.features_dir,
         FLAGS.model_dir,

@@ -31,7 +31,7 @@ def main() -> None:
 
     with devices.strategy.scope(), devices.lost_worker(_GOING_ON):
         backbone, config = backbones.load(FLAGS.backbone_dir)
-    data = dataset_flags.load(FLAGS)
+    data = dataset_flags.load(FLAGS, None, config)
     with devices.lost_worker(_GOING_ON):
         made = extraction.extract(data, backbone, FLAGS.output_dir, FLAGS.views, None, devices, config.larger)
     counts = " + ".join(str(len(data.split(name).labels)) for name in ("train", "validation", "test"))

@@ -44,7 +44,7 @@ def main() -> None:
     if FLAGS.initial_backbone:
         with devices.strategy.scope():
             initial, backbone = backbones.load(FLAGS.initial_backbone)
-    data = dataset_flags.load(FLAGS)
+    data = dataset_flags.load(FLAGS, None, backbone)
     if initial is None:
         mean, std = data.normalization
         backbone = dataclasses.replace(backbone, image_size=FLAGS.image_size or data.picture_size, mean=mean, std=std)

@@ -1,6 +1,7 @@
 // Built-in pictures for a first look: Greek letters as printed, turned, tinted and half hidden, drawn with local fonts.
 
 const LETTERS = [...'ΨΩΣΦΔΛΞΘΠΓαβγδεζηθλμξπσφψω'];
+// Lengths below are parts of this; a picture has as many pixels, or as many as the model takes.
 const SIDE = 128;
 const QUERIES_PER_CLASS = 5;
 // Of the examples and of the pile, in [0, 1].
@@ -23,24 +24,26 @@ const FONTS = [
  */
 export function drawExample(description) {
   const random = seededRandom(SEED);
+  const side = Math.max(SIDE, description.image_size);
   const count = description.gradient_network === 'joint' ? description.way : Math.min(5, description.way);
   if (count > LETTERS.length) throw new Error(`The example has ${LETTERS.length} letters; this model needs ${count}.`);
   const names = LETTERS.slice(0, count);
   const perClass = Math.max(1, Math.min(QUERIES_PER_CLASS, Math.floor(description.max_query / count)));
   const pile = names.flatMap((letter, truth) =>
-    Array.from({ length: perClass }, () => ({ truth, canvas: drawLetter(letter, HARD, random) })),
+    Array.from({ length: perClass }, () => ({ truth, canvas: drawLetter(letter, HARD, random, side) })),
   );
   return {
-    classes: names.map((name) => ({ name, example: drawLetter(name, EASY, random) })),
+    classes: names.map((name) => ({ name, example: drawLetter(name, EASY, random, side) })),
     pile: shuffled(pile, random),
   };
 }
 
 /** `difficulty` in [0, 1] scales how far a letter is turned, shrunk, sheared, moved and hidden. */
-function drawLetter(letter, difficulty, random) {
+function drawLetter(letter, difficulty, random, side) {
   const canvas = document.createElement('canvas');
-  canvas.width = canvas.height = SIDE;
+  canvas.width = canvas.height = side;
   const context = canvas.getContext('2d', { willReadFrequently: true });
+  context.scale(side / SIDE, side / SIDE);
   const within = (range) => (random() * 2 - 1) * range * difficulty;
   paintGround(context, random);
   context.save();

@@ -4,6 +4,8 @@ import { fitSquare } from './resample.js';
 
 // Pillow's limit, so that the page and the Python runner take the same files.
 const MOST_PIXELS = 89_478_485;
+// Side in pixels that pictures are shown at, in style.css.
+const LARGEST_THUMBNAIL = 64;
 
 /**
  * Decodes a picture file; EXIF orientation counts, colour profiles do not, transparent parts show white.
@@ -57,11 +59,12 @@ export function fitPicture(source, width, height, size) {
   return fitSquare(read, width, height, size);
 }
 
-/** Shows pixels [size, size, 3] on a canvas of that many pixels. */
+/** Shows pixels [size, size, 3] on a canvas of that many pixels; those that are enlarged keep their edges. */
 export function showPixels(canvas, pixels, size) {
   [canvas.width, canvas.height] = [size, size];
+  canvas.classList.toggle('small', size < LARGEST_THUMBNAIL);
   const rgba = new Uint8ClampedArray(size * size * 4).fill(255);
-  for (let i = 0; i < size * size; i++) rgba.set(pixels.subarray(i * 3, i * 3 + 3), i * 4);
+  for (let i = 0; i < pixels.length; i++) rgba[i + Math.floor(i / 3)] = pixels[i];
   canvas.getContext('2d').putImageData(new ImageData(rgba, size, size), 0, 0);
 }
 

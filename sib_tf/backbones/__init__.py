@@ -4,6 +4,7 @@ Normalisation is the first layer, so that whoever holds a backbone's file need n
 """
 
 import dataclasses
+import importlib
 import os
 from pathlib import Path
 
@@ -52,6 +53,9 @@ def load(folder: str | os.PathLike) -> tuple[keras.Model, BackboneConfig]:
     if not isinstance(record, dict) or "backbone" not in record:
         raise InputError(f"{path} describes no backbone; name the folder of a pre-training.")
     config = BackboneConfig.from_dict(record["backbone"], path)
+    if Path(config.source or "").suffix == ".tflite":
+        # Keras knows our layers only once their module is imported; this one takes LiteRT, which others do without.
+        importlib.import_module("sib_tf.backbones.pretrained.litert_embedder")
     return checkpoints.load_model(Path(folder) / FILE), config
 
 

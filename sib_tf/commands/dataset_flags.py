@@ -5,6 +5,7 @@ import dataclasses
 from absl import flags
 
 from sib_tf.commands import cli, record_flags
+from sib_tf.config import BackboneConfig
 from sib_tf.datasets import DATASETS
 from sib_tf.datasets.folder_options import FolderOptions
 
@@ -21,20 +22,29 @@ def define(values: flags.FlagValues, dataset_help: str | None = None) -> None:
     text = "Folder for prepared data sets. Default: $TFDS_DATA_DIR, or else ~/tensorflow_datasets."
     flags.DEFINE_string("cache_dir", None, text, flag_values=values)
     folder, texts = FolderOptions(), FolderOptions.help_texts()
-    flags.DEFINE_integer("stored_size", folder.image_size, texts.pop("image_size"), 16, flag_values=values)
+    size = f"{texts.pop('image_size')} Default: as an imported backbone takes them, or {folder.image_size}."
+    flags.DEFINE_integer("stored_size", None, size, 16, flag_values=values)
     record_flags.define(values, folder, texts)
 
 
-def folder_options(values: flags.FlagValues) -> dict:
-    """Returns the fields of the folder data set's `FolderOptions`, checked, that the flags give."""
-    given = record_flags.fields(values, FolderOptions) | {"image_size": values.stored_size}
+def folder_options(values: flags.FlagValues, backbone: BackboneConfig | None = None) -> dict:
+    """Returns the fields of the folder data set's `FolderOptions`, checked, that the flags give.
+
+    For a backbone that scales larger pictures, as imported ones do, they are stored by default as it takes them: of
+    photographs at 32 pixels little would be left.
+    """
+    size = backbone.image_size if backbone and backbone.larger == "reduce" else FolderOptions().image_size
+    given = record_flags.fields(values, FolderOptions) | {"image_size": values.stored_size or size}
     return dataclasses.asdict(FolderOptions(**given))
 
 
-def load(values: flags.FlagValues, default: str | None = None):
-    """Loads the data set that --dataset, or else `default`, names; returns a `sib_tf.datasets.MetaDataset`."""
+def load(values: flags.FlagValues, default: str | None = None, backbone: BackboneConfig | None = None):
+    """Loads the data set that --dataset, or else `default`, names; returns a `sib_tf.datasets.MetaDataset`.
+
+    `backbone` is the one that its pictures are for, where that is known.
+    """
     name = values.dataset or default
-    options = folder_options(values) if name == "folder" else None
+    options = folder_options(values, backbone) if name == "folder" else None
     cli.load_tensorflow()
     from sib_tf import datasets
 

@@ -1,6 +1,8 @@
 """An embedder as mobile developers have them: a .tflite file from one picture to one vector, float or quantised."""
 
 import functools
+import re
+import threading
 from pathlib import Path
 
 import keras
@@ -36,7 +38,9 @@ def build(request: Request) -> Imported:
     embedder = LiteRTEmbedder(len(content), details["dim"], mean, std, name="embedder")
     features = embedder(pictures)
     embedder.file.assign(np.frombuffer(content, np.uint8))
-    return Imported(keras.Model(pictures, features, name=path.stem), None, path.name, request.digest())
+    # TensorFlow takes no spaces, accents and such in names.
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", path.stem).lstrip("_-") or "embedder"
+    return Imported(keras.Model(pictures, features, name=name), None, path.name, request.digest())
 
 
 @keras.saving.register_keras_serializable("sib_tf")
@@ -58,11 +62,14 @@ class LiteRTEmbedder(keras.layers.Layer):
     """
 
     def __init__(self, size: int, dim: int, mean: list[float], std: list[float], **kwargs):
-        super().__init__(trainable=False, **kwargs)
+        super().__init__(**{**kwargs, "trainable": False})
         self.size, self.dim, self.mean, self.std = size, dim, mean, std
+        # TensorFlow may call from several threads, and an interpreter has one place for its input.
+        self._one_at_a_time = threading.Lock()
 
     def build(self, input_shape):
-        self.file = self.add_weight(name="file", shape=(self.size,), dtype="uint8", initializer="zeros")
+        options = {"dtype": "uint8", "initializer": "zeros", "trainable": False}
+        self.file = self.add_weight(name="file", shape=(self.size,), **options)
 
     def call(self, pictures):
         features = tf.numpy_function(self._embed, [pictures], tf.float32, stateful=False)
@@ -76,19 +83,20 @@ class LiteRTEmbedder(keras.layers.Layer):
         return {**super().get_config(), **own}
 
     def _embed(self, pictures: np.ndarray) -> np.ndarray:
-        interpreter = self._interpreter
+        with self._one_at_a_time:
+            features = [self._embed_one(self._interpreter, picture) for picture in pictures]
+        return np.stack(features) if features else np.zeros((0, self.dim), np.float32)
+
+    def _embed_one(self, interpreter, picture: np.ndarray) -> np.ndarray:
         taken, given = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-        features = np.zeros((len(pictures), self.dim), np.float32)
-        for row, picture in enumerate(pictures):
-            if taken["dtype"] == np.float32:
-                values = (picture - self.mean) / self.std
-            else:
-                low = np.iinfo(taken["dtype"]).min
-                values = np.rint(picture) + low  # uint8 takes pixels as they are, int8 128 less.
-            interpreter.set_tensor(taken["index"], values[None].astype(taken["dtype"]))
-            interpreter.invoke()
-            features[row] = _real(interpreter.get_tensor(given["index"]).reshape(-1), given)
-        return features
+        if taken["dtype"] == np.float32:
+            values = (picture - self.mean) / self.std
+        else:
+            low = np.iinfo(taken["dtype"]).min
+            values = np.rint(picture) + low  # uint8 takes pixels as they are, int8 128 less.
+        interpreter.set_tensor(taken["index"], values[None].astype(taken["dtype"]))
+        interpreter.invoke()
+        return _real(interpreter.get_tensor(given["index"]).reshape(-1), given)
 
     @functools.cached_property
     def _interpreter(self):
@@ -113,7 +121,8 @@ def _details(content: bytes, path: Path) -> dict:
         raise InputError(f"source {path} is no .tflite file, or is damaged ({str(error)[:120]}).") from error
     shape, dim = tuple(map(int, inputs[0]["shape"])), int(np.prod(outputs[0]["shape"]))
     square = len(shape) == 4 and shape[0] == 1 and shape[1] == shape[2] and shape[3] == 3
-    if len(inputs) != 1 or len(outputs) != 1 or not square:
+    vector = outputs[0]["shape"].tolist()[-1:] == [dim]
+    if len(inputs) != 1 or len(outputs) != 1 or not square or not vector:
         raise InputError(
             f"source {path} must take one RGB picture [1, size, size, 3] and give one vector; it takes "
             f"{[one['shape'].tolist() for one in inputs]} and gives {[one['shape'].tolist() for one in outputs]}."

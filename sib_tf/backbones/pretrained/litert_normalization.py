@@ -4,6 +4,8 @@ Read by hand, since no package that is kept up has the schema (tflite-support is
 https://github.com/tensorflow/tflite-support/blob/master/tensorflow_lite_support/metadata/metadata_schema.fbs
 """
 
+import struct
+
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import encode, number_types, packer
@@ -16,11 +18,23 @@ _SUBGRAPHS, _INPUTS, _PROCESS_UNITS, _KIND, _OPTIONS, _MEAN, _STD = 10, 8, 12, 4
 
 
 def read_normalization(content: bytes) -> tuple[list[float], list[float]] | None:
-    """Returns the means and the deviations of the only input, one or three numbers each; None where there are none."""
+    """Returns the means and the deviations of the only input, one or three numbers each.
+
+    None where there are none, or none that can be read: of a model's metadata LiteRT checks nothing.
+    """
+    try:
+        means, deviations = _numbers_of(content)
+    except (struct.error, IndexError, TypeError, ValueError):  # Broken bytes lead anywhere.
+        return None
+    usable = len(means) == len(deviations) in (1, 3) and np.isfinite(means).all() and min(deviations) > 0
+    return (means, deviations) if usable else None
+
+
+def _numbers_of(content: bytes) -> tuple[list[float], list[float]]:
     model = schema.ModelT.InitFromPackedBuf(bytearray(content), 0)
     buffers = [entry.buffer for entry in model.metadata or () if entry.name == _NAME]
     if not buffers:
-        return None
+        return [], []
     data = np.asarray(model.buffers[buffers[0]].data, np.uint8).tobytes()
     root = Table(data, encode.Get(packer.uoffset, data, 0))
     for unit in _tables(_first(_first(root, _SUBGRAPHS), _INPUTS), _PROCESS_UNITS):
@@ -29,7 +43,7 @@ def read_normalization(content: bytes) -> tuple[list[float], list[float]] | None
             options = Table(data, 0)
             unit.Union(options, unit.Offset(_OPTIONS))
             return _numbers(options, _MEAN), _numbers(options, _STD)
-    return None
+    return [], []
 
 
 def _tables(table: Table | None, field: int) -> list[Table]:
