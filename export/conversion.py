@@ -168,13 +168,13 @@ def _backbone_outputs(model: bytes, spares_stem: bool) -> str:
     What comes before makes the pictures what the backbone was trained on: eight bits would spoil it.
 
     Args:
-        spares_stem: whether a first convolution that a depthwise one follows, and that one, are left out: small as they
-            are, most of what a network loses is theirs, whose channels are so unlike one another.
+        spares_stem: whether a first convolution that a depthwise one follows, that one and the next are left out: small
+            as they are, most of what a network loses is theirs, whose channels are so unlike one another.
     """
     _, graph, names = _embed_graph(model)
     convolutions = [place for place, name in enumerate(names) if name in CONVOLUTIONS]
     is_mobile = spares_stem and [names[place] for place in convolutions[1:2]] == ["DEPTHWISE_CONV_2D"]
-    starts, found = set(convolutions[2 if is_mobile else 0 :]), {}
+    starts, found = set(convolutions[3 if is_mobile else 0 :]), {}
     for place, op in enumerate(graph.operators):
         if place in starts or not found.keys().isdisjoint(op.inputs):
             found |= {index: graph.tensors[index].name.decode() for index in op.outputs}
