@@ -65,9 +65,9 @@ def load_run(values: flags.FlagValues):
 
     if values.backbone_dir is not None:
         return trained_run.load(values.model_dir, values.backbone_dir, values.posterior_samples)
-    weights = FeatureCache.open(values.features_dir).manifest["backbone"]["weights"]
-    other = f"that of features_dir {values.features_dir}"
-    return trained_run.load_head(values.model_dir, weights, other, values.posterior_samples)
+    cache = FeatureCache.open(values.features_dir)
+    weights, other = cache.manifest["backbone"]["weights"], f"that of features_dir {values.features_dir}"
+    return trained_run.load_head(values.model_dir, cache.feature_dim, weights, other, values.posterior_samples)
 
 
 def require_exportable(run) -> None:

@@ -101,7 +101,7 @@ def _training() -> tuple[int, Callable[[], None]]:
     spec, steps, cache = EpisodeSpec(way=3, shot=1, query=3), 100, SyntheticFeatures(8, per_class=20)
     model = SIB(SIBConfig(feature_dim=8, way=None, gradient_network="per_class", hidden_units=8))
     model.build()
-    trainer = Trainer(model, cache.table("train"), MetaTrainConfig(episodes=spec, steps_per_call=steps))
+    trainer = Trainer(model, [cache.table("train")], MetaTrainConfig(episodes=spec, steps_per_call=steps))
     batches = iter(stream(EpisodeSampler(cache.labels("train"), spec, 0), steps, 1))
 
     def advance():

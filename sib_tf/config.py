@@ -189,7 +189,11 @@ _UNROLLED = _UP_TO_100._replace(expected="in [0, 100] (the steps are unrolled)")
 class SIBConfig(Record):
     """The SIB model. Symbols are the paper's (Hu et al., ICLR 2020); defaults are the released code's."""
 
-    feature_dim: int = setting(256, "D, length of a feature.", at_least(1))
+    feature_dim: int | None = setting(
+        256,
+        "D, length of a feature; None: nothing that is learned depends on it, and features may have any length.",
+        Bound(lambda value: value is None or value >= 1, "at least 1, or None"),
+    )
     way: int | None = setting(5, "Classes that the joint network is built for; None for per_class, which takes any.")
     num_steps: int = setting(3, "K, synthetic-gradient steps; 0 is nearest prototypes.", _UNROLLED)
     inner_learning_rate: float = setting(1e-3, "eta, size of a synthetic-gradient step.", ABOVE_0)
@@ -218,6 +222,10 @@ class SIBConfig(Record):
         super().__post_init__()
         needs_prior = "dirac without a prior: nothing else keeps a gaussian from becoming a point"
         require("posterior", self.posterior, self.posterior == "dirac" or self.prior != "none", needs_prior)
+        if self.feature_dim is None:
+            require(
+                "prior", self.prior, self.prior == "none", "none for features of any length: it has weights of each"
+            )
         if self.gradient_network == "joint":
             require("way", self.way, self.way is not None and self.way >= 2, "2 or more for the joint network")
 

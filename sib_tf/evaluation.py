@@ -56,7 +56,7 @@ class Evaluator:
 
     def prepare(self, model: SIB, table) -> None:
         """Compiles what calling this with the same arguments runs, where it was not compiled before; raises as that."""
-        if model.config.feature_dim != table.shape[1]:
+        if model.config.feature_dim not in (None, table.shape[1]):
             raise InputError(
                 f"The model was built for features of length {model.config.feature_dim}; these have {table.shape[1]}. "
                 "Evaluate it on features of the backbone that it was meta-trained with."

@@ -1,8 +1,9 @@
 """Stage 2: meta-training of the SIB model on cached features, through its K unrolled steps."""
 
 import dataclasses
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +34,7 @@ class DivergenceError(InputError):
 
 
 def meta_train(
-    cache: FeatureCache,
+    caches: FeatureCache | Sequence[FeatureCache],
     model_config: SIBConfig,
     config: MetaTrainConfig,
     output_dir: str | os.PathLike,
@@ -45,6 +46,8 @@ def meta_train(
     on from), `tensorboard/`.
 
     Args:
+        caches: of one backbone; or of several, of which every outer step takes episodes of each specification. A model
+            for them has a `feature_dim` of None.
         output_dir: the run's folder; the same one for all workers.
         devices: what to compute on; None: one device. The parameters are the same up to rounding.
 
@@ -58,11 +61,12 @@ def meta_train(
         Preempted: SIGTERM came; the state is saved.
     """
     output_dir, devices = Path(output_dir), devices or Devices()
+    caches = list(caches) if isinstance(caches, Sequence) else [caches]
     devices.check_shared("batch_episodes", config.batch_episodes)  # Before the folder is claimed.
-    train, validation = cache.table("train"), cache.table("validation")
-    lists = validation_lists(cache, config)
-    samplers = training_samplers(cache, config)
-    record = run_record(cache, model_config, config, lists)
+    train, validation = ([cache.table(split) for cache in caches] for split in ("train", "validation"))
+    lists = validation_lists(caches, config)
+    samplers = training_samplers(caches, config)
+    record = run_record(caches, model_config, config, lists)
     with runs.training(output_dir, record, config.seed, devices, "from the last validation") as folder:
         with devices.strategy.scope():
             model = SIB(model_config, name="sib")  # By default the name counts the models of the process.
@@ -76,24 +80,32 @@ def meta_train(
     return snapshots.best
 
 
-def training_samplers(cache: FeatureCache, config: MetaTrainConfig) -> list[EpisodeSampler]:
-    """Returns a sampler for each specification of the training episodes, with seeds apart."""
-    labels, specs = cache.labels("train"), (config.episodes, *config.mixture)
-    return [EpisodeSampler(labels, spec, config.seed + (i << 32), cache.views) for i, spec in enumerate(specs)]
+def training_samplers(caches: Sequence[FeatureCache], config: MetaTrainConfig) -> list[EpisodeSampler]:
+    """Returns a sampler for each cache and specification of the training episodes, with seeds apart."""
+    kinds = itertools.product(caches, (config.episodes, *config.mixture))
+    return [
+        EpisodeSampler(cache.labels("train"), spec, config.seed + (i << 32), cache.views)
+        for i, (cache, spec) in enumerate(kinds)
+    ]
 
 
-def validation_lists(cache: FeatureCache, config: MetaTrainConfig) -> list[EpisodeRows]:
-    """Returns the fixed validation list of each specification."""
-    labels, specs = cache.labels("validation"), (config.validation, *config.mixture)
-    return [EpisodeSampler(labels, spec, VALIDATION_SEED).sample(config.validation_episodes) for spec in specs]
+def validation_lists(caches: Sequence[FeatureCache], config: MetaTrainConfig) -> list[EpisodeRows]:
+    """Returns the fixed validation list of each cache and specification."""
+    kinds = itertools.product(caches, (config.validation, *config.mixture))
+    return [
+        EpisodeSampler(cache.labels("validation"), spec, VALIDATION_SEED).sample(config.validation_episodes)
+        for cache, spec in kinds
+    ]
 
 
-def run_record(cache: FeatureCache, model_config: SIBConfig, config: MetaTrainConfig, lists: list[EpisodeRows]) -> dict:
+def run_record(
+    caches: Sequence[FeatureCache], model_config: SIBConfig, config: MetaTrainConfig, lists: list[EpisodeRows]
+) -> dict:
     """Returns what `config.json` holds: the model, its training, the features it belongs to, the validation lists."""
     return {
         "model": dataclasses.asdict(model_config),
         "meta_training": dataclasses.asdict(config),
-        "features": cache.identity,
+        "features": caches[0].identity if len(caches) == 1 else [cache.identity for cache in caches],
         "validation_episode_hashes": [fingerprint(rows) for rows in lists],
     }
 

@@ -3,7 +3,9 @@
 import functools
 import os
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from sib_tf import distributions
@@ -15,6 +17,21 @@ from sib_tf.optimizers import outer_optimizer
 from sib_tf.sib import SIB
 
 
+class _Table(NamedTuple):
+    """Features that steps gather from; of a `source` that stays on the disk those of a call."""
+
+    values: tf.Tensor | tf.Variable
+    source: np.memmap | None = None
+
+    def fetched(self, rows: Sequence[EpisodeRows]) -> list[EpisodeRows]:
+        """Puts the features of a call in place, and returns the episodes, whose rows are of these then."""
+        if self.source is None:
+            return list(rows)
+        taken, rows = large.fetched(self.source, rows, self.values.shape[0])
+        self.values.assign(taken)
+        return rows
+
+
 class Trainer:
     """The training step: many outer steps in one call, each through the K unrolled inner steps.
 
@@ -24,31 +41,35 @@ class Trainer:
 
     Args:
         model: the SIB model, built in the scope of `devices.strategy`, which this has to be called in too.
-        table: `[pictures, D]` float32 features of the meta-training split.
+        tables: `[pictures, D]` float32 features of the meta-training split, a table for every cache.
         cores: that share a batch; None: all of this machine. Only speed depends on it, and rounding.
     """
 
     def __init__(
-        self, model: SIB, table, config: MetaTrainConfig, cores: int | None = None, devices: Devices | None = None
+        self,
+        model: SIB,
+        tables: Sequence,
+        config: MetaTrainConfig,
+        cores: int | None = None,
+        devices: Devices | None = None,
     ):
         self.model, self.config, self.devices = model, config, devices or Devices()
-        self.ways = [spec.way[1] for spec in (config.episodes, *config.mixture)]
+        self.specs = (config.episodes, *config.mixture)
+        # Of the kinds of episodes, cache by cache.
+        self.ways = [spec.way[1] for spec in self.specs] * len(tables)
         self.optimizer = outer_optimizer(config)
         # Here, in scope: Keras 3 fails to build an optimiser while a step is being traced.
         self.optimizer.build(model.trainable_variables)
         self.together = bool(tf.config.list_physical_devices("GPU"))
         compiled = functools.partial(tf.function, jit_compile=True, autograph=False)
         self._part_gradients = compiled(self._gradients)
-        self.source = None  # A table that stays on the disk; `self.table` has what a call needs of it then.
         if self.devices.distributed:
             self.parts = self.devices.replicas
-            self.table = tf.Variable(table, trainable=False)  # A copy on every device.
+            self.tables = [_Table(tf.Variable(table, trainable=False)) for table in tables]  # A copy on every device.
             self._update = self._apply
         else:
             self.parts = 1 if self.together else config.parts(cores or os.cpu_count())
-            self.table = large.held(table)
-            if large.is_large(table):
-                self.source, self.table = table, tf.Variable(tf.zeros((self._most_rows(), table.shape[1])))
+            self.tables = [self._table(table) for table in tables]
             self._update = compiled(self._apply)
         whole = self.parts == 1 and not self.devices.distributed
         self._call = tf.function(self._take_steps, jit_compile=whole, autograph=False)
@@ -63,16 +84,19 @@ class Trainer:
 
         Every worker is given the whole rows, and gets the losses over the whole batches.
         """
-        if self.source is not None:
-            taken, rows = large.fetched(self.source, rows, self.table.shape[0])
-            self.table.assign(taken)
-        losses = self._call(self.devices.split(list(rows), axis=1), len(rows[0].support))
+        kinds = len(self.specs)
+        groups = [rows[i * kinds : (i + 1) * kinds] for i in range(len(self.tables))]
+        rows = [each for table, group in zip(self.tables, groups, strict=True) for each in table.fetched(group)]
+        losses = self._call(self.devices.split(rows, axis=1), len(rows[0].support))
         return tf.convert_to_tensor(self.devices.mean(losses))
 
-    def _most_rows(self) -> int:
-        """Pictures that the episodes of a call have places for."""
-        specs, config = (self.config.episodes, *self.config.mixture), self.config
-        return config.steps_per_call * config.batch_episodes * sum(each.max_support + each.max_query for each in specs)
+    def _table(self, table) -> "_Table":
+        if not large.is_large(table):
+            return _Table(tf.convert_to_tensor(table))
+        # As many pictures as the episodes of a call have places for.
+        places = sum(spec.max_support + spec.max_query for spec in self.specs)
+        places *= self.config.steps_per_call * self.config.batch_episodes
+        return _Table(tf.Variable(tf.zeros((places, table.shape[1]))), table)
 
     def _take_steps(self, rows, count: int) -> tf.Tensor:
         """The losses of `count` outer steps, one after the other."""
@@ -112,7 +136,8 @@ class Trainer:
         return tf.nest.map_structure(lambda each: tf.reduce_mean(each, axis=0), found)
 
     def _gradients_together(self, rows: list[EpisodeRows], noise: list) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        episodes = [each.gather(self.table) for each in rows]
+        tables = [table.values for table in self.tables for _ in self.specs]
+        episodes = [each.gather(table) for each, table in zip(rows, tables, strict=True)]
         with tf.GradientTape() as tape:
             losses = [
                 self.model.outer_loss(episode, way, own if self.model.samples else None)

@@ -49,6 +49,8 @@ def load_model(model_dir: str | os.PathLike, weights: str | None = None, other: 
         raise InputError(f"{folder / checkpoints.CONFIG} describes no SIB model; name the folder of a meta-training.")
     model, features = checkpoints.load_model(folder / checkpoints.BEST, SIB), record.get("features")
     backbone = features.get("backbone") if isinstance(features, dict) else None
+    if model.config.feature_dim is None:
+        return model, record
     if weights is not None and not (isinstance(backbone, dict) and backbone.get("weights") == weights):
         raise InputError(
             f"The model in {model_dir} was meta-trained on features of another backbone than {other}, or its "

@@ -45,14 +45,16 @@ def descend(theta, num_steps: int, step: Callable) -> list:
 class InitializationNetwork(keras.layers.Layer):
     """theta^0_c = a * mean over the support of class c of z / |z|, with a learned vector a, at first 1.
 
-    Not normalised again (released code). The class of a masked row does not count; a class without rows gets 0.
+    Built for features of any length (D of None), a is one number. Not normalised again (released code). The class of a
+    masked row does not count; a class without rows gets 0.
 
     From features `[episodes, support_rows, D]` float32 and their `membership` `[episodes, support_rows, way]`, one-hot
     rows of which a masked one is 0, to `[episodes, way, D]`.
     """
 
     def build(self, support_shape, membership_shape=None):
-        self.feature_scale = self.add_weight(name="feature_scale", shape=(support_shape[-1],), initializer="ones")
+        shape = support_shape[-1:] if support_shape[-1] else ()
+        self.feature_scale = self.add_weight(name="feature_scale", shape=shape, initializer="ones")
 
     def call(self, support, membership):
         counts = ops.maximum(ops.sum(membership, axis=1), 1.0)[..., None]
@@ -88,9 +90,9 @@ class SIB(keras.Model):
             gradient_networks.build(*kind, f"gradient_network{i or ''}")
             for i in range(config.num_steps if config.separate_steps else 1)
         ]
-        # About twice the root mean square of the elements of a unit vector, which theta^0 is the mean of some of.
-        scale = 2.0 * config.feature_dim**-0.5
         self.prior = self.posterior = None  # No p(w); and q has all its mass on theta.
+        # About twice the root mean square of the elements of a unit vector, which theta^0 is the mean of some of.
+        scale = 2.0 * (config.feature_dim or 1) ** -0.5
         if config.prior == "gaussian":
             self.prior = distributions.GaussianPrior(scale, name="prior")
         if config.posterior == "gaussian":
@@ -216,6 +218,16 @@ class SIB(keras.Model):
     def weights_logits(self, weights, query, class_mask=None):
         """Logits `[episodes, queries, way]` of `query` under weights w `[episodes, way, D]` of any length."""
         return _masked(self._logits(weights, unit_rows(query)), class_mask, 1)
+
+    def bound(self, feature_dim: int) -> "SIB":
+        """Returns this model for features of length D alone, as exports need it: itself, or one of the same numbers."""
+        if self.config.feature_dim == feature_dim:
+            return self
+        model = SIB(dataclasses.replace(self.config, feature_dim=feature_dim), name=self.name)
+        model.build()
+        for here, there in zip(self.weights, model.weights, strict=True):
+            there.assign(ops.broadcast_to(here, there.shape))
+        return model
 
     def get_config(self):
         return {**super().get_config(), "config": dataclasses.asdict(self.config)}

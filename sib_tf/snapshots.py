@@ -24,13 +24,15 @@ class Snapshots:
     snapshot, and its state comes last: a run that is broken off goes on from the last whole one, and takes the steps
     after it again. Use as a context: leaving it waits for the last validation.
 
-    The evaluators are those of the validation lists, whose mean accuracy counts; `table` has the features of their
-    split, `[pictures, D]` float32. The copy is a plain one, on one device.
+    The evaluators are those of the validation lists, whose mean accuracy counts; `tables` has the features of their
+    split, `[pictures, D]` float32, of every cache, which has as many lists as the others. The copy is a plain one, on
+    one device.
     """
 
-    def __init__(self, trainer: Trainer, evaluators: list[Evaluator], table, output_dir: Path, devices: Devices):
-        self.trainer, self.evaluators, self.output_dir, self.devices = trainer, evaluators, output_dir, devices
-        self.table = large.held(table)
+    def __init__(self, trainer: Trainer, evaluators: list[Evaluator], tables, output_dir: Path, devices: Devices):
+        self.trainer, self.output_dir, self.devices = trainer, output_dir, devices
+        each = len(evaluators) // len(tables)
+        self.lists = [(evaluator, large.held(tables[i // each])) for i, evaluator in enumerate(evaluators)]
         self.model = SIB(trainer.model.config, name=trainer.model.name)
         self.model.build()
         self.optimizer = outer_optimizer(trainer.config)
@@ -74,7 +76,7 @@ class Snapshots:
         self.devices.agree("checkpoints (does every worker see output_dir?): they", self.step)
         if self.step < self.trainer.config.steps:
             # While the trainer compiles.
-            self._running = self._thread.submit(lambda: [e.prepare(self.model, self.table) for e in self.evaluators])
+            self._running = self._thread.submit(lambda: [each.prepare(self.model, table) for each, table in self.lists])
 
     def validate(self, step: int, loss: float, progress: tqdm) -> None:
         """Takes a snapshot after outer step `step`, and starts to validate it and to save it.
@@ -104,7 +106,7 @@ class Snapshots:
         return [*self.model.variables, *self.optimizer.variables]
 
     def _keep(self, step: int, loss: float, progress: tqdm) -> None:
-        lists = [evaluator(self.model, self.table).accuracy[-1] for evaluator in self.evaluators]
+        lists = [evaluator(self.model, table).accuracy[-1] for evaluator, table in self.lists]
         accuracy, half = mean_and_ci95(np.mean(lists, axis=0))
         if accuracy > self.best:
             checkpoints.save_model(self.model, self.output_dir / checkpoints.BEST)

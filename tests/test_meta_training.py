@@ -56,7 +56,7 @@ def make_trainer(config: MetaTrainConfig, cores: int | None = None, **settings) 
     tf.keras.utils.set_random_seed(0)
     model = SIB(model_config(**settings))
     model.build()
-    return outer_steps.Trainer(model, MemoryCache().table("train"), config, cores)
+    return outer_steps.Trainer(model, [MemoryCache().table("train")], config, cores)
 
 
 def batches(steps: int, episodes: int):
@@ -144,13 +144,13 @@ def test_a_mixture_is_validated_on_a_list_for_each(tmp_path):
     assert MetaTrainConfig.from_dict(record["meta_training"]) == config
     assert len(set(record["validation_episode_hashes"])) == 2
     model, table = load_model(tmp_path / "run")[0], MemoryCache().table("validation")
-    lists = meta_training.validation_lists(MemoryCache(), config)
+    lists = meta_training.validation_lists([MemoryCache()], config)
     assert best == pytest.approx(np.mean([Evaluator(rows)(model, table).accuracy[-1].mean() for rows in lists]))
 
 
 def test_specifications_of_a_mixture_draw_episodes_of_their_own():
     config = train_config(mixture=(SPEC, SPEC))
-    rows = [sampler.sample(20).support for sampler in meta_training.training_samplers(MemoryCache(), config)]
+    rows = [sampler.sample(20).support for sampler in meta_training.training_samplers([MemoryCache()], config)]
     assert not any(np.array_equal(rows[i], rows[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
 
 

@@ -95,7 +95,7 @@ def test_sgd_run_of_the_compiled_trainer(recording):
         momentum=meta["momentum"],
         weight_decay=meta["weight_decay"],
     )
-    trainer = Trainer(recording.model, table, config)
+    trainer = Trainer(recording.model, [table], config)
     rows = episodes._replace(support=support_rows.astype(np.int32), query=query_rows.astype(np.int32))
     losses = trainer.steps([EpisodeRows(*map(tf.constant, rows))]).numpy()
     chaotic = meta["inner_learning_rate"] > CHAOTIC_RATE

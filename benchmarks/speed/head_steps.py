@@ -69,7 +69,7 @@ def ours(table: np.ndarray, rows: EpisodeRows, cores: int | None = None, **confi
     steps, batch = rows.support.shape[:2]
     way = int(rows.support_labels.numpy().max()) + 1
     training = MetaTrainConfig(episodes=EpisodeSpec(way=way), batch_episodes=batch)
-    trainer = Trainer(model(table.shape[1], way=way, **config), table, training, cores)
+    trainer = Trainer(model(table.shape[1], way=way, **config), [table], training, cores)
     return Contestant(lambda: trainer.steps([rows]).numpy(), steps * batch)
 
 

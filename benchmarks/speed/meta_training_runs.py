@@ -89,4 +89,4 @@ def from_pictures(rounds: int) -> Comparison:
 
 
 def _trainer(table: np.ndarray) -> outer_steps.Trainer:
-    return outer_steps.Trainer(head_steps.model(table.shape[1]), table, MetaTrainConfig(batch_episodes=1))
+    return outer_steps.Trainer(head_steps.model(table.shape[1]), [table], MetaTrainConfig(batch_episodes=1))

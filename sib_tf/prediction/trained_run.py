@@ -92,7 +92,7 @@ def load(model_dir: str | os.PathLike, backbone_dir: str | os.PathLike, samples:
     """
     backbone, config = backbones.load(backbone_dir)
     weights = weights_fingerprint(backbone)
-    head = load_head(model_dir, weights, f"that in backbone_dir {backbone_dir}", samples)
+    head = load_head(model_dir, backbone.output_shape[-1], weights, f"that in backbone_dir {backbone_dir}", samples)
     backbone = backbones.in_float32(backbone, config)  # Devices have no kernels for half precision of this kind.
     trained_on = atomic.read_json(Path(backbone_dir) / checkpoints.CONFIG, "Configuration").get("dataset")
     width = None if config.source else config.width
@@ -101,8 +101,12 @@ def load(model_dir: str | os.PathLike, backbone_dir: str | os.PathLike, samples:
     return dataclasses.replace(head, backbone=backbone, backbone_config=config, origin=origin, dataset=dataset)
 
 
-def load_head(model_dir: str | os.PathLike, weights: str | None = None, other: str = "", samples: int = 0) -> Run:
-    """Loads stage 2 without its backbone; `weights` and `other` as in `runs.load_model`, `samples` as in `Run`.
+def load_head(
+    model_dir: str | os.PathLike, feature_dim: int, weights: str | None = None, other: str = "", samples: int = 0
+) -> Run:
+    """Loads stage 2 without its backbone, for features of length `feature_dim`; `samples` as in `Run`.
+
+    `weights` and `other` are those of `runs.load_model`.
 
     Raises:
         InputError: as `load`.
@@ -114,7 +118,9 @@ def load_head(model_dir: str | os.PathLike, weights: str | None = None, other: s
         )
     features = record["features"] if isinstance(record.get("features"), dict) else {}
     fitted = calibration.load(model_dir, weights_fingerprint(sib))
-    return Run(None, None, sib, features.get("backbone"), _name(features.get("dataset")), fitted, samples)
+    return Run(
+        None, None, sib.bound(feature_dim), features.get("backbone"), _name(features.get("dataset")), fitted, samples
+    )
 
 
 def _name(dataset: dict | None) -> str | None:

@@ -56,9 +56,9 @@ def search(
 
 def _record(cache: FeatureCache, settings: Search) -> dict:
     """What `config.json` holds. Drawing the episodes also tells whether the splits have enough for them."""
-    meta_training.training_samplers(cache, settings.training)
-    lists = meta_training.validation_lists(cache, settings.training)
-    record = meta_training.run_record(cache, settings.model, settings.training, lists)
+    meta_training.training_samplers([cache], settings.training)
+    lists = meta_training.validation_lists([cache], settings.training)
+    record = meta_training.run_record([cache], settings.model, settings.training, lists)
     return {**record, "tuner": settings.tuner, "search": {field.name: field.describe() for field in settings.space}}
 
 
