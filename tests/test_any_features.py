@@ -19,7 +19,9 @@ from sib_tf.sib import SIB
 
 SPEC = EpisodeSpec(way=(3, 3), query=(5, 5))
 TRAINING = MetaTrainConfig(SPEC, SPEC, steps=20, batch_episodes=2, validate_every=10, validation_episodes=20)
-MODEL = SIBConfig(feature_dim=None, way=None, gradient_network="per_class", inner_learning_rate=0.1)
+# One step: compiling them is most of the time.
+KIND = {"way": None, "gradient_network": "per_class", "inner_learning_rate": 0.1, "num_steps": 1}
+MODEL = SIBConfig(feature_dim=None, **KIND)
 
 
 class MemoryCache:
@@ -77,7 +79,7 @@ def test_it_is_the_same_model_for_every_length(head):
 def test_steps_learn_from_every_cache(head, tmp_path):
     """With the first cache alone, seeds and numbers are those of a model of its length whose vector a is one number."""
     alone = MemoryCache(6)
-    fixed = {"learned_initialization": False, "inner_learning_rate": 0.1, "way": None, "gradient_network": "per_class"}
+    fixed = {**KIND, "learned_initialization": False}
     weights = []
     for name, dim in (("any", None), ("own", 6)):
         meta_train(alone, SIBConfig(feature_dim=dim, **fixed), TRAINING, tmp_path / name)
