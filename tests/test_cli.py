@@ -177,7 +177,7 @@ MISSING = r"cannot be read \(No such file or directory\)"
         (pretrain, {"test_fraction": "0.5", "validation_fraction": "0.5"}, r"validation_fraction \+ test_fraction"),
         (pretrain, {"batch_size": "64"}, r"batch_size 64 is more than the 16 training pictures\."),
         (extract_features, {"backbone_dir": "none"}, rf"Configuration none/config\.json {MISSING}"),
-        (extract_features, {"backbone_dir": "sib"}, r"sib/config\.json describes no backbone; name the folder of a"),
+        (extract_features, {"backbone_dir": "sib"}, r"sib/config\.json describes no backbone; name the folder of "),
         (meta_train, {"features_dir": "sib/best.keras"}, r"features_dir sib/best\.keras holds no feature cache; make"),
         (meta_train, {"output_dir": "sib"}, r"sib holds a run with other settings \(.+ there, .+ asked.*\); name"),
         (meta_train, {"output_dir": "sib/best.keras"}, r"Cannot write to the folder sib/best\.keras \(File exists\);"),

@@ -1,5 +1,6 @@
 """Feature caches: right, whole, made once, and refused when they are not what they say."""
 
+import dataclasses
 import shutil
 
 import keras
@@ -11,7 +12,9 @@ from sib_tf.config import BackboneConfig, PretrainConfig
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache, extraction
 from sib_tf.pictures.pixels import centre_crop
+from sib_tf.reports import meta_test
 from sib_tf.storage import atomic
+from train import evaluate
 
 
 @pytest.fixture
@@ -35,6 +38,23 @@ def test_embedding_is_the_backbone_in_inference_mode_whatever_the_batch(tiny_dat
         found = features.embed(tiny_backbone, images)
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_backbone_is_traced_once_for_all_splits_and_shards(tiny_dataset, tmp_path, monkeypatch):
+    traced = []
+
+    class Counted(keras.layers.GlobalAveragePooling2D):
+        def call(self, pictures):
+            traced.append(pictures.shape)
+            return super().call(pictures)
+
+    pictures = keras.Input((32, 32, 3))
+    backbone = keras.Model(pictures, Counted()(pictures))
+    monkeypatch.setattr(features, "_BATCH", 10)
+    monkeypatch.setattr(extraction, "_SHARD", 20)
+    traced.clear()
+    extraction.extract(tiny_dataset, backbone, tmp_path / "features")
+    assert traced == [(None, 32, 32, 3)]
 
 
 def test_a_cache_holds_every_picture_once(tiny_dataset, tiny_backbone, tiny_features):
@@ -178,3 +198,21 @@ def test_the_fingerprint_of_weights_survives_saving_and_sees_one_weight(tiny_bac
     value[0, 0, 0, 0] = np.nextafter(value[0, 0, 0, 0], np.float32(1))
     kernel.assign(value)
     assert features.weights_fingerprint(again) != features.weights_fingerprint(tiny_backbone)
+
+
+def test_a_report_takes_pictures_as_the_features_did(tiny_dataset, tiny_backbone, tiny_features, tmp_path):
+    extraction.extract(tiny_dataset, tiny_backbone, tmp_path / "reduced", larger="reduce")
+    assert evaluate._backbone(features.read_manifest(tmp_path / "reduced")).image_size == tiny_backbone.input_shape[1]
+    assert evaluate._backbone(features.read_manifest(tiny_features)) is None
+
+
+def test_pictures_that_features_were_not_made_from_are_refused(tiny_dataset, tiny_features):
+    made_from = features.read_manifest(tiny_features)["dataset"]
+    meta_test.require_pictures_of(made_from, tiny_dataset, "test")
+    others = dataclasses.replace(
+        tiny_dataset, test=dataclasses.replace(tiny_dataset.test, images=tiny_dataset.test.images[::-1])
+    )
+    with pytest.raises(
+        InputError, match=r"give data_dir, stored_size and the like as train\.extract_features had them"
+    ):
+        meta_test.require_pictures_of(made_from, others, "test")

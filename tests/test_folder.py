@@ -45,8 +45,7 @@ def root(tmp_path) -> Path:
 
 
 def warnings(caplog) -> list[str]:
-    """What `folder` warned of; tensorflow-datasets warns of its own accord that it does not know our configurations."""
-    return [record.getMessage() for record in caplog.records if record.module == "folder"]
+    return [record.getMessage() for record in caplog.records]
 
 
 def test_all_data_sets_can_be_imported_together_and_what_they_fetch_has_checksums():
@@ -71,6 +70,17 @@ def test_split_folders_give_exact_pixels_labels_and_names(root):
     np.testing.assert_array_equal(data.train.images, np.broadcast_to(np.array(colors)[:, None, None], (4, 32, 32, 3)))
     # No published constants: those of the training pictures. (0 + 0 + 40 + 40) / 4 and (0 + 20 + 0 + 20) / 4.
     assert data.normalization == ((20.0, 10.0, 99.0), (20.0, 10.0, 1.0))
+
+
+def test_preparing_says_what_it_does_and_no_more(root, caplog, capsys):
+    fill(root, CLASSES)
+    load(root)
+    printed = capsys.readouterr()
+    assert "Preparing the pictures of data set folder once, in " in printed.err
+    assert not printed.out
+    assert not warnings(caplog)
+    load(root)
+    assert not capsys.readouterr().err
 
 
 def test_without_split_folders_classes_are_split_by_hash(root):

@@ -13,6 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from sib_tf.commands import cli, dataset_flags
+from sib_tf.config import BackboneConfig
 from train import episode_flags
 
 FLAGS = flags.FlagValues()
@@ -31,7 +32,7 @@ flags.DEFINE_integer(
     flag_values=FLAGS,
 )  # fmt: skip
 flags.DEFINE_string("report", None, "Folder for report.md and its figures.", flag_values=FLAGS)
-flags.DEFINE_string("backbone_dir", None, "Folder of the pre-training, for the report's curves.", flag_values=FLAGS)
+flags.DEFINE_string("backbone_dir", None, "Folder of train.pretrain, for the report's curves.", flag_values=FLAGS)
 dataset_flags.define(FLAGS, "Data set of the features, for the report's pictures. Default: without them.")
 
 
@@ -41,11 +42,14 @@ def main() -> None:
     if output.suffix != ".json":
         raise cli.InputError(f"output must end in .json; got {FLAGS.output}.")
     cli.load_tensorflow()
-    from sib_tf import backbones
+    from sib_tf.features import read_manifest
     from sib_tf.reports import meta_test
 
-    backbone = backbones.load(FLAGS.backbone_dir)[1] if FLAGS.dataset and FLAGS.backbone_dir else None
-    data = dataset_flags.load(FLAGS, None, backbone) if FLAGS.dataset and FLAGS.report else None
+    data = None
+    if FLAGS.dataset and FLAGS.report:
+        manifest = read_manifest(Path(FLAGS.features_dir))
+        data = dataset_flags.load(FLAGS, None, _backbone(manifest))
+        meta_test.require_pictures_of(manifest["dataset"], data, FLAGS.split)  # Before minutes of measuring.
     result = meta_test.meta_test(
         FLAGS.features_dir,
         FLAGS.model_dir,
@@ -62,6 +66,13 @@ def main() -> None:
     result.save(output)
     print(result.metrics["summary"])
     print(f"Metrics: {output}" + (f"\nReport:  {page}" if FLAGS.report else ""))
+
+
+def _backbone(manifest: dict) -> BackboneConfig | None:
+    """The backbone that made the features, as far as it matters to how pictures are stored."""
+    if manifest.get("larger") is None:
+        return None
+    return BackboneConfig(image_size=manifest["image_size"], larger=manifest["larger"])
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ SOURCE is one of
   keras_applications:NAME     such as MobileNetV2; --weights=imagenet (downloads) or a file without top
   keras_hub:PRESET            an image backbone (pip install 'sib_tf[domains]')
   FILE.keras                  your own model from pictures (RGB, 0-255) to vectors
-  FILE.tflite                 an embedder for phones: for prediction and head-only export, not to be trained on
+  FILE.tflite                 an embedder for phones: to extract, train a head on, predict, export the head
 
 Extraction, meta-training, evaluation, export and prediction take the folder like any other backbone's.
 """

@@ -7,8 +7,8 @@ command goes on after the last whole epoch, or from SIGTERM.
 
 --initial_backbone=RUN/backbone (of this command or of train.import_backbone) trains that one further:
 
-    python -m train.pretrain --dataset=folder --data_dir=PICTURES --initial_backbone=RUN/imported \\
-        --epochs=5 --learning_rate=0.005 --frozen_statistics --schedule=cosine --output_dir=RUN/backbone
+    python -m train.pretrain --dataset=folder --data_dir=PICTURES --initial_backbone=RUN/backbone \\
+        --epochs=5 --learning_rate=0.005 --frozen_statistics --schedule=cosine --output_dir=RUN/tuned
 """
 
 import dataclasses

@@ -51,7 +51,7 @@ def load(folder: str | os.PathLike) -> tuple[keras.Model, BackboneConfig]:
     path = Path(folder) / checkpoints.CONFIG
     record = atomic.read_json(path, "Configuration")
     if not isinstance(record, dict) or "backbone" not in record:
-        raise InputError(f"{path} describes no backbone; name the folder of a pre-training.")
+        raise InputError(f"{path} describes no backbone; name the folder of train.pretrain or train.import_backbone.")
     config = BackboneConfig.from_dict(record["backbone"], path)
     if Path(config.source or "").suffix == ".tflite":
         # Keras knows our layers only once their module is imported; this one takes LiteRT, which others do without.

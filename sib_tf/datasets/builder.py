@@ -3,6 +3,7 @@
 import abc
 import dataclasses
 import io
+import sys
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -54,6 +55,13 @@ class FewShotBuilder(tfds.core.GeneratorBasedBuilder):
     def image_size(self) -> int:
         """Side of the stored pictures in pixels."""
         return self.IMAGE_SIZE
+
+    def _log_download_bytes(self) -> None:
+        # The base class speaks of downloading, of what is on this machine too, and of unknown sizes.
+        print(f"Preparing the pictures of data set {self.name} once, in {self.data_dir}.", file=sys.stderr)
+
+    def _log_download_done(self) -> None:
+        pass
 
     @abc.abstractmethod
     def _pictures(self, dl_manager, split: str) -> Iterable[tuple[str, str, np.ndarray | Image.Image]]:

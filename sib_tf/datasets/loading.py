@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+from absl import logging
 
 from sib_tf.datasets import DATASETS, META_SPLITS
 from sib_tf.errors import InputError, require_choice
@@ -122,7 +123,7 @@ def read(builder_class: type, data_dir: str | None, cache_dir: str | None, confi
     import tensorflow_datasets as tfds
 
     _stay_off_the_network()
-    with _naming_damage(Path(cache_dir or "~/tensorflow_datasets") / builder_class.name):
+    with _naming_damage(Path(cache_dir or "~/tensorflow_datasets") / builder_class.name), _no_warnings():
         builder = builder_class(data_dir=cache_dir, config=config)
     folder = Path(builder.data_dir)
     with _alone(folder):
@@ -188,6 +189,17 @@ def _naming_damage(folder: Path) -> Iterator[None]:
             f"The prepared data set in {folder} is damaged ({type(error).__name__}); remove it to prepare the data set "
             "again."
         ) from error
+
+
+@contextlib.contextmanager
+def _no_warnings() -> Iterator[None]:
+    """tensorflow-datasets warns of every configuration of a builder's that is made for the user's folder."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _read(builder, split: str) -> Split:

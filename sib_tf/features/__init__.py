@@ -39,7 +39,7 @@ def embed(backbone: keras.Model, images: np.ndarray, larger: str = "crop") -> np
     size = backbone.input_shape[1]
     starts = range(0, len(images), step := batch_size(size))
     batches = (fit_stored(images[start : start + step], size, larger) for start in starts)
-    return np.concatenate(list(in_batches(backbone, batches, Devices())))
+    return np.concatenate(list(Embedder(backbone, Devices())(batches)))
 
 
 def batch_size(image_size: int) -> int:
@@ -55,6 +55,24 @@ def weights_fingerprint(model: keras.Model) -> str:
         digest.update(f"{weight.path} {value.shape} {value.dtype}".encode())
         digest.update(value)
     return digest.hexdigest()
+
+
+def read_manifest(folder: Path) -> dict:
+    """Reads what a cache was made from, without its features.
+
+    Raises:
+        InputError: there is none, or it is not whole.
+    """
+    if not (folder / MANIFEST).is_file():
+        raise InputError(f"features_dir {folder} holds no feature cache; make one with train.extract_features.")
+    manifest = atomic.read_json(folder / MANIFEST, "Feature cache manifest")
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files", {}), dict):
+        raise InputError(f"{folder / MANIFEST} is no manifest; {_WAY_OUT}.")
+    if missing := sorted(_FIELDS - set(manifest)):
+        raise InputError(f"{folder / MANIFEST} lacks {missing}; {_WAY_OUT}.")
+    if manifest["format"] != FORMAT:
+        raise InputError(f"{folder} has cache format {manifest['format']}; this version reads {FORMAT}.")
+    return manifest
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,15 +95,7 @@ class FeatureCache:
             InputError: there is none, or a file is missing or not the one that was written.
         """
         folder = Path(folder)
-        if not (folder / MANIFEST).is_file():
-            raise InputError(f"features_dir {folder} holds no feature cache; make one with train.extract_features.")
-        manifest = atomic.read_json(folder / MANIFEST, "Feature cache manifest")
-        if not isinstance(manifest, dict) or not isinstance(manifest.get("files", {}), dict):
-            raise InputError(f"{folder / MANIFEST} is no manifest; {_WAY_OUT}.")
-        if missing := sorted(_FIELDS - set(manifest)):
-            raise InputError(f"{folder / MANIFEST} lacks {missing}; {_WAY_OUT}.")
-        if manifest["format"] != FORMAT:
-            raise InputError(f"{folder} has cache format {manifest['format']}; this version reads {FORMAT}.")
+        manifest = read_manifest(folder)
         digests.check(folder, {name: manifest["files"].get(name) for name in FILES}, _WAY_OUT)
         cache = cls(folder, manifest)
         for split in META_SPLITS:
@@ -129,25 +139,38 @@ class FeatureCache:
         return {name: value for name, value in self.manifest.items() if name != "files"}
 
 
-def in_batches(backbone: keras.Model, batches: Iterable, devices: Devices) -> Iterator[np.ndarray]:
-    """Yields `[pictures, D]` float32 features of each batch of pictures; every replica here takes whole batches."""
+class Embedder:
+    """A backbone in inference mode on the devices of this process, traced once however many batches come.
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def forward(batch):
-        return backbone(tf.cast(batch, tf.float32), training=False)
+    Args:
+        backbone: from `sib_tf.backbones`.
+        devices: what to compute on; every replica here takes whole batches.
+    """
 
-    @tf.function(reduce_retracing=True, autograph=False)
-    def forward_each(values):
-        return devices.strategy.run(forward, (values,))
+    def __init__(self, backbone: keras.Model, devices: Devices):
+        self.devices = devices
 
-    if not devices.distributed:
-        yield from (forward(batch).numpy() for batch in batches)
-        return
-    batches, replicas = iter(batches), devices.local_replicas
-    while group := list(itertools.islice(batches, replicas)):
-        filled = group + group[:1] * (replicas - len(group))
-        values = devices.strategy.experimental_distribute_values_from_function(
-            lambda context, filled=filled: tf.constant(filled[context.replica_id_in_sync_group % replicas])
-        )
-        results = devices.strategy.experimental_local_results(forward_each(values))
-        yield from (result.numpy() for result in results[: len(group)])
+        @tf.function(input_signature=[tf.TensorSpec((None, *backbone.input_shape[1:]), tf.float32)], autograph=False)
+        def forward(pictures):
+            return backbone(pictures, training=False)
+
+        @tf.function(reduce_retracing=True, autograph=False)
+        def forward_each(values):
+            return devices.strategy.run(forward, (values,))
+
+        self._forward, self._forward_each = forward, forward_each
+
+    def __call__(self, batches: Iterable) -> Iterator[np.ndarray]:
+        """Yields `[pictures, D]` float32 features of each batch of pictures."""
+        floats = (tf.cast(batch, tf.float32) for batch in batches)
+        if not self.devices.distributed:
+            yield from (self._forward(batch).numpy() for batch in floats)
+            return
+        replicas = self.devices.local_replicas
+        while group := list(itertools.islice(floats, replicas)):
+            filled = group + group[:1] * (replicas - len(group))
+            values = self.devices.strategy.experimental_distribute_values_from_function(
+                lambda context, filled=filled: filled[context.replica_id_in_sync_group % replicas]
+            )
+            results = self.devices.strategy.experimental_local_results(self._forward_each(values))
+            yield from (result.numpy() for result in results[: len(group)])

@@ -19,7 +19,7 @@ from sib_tf.config import PretrainConfig
 from sib_tf.datasets import META_SPLITS, MetaDataset
 from sib_tf.devices import Devices
 from sib_tf.errors import InputError, require
-from sib_tf.features import FORMAT, MANIFEST, FeatureCache, batch_size, in_batches, weights_fingerprint
+from sib_tf.features import FORMAT, MANIFEST, Embedder, FeatureCache, batch_size, weights_fingerprint
 from sib_tf.pictures.pixels import fit_stored
 from sib_tf.storage import array_files, atomic, digests, run_lock
 
@@ -133,7 +133,11 @@ class _Extraction:
 
     def features(self, split: str, batches: list[tuple[int, slice]]) -> Iterator[np.ndarray]:
         """Yields `[rows, D]` float32 features of every batch."""
-        return in_batches(self.backbone, (self._pictures(split, *batch) for batch in batches), self.devices)
+        return self._embedder(self._pictures(split, *batch) for batch in batches)
+
+    @functools.cached_property
+    def _embedder(self) -> Embedder:
+        return Embedder(self.backbone, self.devices)
 
     def _pictures(self, split: str, view: int, part: slice):
         images = self.data.split(split).images

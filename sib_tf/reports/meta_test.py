@@ -98,8 +98,7 @@ class MetaTest:
     def _contact_sheets(self, data: MetaDataset, place: Callable[[str, str], Path]) -> None:
         """Draws the episodes of least accuracy; `place` takes a figure's name and caption."""
         split, name = data.split(self.metrics["split"]), self.metrics["split"]
-        if split.fingerprint != self.metrics["dataset"]["fingerprints"][name]:
-            raise InputError(f"dataset {data.name} does not have the pictures that the features were made from.")
+        require_pictures_of(self.metrics["dataset"], data, name)
         for number, index in enumerate(np.argsort(self.accuracy[-1], kind="stable")[:_HARDEST], start=1):
             episode = self.rows.part(index, index + 1)
             predicted = evaluation.episode_logits(self.model, episode, self.cache.table(name))[-1, 0].argmax(-1)
@@ -174,6 +173,15 @@ def meta_test(
         metrics["curves"] = query_sets.measure(model, cache, split, spec, count, seed)
         metrics["curves_episodes"] = count
     return MetaTest(metrics, found.accuracy, baseline.accuracy[-1], model, cache, rows)
+
+
+def require_pictures_of(made_from: dict, data: MetaDataset, split: str) -> None:
+    """Raises an InputError unless features of `made_from`, a manifest's data set, are of the pictures of `data`."""
+    if data.split(split).fingerprint != made_from["fingerprints"][split]:
+        raise InputError(
+            f"dataset {data.name} does not have the pictures that the features were made from; give data_dir, "
+            "stored_size and the like as train.extract_features had them, or leave dataset out."
+        )
 
 
 def _confidence(model: SIB, rows: EpisodeRows, table, fitted: calibration.Calibration | None) -> dict:
