@@ -190,7 +190,8 @@ def test_int8_files_take_pixels_less_128(files):
 def test_saved_in_safe_mode_it_is_told_from_other_files(files):
     source = Request(str(write(files[np.float32])), mean=MEAN, std=STD)
     built = litert_embedder.build(source).model
-    pretrained.import_backbone(source, "backbone")
+    facts = pretrained.import_backbone(source, "backbone")[1]
+    assert (facts["feature_dim"], facts["parameters"]) == (built.output_shape[-1], None)  # Its weights are not seen.
     loaded = keras.saving.load_model(Path("backbone", backbones.FILE), safe_mode=True)
     np.testing.assert_array_equal(embed(loaded, drawn(3)), embed(built, drawn(3)))
     assert weights_fingerprint(loaded) == weights_fingerprint(built)

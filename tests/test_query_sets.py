@@ -16,13 +16,14 @@ def cache(tiny_features):
     return FeatureCache.open(tiny_features)
 
 
-def test_points_are_the_evaluations_of_their_episodes(cache, monkeypatch):
+def test_points_are_the_evaluations_of_their_episodes(cache, monkeypatch, capsys):
     monkeypatch.setattr(query_sets, "ALPHAS", (0.5,))
     monkeypatch.setattr(query_sets, "TOTAL_QUERIES", (5,))
     model = SIB(SIBConfig(feature_dim=16, way=None, num_steps=1, gradient_network="per_class"))
     model.build()
     spec = EpisodeSpec(way=3, shot=2, query=4, query_distribution="dirichlet", balanced_fraction=0.5)
     curves = query_sets.measure(model, cache, "test", spec, episodes=20, seed=5)
+    assert "few and many queries: 100%" in capsys.readouterr().err  # It may take minutes.
     table, prototypes = cache.table("test"), evaluation.prototypes(16, 3)
     variations = {
         0.5: {"query_distribution": "dirichlet", "dirichlet_alpha": 0.5},

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from tqdm import tqdm
 
 from sib_tf import evaluation
 from sib_tf.config import EpisodeSpec
@@ -30,9 +31,9 @@ def measure(model: SIB, cache: FeatureCache, split: str, spec: EpisodeSpec, epis
     labels, table = cache.labels(split), cache.table(split)
     baseline = evaluation.prototypes(cache.feature_dim, spec.way[1])
 
-    def curve(start: EpisodeSpec, variations: dict) -> list[dict]:
+    def curve(name: str, start: EpisodeSpec, variations: dict) -> list[dict]:
         points = []
-        for value, fields in variations.items():
+        for value, fields in tqdm(variations.items(), desc=name, unit="query set", disable=not variations):
             variation = dataclasses.replace(start, **fields)
             try:
                 rows = EpisodeSampler(labels, variation, seed).sample(episodes)
@@ -50,6 +51,6 @@ def measure(model: SIB, cache: FeatureCache, split: str, spec: EpisodeSpec, epis
     imbalanced = {**imbalanced, "balanced": {}} if most >= 1 else {}
     smaller = dataclasses.replace(balanced, query=tuple(max(1, min(query, most)) for query in spec.query))
     return {
-        "dirichlet_alpha": curve(smaller, imbalanced),
-        "total_query": curve(balanced, {total: {"total_query": total} for total in TOTAL_QUERIES}),
+        "dirichlet_alpha": curve("imbalanced queries", smaller, imbalanced),
+        "total_query": curve("few and many queries", balanced, {n: {"total_query": n} for n in TOTAL_QUERIES}),
     }

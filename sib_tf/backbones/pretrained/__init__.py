@@ -6,6 +6,7 @@ Each module has `SOURCES`, the forms of --source that it takes ("NAME", "module:
 
 import dataclasses
 import importlib
+import math
 import os
 import pkgutil
 from pathlib import Path
@@ -45,7 +46,9 @@ def import_backbone(request: Request, output_dir: str | os.PathLike) -> tuple[Ba
         name=imported.model.name, source=request.source, image_size=imported.model.input_shape[1], larger="reduce"
     )
     facts = {name: value for name, value in imported._asdict().items() if name != "model"}
-    facts |= {"feature_dim": imported.model.output_shape[-1], "parameters": imported.model.count_params()}
+    # A .tflite file is kept as bytes, which are no parameters.
+    floats = sum(math.prod(weight.shape) for weight in imported.model.weights if "float" in weight.dtype)
+    facts |= {"feature_dim": imported.model.output_shape[-1], "parameters": floats or None}
     with run_lock.held(folder):
         checkpoints.save_model(imported.model, folder / backbones.FILE)
         atomic.write_json(path, {"backbone": dataclasses.asdict(config), "imported": facts})
