@@ -22,6 +22,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_quantizer import quantizer
 from ai_edge_quantizer.utils import qsv_utils
+from tqdm import tqdm
 
 from export.precisions import ALLOWED_OPS, CONVOLUTIONS, PRECISIONS
 from sib_tf.errors import InputError
@@ -29,6 +30,7 @@ from sib_tf.prediction import trained_run
 from sib_tf.prediction.litert import METADATA
 from sib_tf.prediction.model import HEAD_SIGNATURES, SIGNATURES
 from sib_tf.prediction.signatures import Signatures
+from sib_tf.runtime import quiet
 
 _OP_NAMES = {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 
@@ -79,8 +81,8 @@ def quantised(model: bytes, precision: str, pictures: np.ndarray | None = None) 
     outputs = _backbone_outputs(model, chosen.calibrated)
     recipe = [{"regex": outputs, "operation": op, **chosen.recipe} for op in chosen.ops]
     engine = quantizer.Quantizer(bytearray(model), recipe)
+    ranges = _ranges(model, pictures) if engine.need_calibration else None
     with _silent():
-        ranges = _ranges(model, pictures) if engine.need_calibration else None
         return bytes(engine.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model)
 
 
@@ -187,9 +189,11 @@ def _ranges(model: bytes, pictures: np.ndarray) -> dict[str, dict[str, np.ndarra
     Its own calibration takes ten times as long for a moving average, in which the last few pictures alone count.
     """
     number, graph, _ = _embed_graph(model)
-    interpreter = Interpreter(model_content=model, num_threads=2, experimental_preserve_all_tensors=True)
-    embed, ranges = interpreter.get_signature_runner("embed"), {}
-    for picture in pictures:
+    with _silent(), quiet():
+        interpreter = Interpreter(model_content=model, num_threads=2, experimental_preserve_all_tensors=True)
+        interpreter.allocate_tensors()
+        embed, ranges = interpreter.get_signature_runner("embed"), {}
+    for picture in tqdm(pictures, desc="measure activations", unit="picture"):
         embed(images=picture[None].astype(np.float32))
         for index in {*graph.inputs, *(output for op in graph.operators for output in op.outputs)}:
             values, name = interpreter.get_tensor(index, number), graph.tensors[index].name.decode()

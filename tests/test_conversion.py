@@ -173,8 +173,11 @@ def test_float16_stores_the_backbone_in_half_and_leaves_the_head(static, signatu
     assert np.abs(found - expected).max() > 0
 
 
-def test_int8_covers_the_backbone_and_nothing_of_the_head(static, signatures):
+def test_int8_covers_the_backbone_and_nothing_of_the_head(static, signatures, capfd):
     model = conversion.quantised(static, "int8", exported.pictures(64, seed=4))
+    printed = capfd.readouterr().err
+    assert "measure activations: 100%" in printed  # Of large backbones it takes minutes.
+    assert "INFO" not in printed
     convolutions = [t for t in graphs(model)["embed"].tensors if t.type == INT8]
     assert len(convolutions) >= 12  # Kernels, and activations of convolutions and poolings.
     for name in ("adapt", "classify"):

@@ -64,6 +64,14 @@ def test_figures_are_drawn_of_all_or_some_values(tmp_path, draw, values):
         assert image.format == "PNG" and min(image.size) > 300 and len(np.unique(np.asarray(image))) > 10
 
 
+def test_bands_do_not_lead_the_axis_above_100_percent(tmp_path, monkeypatch):
+    tops = []
+    monkeypatch.setattr(figures, "save", lambda figure, path: tops.extend(axis.get_ylim()[1] for axis in figure.axes))
+    points = [{"value": value, **MEASURED, "accuracy": 0.99, "ci95": 0.05} for value in (0.5, "balanced")]
+    figures.curves_figure({"dirichlet_alpha": points, "total_query": []}, tmp_path / "curves.png")
+    assert 100 < tops[0] < 102
+
+
 def page(**more) -> list[str]:
     return templates.render("meta_test.md", "sib_tf.reports", **{**METRICS, "figures": {}, **more}).splitlines()
 

@@ -45,6 +45,7 @@ def accuracy_figure(metrics: dict, accuracy: np.ndarray, baseline: np.ndarray, p
         left.axhspan(level - half, level + half, color=BASELINE, alpha=0.15)
         left.set(xlabel="synthetic-gradient steps k", ylabel="accuracy in %", xticks=steps)
         left.set_title("Accuracy, 95 % bands")
+        _end_at_100(left)
         left.legend(frameon=False)
         difference = 100 * (accuracy[-1] - baseline)
         right.hist(difference, bins=_bin_edges(difference), color=ADAPTED, alpha=0.8)
@@ -101,7 +102,14 @@ def curves_figure(curves: dict, path: str | os.PathLike) -> None:
             ticks = [value if isinstance(value := point["value"], str) else f"{value:g}" for point in points]
             axis.set_xticks(places, ticks)
             axis.set(xlabel=labels[name], ylabel="accuracy in %")
+            _end_at_100(axis)
             axis.legend(frameon=False)
+
+
+def _end_at_100(axis) -> None:
+    """Cuts an axis of percentages above 100, where bands may reach and accuracies do not; points there stay whole."""
+    low, high = axis.get_ylim()
+    axis.set_ylim(low, min(high, 100 + 0.03 * (100 - low)))
 
 
 def open_set_figure(measured: dict, path: str | os.PathLike) -> None:
