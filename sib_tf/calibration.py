@@ -157,13 +157,13 @@ def _fit_step(logits: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> np.nd
 
 def calibrate(
     features_dir: str | os.PathLike, model_dir: str | os.PathLike, spec: EpisodeSpec, episodes: int, seed: int
-) -> tuple[dict, dict]:
+) -> tuple[Calibration, dict, dict]:
     """Fits the temperatures of the best model of `model_dir`, a meta-training's folder, and writes them there.
 
     `features_dir` is a feature cache of its backbone; `seed` is that of the list of validation episodes.
 
     Returns:
-        `quality` under theta^K before and after, on the episodes of the fit.
+        What was fitted, and `quality` under theta^K before and after, on the episodes of the fit.
 
     Raises:
         InputError: model and features do not belong together, or the split is too small for `spec`.
@@ -174,7 +174,8 @@ def calibrate(
     found = fit(logits, rows.query_labels, rows.query_mask, weights_fingerprint(model))
     found = dataclasses.replace(found, known=_fit_known_on(model, cache, spec, episodes, seed))
     found.save(Path(model_dir) / FILE)
-    return tuple(quality_of(logits[-1], rows, use, model.config.num_steps) for use in (None, found))
+    before, after = (quality_of(logits[-1], rows, use, model.config.num_steps) for use in (None, found))
+    return found, before, after
 
 
 def _fit_known_on(model: SIB, cache: FeatureCache, spec: EpisodeSpec, episodes: int, seed: int):

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import running
 from exported import write_sib
 
 from sib_tf import calibration, evaluation, runs
@@ -13,6 +14,7 @@ from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache
 from sib_tf.prediction import open_set
 from sib_tf.reports import meta_test
+from train import calibrate
 
 LABELS = np.repeat(np.arange(12), 30)
 
@@ -105,8 +107,10 @@ def test_calibration_learns_to_tell_and_evaluation_says_how_well(tiny_features, 
         assert sum(measured[f"{kind}_histogram"][10:]) == pytest.approx(measured[f"accepted_{kind}"], abs=0.02)
 
 
-def test_without_classes_to_spare_calibration_leaves_it_out(tiny_features, folder):
-    calibration.calibrate(tiny_features, folder, EpisodeSpec(way=6, query=5), episodes=20, seed=0)
+def test_without_classes_to_spare_calibration_leaves_it_out_and_says_so(tiny_features, folder, capsys):
+    flags = {"features_dir": tiny_features, "model_dir": folder, "way": 6, "shot": 1, "query": 5, "episodes": 20}
+    assert running.run(calibrate, **flags) == 0
+    assert "not fitted: it takes more validation classes than the way, 6.\n" in capsys.readouterr().out
     found = calibration.Calibration.load(folder / calibration.FILE)
     assert found.known is None
     measured = meta_test.meta_test(tiny_features, folder, EpisodeSpec(way=3, query=5), 10, unknown_classes=3)

@@ -27,13 +27,15 @@ def main() -> None:
     cli.load_tensorflow()
     from sib_tf import calibration
 
-    before, after = calibration.calibrate(FLAGS.features_dir, FLAGS.model_dir, spec, FLAGS.episodes, FLAGS.seed)
+    fitted, before, after = calibration.calibrate(FLAGS.features_dir, FLAGS.model_dir, spec, FLAGS.episodes, FLAGS.seed)
     ece, nll = ([quality[name] for quality in (before, after)] for name in ("ece", "nll"))
     print(
         f"Calibrated {FLAGS.model_dir} on {FLAGS.episodes} validation episodes ({spec.describe()}): expected "
         f"calibration error {100 * ece[0]:.2f} -> {100 * ece[1]:.2f} %, negative log-likelihood {nll[0]:.3f} -> "
         f"{nll[1]:.3f}."
     )
+    if fitted.known is None:
+        print(f"'None of these' was not fitted: it takes more validation classes than the way, {spec.way[1]}.")
 
 
 if __name__ == "__main__":
