@@ -71,8 +71,8 @@ def predict(
     fitted = model.description.get("known")
     if unknown_below and fitted is None:
         raise InputError(
-            "unknown_below needs a model that tells known pictures from unknown ones; fit it with train.calibrate, whose "
-            "way is below the number of validation classes (and export it again)."
+            "unknown_below needs a model that tells known pictures from unknown ones; fit it with train.calibrate, on "
+            "validation classes that are more than its way (and export it again)."
         )
     pictures = np.concatenate([support.pictures, query.pictures])
     starts = tqdm(range(0, len(pictures), _CHUNK), unit="picture", unit_scale=_CHUNK, desc="embed", delay=1)
