@@ -46,7 +46,7 @@ def pretrain(
             epochs it is kept as it is. None: from scratch.
 
     Returns:
-        The best validation accuracy (nearest prototypes on fixed 5-way 1-shot episodes), in [0, 1].
+        The best validation accuracy (nearest prototypes on fixed episodes of `validation_spec`), in [0, 1].
 
     Raises:
         InputError: `output_dir` holds another run or is in use, `initial` cannot be trained, or the loss is NaN.
@@ -147,12 +147,16 @@ def _run_record(data: MetaDataset, backbone_config: BackboneConfig, config: Pret
     }
 
 
-def _validation_episodes(data: MetaDataset) -> EpisodeRows:
+def validation_spec(data: MetaDataset) -> EpisodeSpec:
     """5-way 1-shot, 15 queries; fewer where the validation classes are few or small, as users' own may be."""
     sizes = np.bincount(data.validation.labels)
     if len(sizes) < 2:
         raise InputError(f"The validation split must have at least 2 classes to tell apart; got {len(sizes)}.")
-    spec = EpisodeSpec(way=min(5, len(sizes)), query=max(1, min(15, int(sizes.min()) - 1)))
+    return EpisodeSpec(way=min(5, len(sizes)), query=max(1, min(15, int(sizes.min()) - 1)))
+
+
+def _validation_episodes(data: MetaDataset) -> EpisodeRows:
+    spec = validation_spec(data)
     try:
         return EpisodeSampler(data.validation.labels, spec, VALIDATION_SEED).sample(VALIDATION_EPISODES)
     except InputError as error:

@@ -242,3 +242,10 @@ def test_pictures_of_another_size_are_scaled(tiny_dataset, tmp_path):
 
 def _weight(model, path):
     return next(weight.numpy() for weight in model.weights if weight.path == path)
+
+
+def test_few_and_small_validation_classes_make_smaller_episodes(tiny_dataset):
+    assert pretraining.validation_spec(tiny_dataset).describe() == "5-way 1-shot, 15 queries a class"
+    few = dataclasses.replace(tiny_dataset.validation, labels=np.repeat([0, 1], 8))
+    spec = pretraining.validation_spec(dataclasses.replace(tiny_dataset, validation=few))
+    assert spec.describe() == "2-way 1-shot, 7 queries a class"

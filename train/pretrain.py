@@ -51,7 +51,7 @@ def main() -> None:
     accuracy = pretraining.pretrain(data, backbone, config, FLAGS.output_dir, devices, initial)
     print(
         f"Backbone {backbone.name} in {FLAGS.output_dir}: nearest prototypes {100 * accuracy:.2f} % on "
-        f"{pretraining.VALIDATION_EPISODES} 5-way 1-shot validation episodes."
+        f"{pretraining.VALIDATION_EPISODES} validation episodes ({pretraining.validation_spec(data).describe()})."
     )
 
 
