@@ -27,7 +27,7 @@ def check_parts(values: flags.FlagValues, head_only: bool) -> None:
     wanted, other = ("features_dir", "backbone_dir") if head_only else ("backbone_dir", "features_dir")
     what = "the head alone, which is compared on features of its backbone," if head_only else "a whole model"
     if values[wanted].value is None:
-        raise InputError(f"{wanted} must be given for {what}; it is missing.")
+        raise InputError(f"{wanted} must be given for {what.rstrip(',')}; it is missing.")
     if values[other].value is not None:
         raise InputError(f"{other} does not belong to {what}; got {values[other].value}. Leave it out.")
 

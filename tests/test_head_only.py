@@ -93,7 +93,7 @@ def test_it_is_verified_on_features(capsys, head, features):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"features_dir": None}, "features_dir must be given for the head alone, which is compared on features"),
+        ({"features_dir": None}, "features_dir must be given for the head alone, .*of its backbone; it is missing"),
         ({"backbone_dir": "b"}, "backbone_dir does not belong to the head alone.*; got b. Leave it out"),
         ({"head_only": False}, "backbone_dir must be given for a whole model; it is missing"),
         ({"precision": "int8"}, "precision must be float32 with --head_only, as heads always are; got int8"),
