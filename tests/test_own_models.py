@@ -5,10 +5,13 @@ import numpy as np
 import pytest
 from test_pretrained import MOBILENET, pictures, write_keras
 
-from sib_tf import backbones
+from sib_tf import backbones, checkpoints, runs
 from sib_tf.backbones import pretrained
 from sib_tf.backbones.pretrained import Request, keras_applications
+from sib_tf.config import SIBConfig
 from sib_tf.errors import InputError
+from sib_tf.features import FeatureCache, weights_fingerprint
+from sib_tf.sib import SIB
 from sib_tf.storage import atomic
 
 
@@ -130,3 +133,28 @@ def test_a_folder_whose_configuration_is_no_record_is_left_alone(tmp_path):
     atomic.write_json(tmp_path / "backbone/config.json", 3)
     with pytest.raises(InputError, match=r"backbone holds another run; name a new folder\."):
         pretrained.import_backbone(Request(str(write_keras(tmp_path / "own.keras"))), tmp_path / "backbone")
+
+
+def test_numbers_that_scale_pictures_tell_backbones_apart(tmp_path):
+    """They are no weights of their layers; a cache of other features would be taken for this one's."""
+    fingerprints = []
+    for scale in (1 / 255, 1 / 127.5, 1 / 255):
+        keras.utils.set_random_seed(0)
+        given = keras.Input((32, 32, 3))
+        scaled = keras.layers.Rescaling(scale, name="scale")(given)
+        x = keras.layers.Conv2D(4, 3, name="conv")(scaled)
+        model = keras.Model(given, keras.layers.GlobalAveragePooling2D(name="pool")(x), name="own")
+        fingerprints.append(weights_fingerprint(imported(model, tmp_path)))
+    assert fingerprints[0] == fingerprints[2] != fingerprints[1]
+
+
+def test_a_head_is_refused_under_its_backbone_at_another_image_size(tiny_features, tmp_path):
+    cache = FeatureCache.open(tiny_features)
+    sib = SIB(SIBConfig(feature_dim=cache.feature_dim, num_steps=0))
+    sib.build()
+    checkpoints.save_model(sib, tmp_path / checkpoints.BEST)
+    atomic.write_json(tmp_path / checkpoints.CONFIG, {"model": {}, "features": cache.identity})
+    weights = cache.manifest["backbone"]["weights"]
+    runs.load_model(tmp_path, weights, "mine", 32)
+    with pytest.raises(InputError, match=r"meta-trained on features of pictures of 32 pixels, not 48 as mine; name"):
+        runs.load_model(tmp_path, weights, "mine", 48)
