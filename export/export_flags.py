@@ -67,7 +67,8 @@ def load_run(values: flags.FlagValues):
         return trained_run.load(values.model_dir, values.backbone_dir, values.posterior_samples)
     cache = FeatureCache.open(values.features_dir)
     weights, other = cache.manifest["backbone"]["weights"], f"that of features_dir {values.features_dir}"
-    return trained_run.load_head(values.model_dir, cache.feature_dim, weights, other, values.posterior_samples)
+    size = cache.manifest.get("image_size")
+    return trained_run.load_head(values.model_dir, cache.feature_dim, weights, other, values.posterior_samples, size)
 
 
 def require_exportable(run) -> None:

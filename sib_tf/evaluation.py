@@ -93,7 +93,8 @@ def load(features_dir: str | os.PathLike, model_dir: str | os.PathLike, spec: Ep
     Raises an InputError if they do not belong together, or the model does not take the ways of `spec`.
     """
     cache = FeatureCache.open(features_dir)
-    model, _ = runs.load_model(model_dir, cache.manifest["backbone"]["weights"], f"those in {cache.folder}")
+    made_by, size = cache.manifest["backbone"]["weights"], cache.manifest.get("image_size")
+    model, _ = runs.load_model(model_dir, made_by, f"those in {cache.folder}", size)
     model.config.check_takes(spec)
     return cache, model
 

@@ -37,11 +37,14 @@ def training(output_dir: str | os.PathLike, record: dict, seed: int, devices: De
         yield folder
 
 
-def load_model(model_dir: str | os.PathLike, weights: str | None = None, other: str = "") -> tuple[SIB, dict]:
+def load_model(
+    model_dir: str | os.PathLike, weights: str | None = None, other: str = "", image_size: int | None = None
+) -> tuple[SIB, dict]:
     """Loads the best model of a meta-training's folder, and the folder's record.
 
     Raises an InputError if the folder holds no finished validation, or damaged files, or the model was not meta-trained
-    on features of the backbone with the fingerprint `weights` (None: any), which is `other`, a phrase.
+    on features of the backbone with the fingerprint `weights` (None: any), which is `other`, a phrase, and of pictures
+    of `image_size` pixels (None: any), which an imported backbone may have several of.
     """
     folder = Path(model_dir)
     record = atomic.read_json(folder / checkpoints.CONFIG, "Configuration")
@@ -55,5 +58,11 @@ def load_model(model_dir: str | os.PathLike, weights: str | None = None, other: 
         raise InputError(
             f"The model in {model_dir} was meta-trained on features of another backbone than {other}, or its "
             f"{checkpoints.CONFIG} does not say; name what belongs to its own backbone."
+        )
+    own_size = features.get("image_size") if isinstance(features, dict) else None
+    if None not in (own_size, image_size) and own_size != image_size:
+        raise InputError(
+            f"The model in {model_dir} was meta-trained on features of pictures of {own_size} pixels, not {image_size} "
+            f"as {other}; name what belongs to its own backbone."
         )
     return model, record

@@ -196,8 +196,8 @@ def test_saved_in_safe_mode_it_is_told_from_other_files(files):
     np.testing.assert_array_equal(embed(loaded, drawn(3)), embed(built, drawn(3)))
     assert weights_fingerprint(loaded) == weights_fingerprint(built)
     assert loaded.trainable_variables == []
-    other = imported(write(with_normalization(files[np.float32], [MEAN], [STD])))
-    assert weights_fingerprint(other) != weights_fingerprint(built)
+    for content, std in ((with_normalization(files[np.float32], [MEAN], [STD]), None), (files[np.float32], 2 * STD)):
+        assert weights_fingerprint(imported(write(content), mean=std and MEAN, std=std)) != weights_fingerprint(built)
 
 
 def test_threads_take_turns(files):

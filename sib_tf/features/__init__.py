@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import itertools
+import json
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -48,12 +49,18 @@ def batch_size(image_size: int) -> int:
 
 
 def weights_fingerprint(model: keras.Model) -> str:
-    """SHA-256 of a model's weights, names and shapes: equal fingerprints give equal features."""
+    """SHA-256 of a model's weights, names and shapes: equal fingerprints give equal features.
+
+    So do the numbers that imported backbones scale pictures with, which are no weights.
+    """
     digest = hashlib.sha256()
     for weight in model.weights:
         value = np.ascontiguousarray(weight.numpy())
         digest.update(f"{weight.path} {value.shape} {value.dtype}".encode())
         digest.update(value)
+    for layer in model._flatten_layers():
+        if scaling := _scaling(layer):
+            digest.update(json.dumps(scaling).encode())
     return digest.hexdigest()
 
 
@@ -73,6 +80,13 @@ def read_manifest(folder: Path) -> dict:
     if manifest["format"] != FORMAT:
         raise InputError(f"{folder} has cache format {manifest['format']}; this version reads {FORMAT}.")
     return manifest
+
+
+def _scaling(layer: keras.Layer) -> list | None:
+    """The numbers by which a layer scales pictures where these are no weights of it."""
+    if isinstance(layer, keras.layers.Rescaling):
+        return [np.asarray(numbers).tolist() for numbers in (layer.scale, layer.offset)]
+    return getattr(layer, "scaling", None)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -92,7 +92,8 @@ def load(model_dir: str | os.PathLike, backbone_dir: str | os.PathLike, samples:
     """
     backbone, config = backbones.load(backbone_dir)
     weights = weights_fingerprint(backbone)
-    head = load_head(model_dir, backbone.output_shape[-1], weights, f"that in backbone_dir {backbone_dir}", samples)
+    other, dim = f"that in backbone_dir {backbone_dir}", backbone.output_shape[-1]
+    head = load_head(model_dir, dim, weights, other, samples, config.image_size)
     backbone = backbones.in_float32(backbone, config)  # Devices have no kernels for half precision of this kind.
     trained_on = atomic.read_json(Path(backbone_dir) / checkpoints.CONFIG, "Configuration").get("dataset")
     width = None if config.source else config.width
@@ -102,16 +103,21 @@ def load(model_dir: str | os.PathLike, backbone_dir: str | os.PathLike, samples:
 
 
 def load_head(
-    model_dir: str | os.PathLike, feature_dim: int, weights: str | None = None, other: str = "", samples: int = 0
+    model_dir: str | os.PathLike,
+    feature_dim: int,
+    weights: str | None = None,
+    other: str = "",
+    samples: int = 0,
+    image_size: int | None = None,
 ) -> Run:
     """Loads stage 2 without its backbone, for features of length `feature_dim`; `samples` as in `Run`.
 
-    `weights` and `other` are those of `runs.load_model`.
+    `weights`, `other` and `image_size` are those of `runs.load_model`.
 
     Raises:
         InputError: as `load`.
     """
-    sib, record = runs.load_model(model_dir, weights, other)
+    sib, record = runs.load_model(model_dir, weights, other, image_size)
     if samples and sib.config.posterior != "gaussian":
         raise InputError(
             f"posterior_samples must be 0 for a model with posterior={sib.config.posterior}; got {samples}."

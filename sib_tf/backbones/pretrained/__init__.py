@@ -21,6 +21,8 @@ from sib_tf.errors import InputError
 from sib_tf.storage import atomic, run_lock
 
 _NO_SOURCES = ("request", "litert_normalization")
+# Probabilities of a quantised model add up to 1 with this.
+_ROUNDING = 0.02
 
 
 def import_backbone(request: Request, output_dir: str | os.PathLike) -> tuple[BackboneConfig, dict]:
@@ -38,7 +40,8 @@ def import_backbone(request: Request, output_dir: str | os.PathLike) -> tuple[Ba
     """
     folder = Path(output_dir)
     path = folder / checkpoints.CONFIG
-    if path.exists() and "imported" not in atomic.read_json(path, "Configuration"):
+    record = atomic.read_json(path, "Configuration") if path.exists() else {"imported": {}}
+    if not isinstance(record, dict) or "imported" not in record:
         raise InputError(f"output_dir {folder} holds another run; name a new folder.")
     imported = module_of(request.source).build(request)
     _try(imported)
@@ -50,7 +53,9 @@ def import_backbone(request: Request, output_dir: str | os.PathLike) -> tuple[Ba
     floats = sum(math.prod(weight.shape) for weight in imported.model.weights if "float" in weight.dtype)
     facts |= {"feature_dim": imported.model.output_shape[-1], "parameters": floats or None}
     with run_lock.held(folder):
-        checkpoints.save_model(imported.model, folder / backbones.FILE)
+        with atomic.new_file(folder / backbones.FILE) as partial:
+            imported.model.save(partial)
+            path.unlink(missing_ok=True)  # Killed between the two files, it is no backbone rather than a mixed one.
         atomic.write_json(path, {"backbone": dataclasses.asdict(config), "imported": facts})
     return config, facts
 
@@ -84,12 +89,18 @@ def _modules() -> list[ModuleType]:
 
 
 def _try(imported: Imported) -> None:
-    """Raises an InputError unless the model turns two unlike pictures into two unlike, finite vectors."""
+    """Raises an InputError unless the model turns two unlike pictures into two unlike, finite vectors of features."""
     model = imported.model
     if len(model.output_shape) != 2 or model.output_shape[-1] is None:
         raise InputError(f"{model.name} must give one vector a picture; it gives {model.output_shape}.")
-    pictures = np.random.RandomState(0).randint(0, 256, (2, *model.input_shape[1:])).astype(np.float32)
+    if (kind := model.output.dtype) != "float32":
+        raise InputError(f"{model.name} must give float32 numbers; it gives {kind}. Save it without what does.")
+    pictures = np.random.RandomState(0).randint(0, 256, (2, *model.input_shape[1:]), np.uint8).astype(np.float32)
     pictures[1] = pictures[1] * 0.2 + 100
     features = np.asarray(model(pictures, training=False))
     if not np.isfinite(features).all() or np.array_equal(features[0], features[1]):
         raise InputError(f"{model.name} gives the same vector for any picture, or none that is finite; is it whole?")
+    if (features >= 0).all() and np.abs(features.sum(axis=1) - 1).max() < _ROUNDING:
+        raise InputError(
+            f"{model.name} ends in class probabilities: they add up to 1. Take the model without its last layers."
+        )

@@ -69,6 +69,8 @@ def build(request: Request) -> Imported:
     request.refuse("alpha", "mean", "std")
     variant = _VARIANTS[request.source]
     path = Path(request.weights or _packaged(request.source))
+    if not path.is_file():
+        raise InputError(f"weights must be a .pth file of {request.source}; got {path}, which is none.")
     digest = digests.of_file(path)
     if request.weights is None and digest != variant.sha256:
         raise InputError(f"{path} is damaged (its checksum differs); install its package again.")

@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+import warnings
 from pathlib import Path
 
 import keras
@@ -56,7 +57,9 @@ def _network(request: Request, kind, shape: tuple[int, int, int]) -> tuple[keras
         if weights == "imagenet":
             return kind(weights=weights, **options), weights
         network = kind(weights=None, **options)
-        network.load_weights(weights)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Where weights are missing in the file, Keras warns and leaves random ones.
+            network.load_weights(weights)
         _mend_variance(network)
         return network, Path(weights).name
     except Exception as error:  # Keras raises many kinds: for sizes, for other networks' files, for want of a network.

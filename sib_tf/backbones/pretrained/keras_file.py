@@ -1,5 +1,7 @@
 """A user's own Keras model from a .keras file: pictures (RGB, 0-255) to vectors, its preprocessing inside."""
 
+from pathlib import Path
+
 import keras
 from keras import layers
 
@@ -18,8 +20,10 @@ def build(request: Request) -> Imported:
             `request.image_size`; or it ends in class probabilities.
     """
     request.refuse("alpha", "mean", "std", "weights")
-    network = checkpoints.load_model(request.source)
-    shape = network.input_shape if isinstance(network.input_shape, tuple) else ()
+    if not Path(request.source).is_file():
+        raise InputError(f"source {request.source} is no file; name a model that Keras saved.")
+    network = _in_float32(checkpoints.load_model(request.source))
+    shape = _input_shape(network)
     if len(shape) != 4 or shape[-1] != 3 or shape[1] != shape[2]:
         raise InputError(f"{request.source} must take square RGB pictures [.., size, size, 3]; it takes {shape}.")
     if request.image_size and shape[1] not in (None, request.image_size):
@@ -29,8 +33,37 @@ def build(request: Request) -> Imported:
     if shape[1] is None and request.image_size is None:
         raise InputError(f"{request.source} takes pictures of any size; name one with --image_size.")
     pictures = request.pictures(shape[1])
-    features = network(pictures)
+    outputs = keras.tree.flatten(network(pictures))
+    if len(outputs) != 1:
+        raise InputError(f"{request.source} must give one vector a picture; it has {len(outputs)} outputs. Keep one.")
+    features = outputs[0]
     if len(features.shape) == 4:
         features = layers.GlobalAveragePooling2D(name="feature")(features)
     model = keras.Model(pictures, features, name=network.name)
     return Imported(model, None, request.source, request.digest())
+
+
+def _input_shape(network: keras.Model) -> tuple:
+    """Of a model of one input; () where there are several, or none is known."""
+    shape = getattr(network, "input_shape", ())  # Only models of known inputs have it.
+    return shape if isinstance(shape, tuple) else ()
+
+
+def _in_float32(network: keras.Model) -> keras.Model:
+    """The same model with all arithmetic in float32, as devices have kernels for; itself where it is that already."""
+    if all(layer.compute_dtype == "float32" for layer in network._flatten_layers()):
+        return network
+    whole = type(network).from_config(_without_policies(network.get_config()))
+    whole.set_weights(network.get_weights())
+    return whole
+
+
+def _without_policies(config):
+    """A copy of a configuration in which every dtype policy is float32."""
+    if isinstance(config, dict) and config.get("class_name", "").endswith("DTypePolicy"):
+        return "float32"
+    if isinstance(config, dict):
+        return {name: _without_policies(value) for name, value in config.items()}
+    if isinstance(config, list | tuple):
+        return type(config)(map(_without_policies, config))
+    return config

@@ -67,6 +67,12 @@ class LiteRTEmbedder(keras.layers.Layer):
         # TensorFlow may call from several threads, and an interpreter has one place for its input.
         self._one_at_a_time = threading.Lock()
 
+    @property
+    def scaling(self) -> list | None:
+        """What the pictures are scaled with; None where they stay as they are."""
+        numbers = [list(self.mean), list(self.std)]
+        return None if numbers == [[0.0], [1.0]] else numbers
+
     def build(self, input_shape):
         options = {"dtype": "uint8", "initializer": "zeros", "trainable": False}
         self.file = self.add_weight(name="file", shape=(self.size,), **options)

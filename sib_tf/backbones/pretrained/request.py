@@ -1,13 +1,17 @@
 """What is asked of a source of pretrained backbones, and what it gives."""
 
 import dataclasses
+import math
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
 
-from sib_tf.errors import InputError
+from sib_tf.errors import InputError, require
 from sib_tf.storage import digests
+
+LEAST_SIZE, MOST_SIZE = 16, 2048
+MOST_ALPHA = 4
 
 
 class Imported(NamedTuple):
@@ -45,6 +49,18 @@ class Request:
     alpha: float | None = None
     mean: float | None = None
     std: float | None = None
+
+    def __post_init__(self):
+        # What is asked for is built before anything can be known to be wrong: memory has to be enough for it.
+        if self.image_size is not None:
+            bounds = f"from {LEAST_SIZE} to {MOST_SIZE} pixels"
+            require("image_size", self.image_size, LEAST_SIZE <= self.image_size <= MOST_SIZE, bounds)
+        if self.alpha is not None:
+            require("alpha", self.alpha, 0 < self.alpha <= MOST_ALPHA, f"above 0 and at most {MOST_ALPHA}")
+        if self.std is not None:
+            require("std", self.std, 0 < self.std < math.inf, "above 0 and finite")
+        if self.mean is not None:
+            require("mean", self.mean, math.isfinite(self.mean), "finite")
 
     @property
     def argument(self) -> str:
