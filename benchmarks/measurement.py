@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from sib_tf.episodes import Episode, EpisodeRows
+from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache
 from sib_tf.sib import SIB
 
@@ -27,7 +28,9 @@ class Measurement(NamedTuple):
 
 def base_mean_of(cache: FeatureCache) -> tf.Tensor:
     """Mean feature of the meta-training pictures (all views), `[D]` float32."""
-    return tf.constant(cache.table("train").mean(axis=0, dtype=np.float64), tf.float32)
+    if not len(table := cache.table("train")):
+        raise InputError(f"{cache.folder} has no training rows, whose mean is needed; import them without all_for.")
+    return tf.constant(table.mean(axis=0, dtype=np.float64), tf.float32)
 
 
 def sib_method(model: SIB) -> Method:

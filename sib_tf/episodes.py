@@ -195,7 +195,8 @@ def with_unknown_classes(
 
 def check_room_for_imbalance(labels: np.ndarray, spec: EpisodeSpec) -> None:
     """Raises an InputError if small classes would balance imbalanced episodes: one may have to give all queries."""
-    needed, smallest = spec.shot[1] + spec.max_query, np.unique(labels, return_counts=True)[1].min()
+    needed = spec.shot[1] + spec.max_query
+    smallest = np.unique(labels, return_counts=True)[1].min(initial=needed)  # Samplers refuse splits without classes.
     if spec.query_distribution == "dirichlet" and smallest < needed:
         raise InputError(
             f"{spec.describe()} needs classes of {needed} pictures, to draw any imbalance; the smallest has {smallest}."

@@ -36,7 +36,7 @@ def at_least(least: int, what: str = "") -> Bound:
 def setting(default, text: str, allowed: Bound | tuple[str, ...] | None = None):
     """A field of a record with its help, which is that of its flag too, and its bound, or the texts that it may be.
 
-    A field that is None by default may be None whatever its bound.
+    A field that is None by default may be None whatever is allowed.
     """
     return dataclasses.field(default=default, metadata={"help": text, "allowed": allowed})
 
@@ -66,12 +66,14 @@ class Record:
     """Base of the configuration records: JSON in and out, with errors that name the file and the field."""
 
     def __post_init__(self):
-        for name, choices in self.choices().items():
-            require_choice(name, getattr(self, name), choices)
         for field in dataclasses.fields(self):
-            value, bound = getattr(self, field.name), field.metadata.get("allowed")
-            if isinstance(bound, Bound) and (value, field.default) != (None, None):
-                require(field.name, value, bound.holds(value), bound.expected)
+            value, allowed = getattr(self, field.name), field.metadata.get("allowed")
+            if allowed is None or (value, field.default) == (None, None):
+                continue
+            if isinstance(allowed, Bound):
+                require(field.name, value, allowed.holds(value), allowed.expected)
+            else:
+                require_choice(field.name, value, allowed)
 
     @classmethod
     def choices(cls) -> dict[str, tuple[str, ...]]:

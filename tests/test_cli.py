@@ -28,6 +28,7 @@ from train import (
     extract_features,
     import_backbone,
     import_checkpoint,
+    import_features,
     meta_train,
     predict,
     pretrain,
@@ -50,6 +51,7 @@ REQUIRED = {
     evaluate: {**CACHED, "model_dir": "sib", "output": "out.json", "episodes": "4"},
     import_backbone: {"source": "efficientnet_lite0", **OUT},
     import_checkpoint: {"dataset": "cifar_fs", "checkpoint": "file.pth", **OUT},
+    import_features: {"features": "x.npz", **OUT},
     predict: {"model": "model.tflite", **QUESTION, "output": "out.csv"},
     saved_model: {**TRAINED, **OUT},
     tflite: {**TRAINED, "output": "out.tflite"},
@@ -137,6 +139,17 @@ def test_a_flagfile_is_read_and_its_mistakes_are_named(capsys, tmp_path):
         (evaluate, {"episodes": "1"}, "flag --episodes=1: 1 is not integer >= 2"),
         (evaluate, {"seed": "-1"}, r"flag --seed=-1: -1 is not a non-negative integer"),
         (evaluate, {"split": "train"}, r"flag --split=train: value should be one of <validation\|test>"),
+        (
+            import_features,
+            {"features": "x.txt"},
+            r"features must end in \.npz, \.npy, \.csv or \.parquet; got x\.txt",
+        ),
+        (import_features, {"all_for": "test", "split_column": "s"}, r"all_for=test and split_column=s exclude each"),
+        (
+            import_features,
+            {"test_fraction": "0.8"},
+            r"validation_fraction \+ test_fraction must be below 1; got 1\.0",
+        ),
         (import_checkpoint, {"dataset": "omniglot"}, r"flag --dataset=omniglot: value should be one of"),
         # What the records refuse: test_config.py has all of it.
         (pretrain, {"learning_rate": "nan"}, r"learning_rate must be above 0 and finite; got nan\."),

@@ -112,7 +112,7 @@ def test_a_damaged_or_missing_file_is_named_and_made_again(tiny_dataset, tiny_ba
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    message = rf"{name} is missing or damaged; make the cache again with train\.extract_features\."
+    message = rf"{name} is missing or damaged; make the cache again with train\.extract_features or train\.import_feat"
     with pytest.raises(InputError, match=message):
         FeatureCache.open(cache_copy)
     path.unlink()

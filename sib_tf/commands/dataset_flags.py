@@ -21,7 +21,8 @@ def define(values: flags.FlagValues, dataset_help: str | None = None) -> None:
     flags.DEFINE_string("data_dir", None, text, flag_values=values)
     text = "Folder for prepared data sets. Default: $TFDS_DATA_DIR, or else ~/tensorflow_datasets."
     flags.DEFINE_string("cache_dir", None, text, flag_values=values)
-    folder, texts = FolderOptions(), FolderOptions.help_texts()
+    folder = FolderOptions()
+    texts = {name: f"folder only. {text}" for name, text in folder.help_texts().items()}
     size = f"{texts.pop('image_size')} Default: as an imported backbone takes them, or {folder.image_size}."
     flags.DEFINE_integer("stored_size", None, size, 16, flag_values=values)
     record_flags.define(values, folder, texts)

@@ -1,7 +1,6 @@
 """The user's own pictures: one folder for each class, with or without `train`, `validation` and `test` above them."""
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 
@@ -9,12 +8,12 @@ from absl import logging
 
 from sib_tf.datasets import META_SPLITS
 from sib_tf.datasets.builder import PictureListBuilder, PictureListConfig
+from sib_tf.datasets.class_splits import SPLIT_NAMES, split_classes
 from sib_tf.datasets.folder_options import FolderOptions
 from sib_tf.errors import InputError
 from sib_tf.pictures.files import listing_digest, loose_pictures, pictures_of, subfolders
 from sib_tf.pictures.pixels import read_picture
 
-SPLIT_FOLDERS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 _LAYOUT = "<data_dir>/<class>/<pictures> or <data_dir>/train|validation|test/<class>/<pictures>"
 
 
@@ -73,22 +72,9 @@ def builder_config(data_dir: str | None, **options) -> PictureListConfig:
     )
 
 
-def split_classes(names: list[str], options: FolderOptions) -> dict[str, list[str]]:
-    """Cuts class names, ordered by the hash of seed and name, into meta-splits of at least one class each."""
-    order = sorted(names, key=lambda name: _hash(options.split_seed, name))
-    test = min(max(1, round(len(order) * options.test_fraction)), len(order) - 2)
-    validation = min(max(1, round(len(order) * options.validation_fraction)), len(order) - 1 - test)
-    cut = test + validation
-    return {"train": order[cut:], "validation": order[test:cut], "test": order[:test]}
-
-
-def _hash(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).digest()
-
-
 def _class_folders(root: Path, options: FolderOptions) -> dict[str, list[Path]]:
     folders = subfolders(root)
-    named_as_splits = [folder for folder in folders if folder.name.lower() in SPLIT_FOLDERS]
+    named_as_splits = [folder for folder in folders if folder.name.lower() in SPLIT_NAMES]
     if named_as_splits and (named_as_splits == folders or any(map(subfolders, named_as_splits))):
         return _given_splits(root, folders)
     if not folders and (loose := loose_pictures(root)):
@@ -108,7 +94,7 @@ def _class_folders(root: Path, options: FolderOptions) -> dict[str, list[Path]]:
 def _given_splits(root: Path, folders: list[Path]) -> dict[str, list[Path]]:
     splits: dict[str, list[Path]] = {}
     for folder in folders:
-        split = SPLIT_FOLDERS.get(folder.name.lower())
+        split = SPLIT_NAMES.get(folder.name.lower())
         if split is None or split in splits:
             reason = "is no split" if split is None else f"is a second folder of the {split} split"
             raise InputError(

@@ -9,7 +9,7 @@ from pathlib import Path
 from absl import logging
 
 from sib_tf.datasets.builder import PictureListBuilder, PictureListConfig
-from sib_tf.datasets.folder import SPLIT_FOLDERS
+from sib_tf.datasets.class_splits import SPLIT_NAMES
 from sib_tf.errors import InputError
 from sib_tf.pictures.files import Picture, listing_digest, pictures_of, subfolders
 
@@ -114,8 +114,8 @@ def _picture_of_row(root: Path, row: dict, line: str) -> Picture:
 
 def _from_split_folders(root: Path) -> Iterator[tuple[str, Picture]]:
     """Yields (split as given, picture)."""
-    folders = [root / name for name in SPLIT_FOLDERS if (root / name).is_dir()]
-    if missing := sorted(set(CLASSES) - {SPLIT_FOLDERS[folder.name] for folder in folders}):
+    folders = [root / name for name in SPLIT_NAMES if (root / name).is_dir()]
+    if missing := sorted(set(CLASSES) - {SPLIT_NAMES[folder.name] for folder in folders}):
         raise InputError(
             f"data_dir {root} has no folder for {', '.join(missing)}. {Builder.MANUAL_DOWNLOAD_INSTRUCTIONS}"
         )
@@ -125,7 +125,7 @@ def _from_split_folders(root: Path) -> Iterator[tuple[str, Picture]]:
                 raise InputError(
                     f"Class folder {of_class} must be called by a WordNet id, such as n01532829; rename it."
                 )
-            yield from ((SPLIT_FOLDERS[folder.name], picture) for picture in pictures_of(of_class))
+            yield from ((SPLIT_NAMES[folder.name], picture) for picture in pictures_of(of_class))
 
 
 def _refuse_repeats(root: Path, pictures: list[Picture]) -> None:

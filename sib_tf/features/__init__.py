@@ -5,8 +5,9 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -23,7 +24,7 @@ FORMAT = 1
 FILES = tuple(f"{split}_{part}.npy" for split in META_SPLITS for part in ("features", "labels"))
 _FIELDS = {"format", "dataset", "backbone", "views", "feature_dim", "files"}
 _BATCH = 256
-_WAY_OUT = "make the cache again with train.extract_features"
+_WAY_OUT = "make the cache again with train.extract_features or train.import_features"
 
 
 def embed(backbone: keras.Model, images: np.ndarray, larger: str = "crop") -> np.ndarray:
@@ -71,7 +72,10 @@ def read_manifest(folder: Path) -> dict:
         InputError: there is none, or it is not whole.
     """
     if not (folder / MANIFEST).is_file():
-        raise InputError(f"features_dir {folder} holds no feature cache; make one with train.extract_features.")
+        raise InputError(
+            f"features_dir {folder} holds no feature cache; make one with train.extract_features, or "
+            "train.import_features."
+        )
     manifest = atomic.read_json(folder / MANIFEST, "Feature cache manifest")
     if not isinstance(manifest, dict) or not isinstance(manifest.get("files", {}), dict):
         raise InputError(f"{folder / MANIFEST} is no manifest; {_WAY_OUT}.")
@@ -87,6 +91,20 @@ def _scaling(layer: keras.Layer) -> list | None:
     if isinstance(layer, keras.layers.Rescaling):
         return [np.asarray(numbers).tolist() for numbers in (layer.scale, layer.offset)]
     return getattr(layer, "scaling", None)
+
+
+class SplitRows(NamedTuple):
+    """What a cache is written from, of one meta-split.
+
+    Attributes:
+        labels: `[pictures]` int64.
+        shape: views, pictures and D.
+        blocks: `[rows, D]` float32 each, of all views in order, made as they are written.
+    """
+
+    labels: np.ndarray
+    shape: tuple[int, int, int]
+    blocks: Iterable[np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -115,6 +133,32 @@ class FeatureCache:
         for split in META_SPLITS:
             cache._check_shapes(split)
         return cache
+
+    @classmethod
+    def holds(cls, folder: str | os.PathLike, identity: dict) -> bool:
+        """Returns whether `folder` holds the whole cache of that `identity`.
+
+        Raises an InputError if a cache must not take the folder's place.
+        """
+        folder = Path(folder)
+        if folder.is_file():
+            raise InputError(f"output_dir {folder} is a file; name a folder.")
+        try:
+            return cls.open(folder).identity == identity
+        except InputError:
+            if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
+                raise InputError(f"output_dir {folder} holds other files; name a new folder.") from None
+            return False
+
+    @staticmethod
+    def write(folder: str | os.PathLike, identity: dict, splits: Mapping[str, "SplitRows"]) -> None:
+        """Writes a cache whole or not at all, in place of one that is there; `splits` are all three meta-splits."""
+        with atomic.new_folder(folder) as partial:
+            for split in META_SPLITS:
+                labels, shape, blocks = splits[split]
+                np.save(partial / f"{split}_labels.npy", labels)
+                array_files.write_npy(partial / f"{split}_features.npy", shape, blocks)
+            atomic.write_json(partial / MANIFEST, {**identity, "files": digests.of_folder(partial)})
 
     def table(self, split: str) -> np.ndarray:
         """Returns `[views * pictures, D]` float32, memory-mapped: view v of picture i is row `v * pictures + i`."""

@@ -18,10 +18,10 @@ from sib_tf import augmentation
 from sib_tf.config import PretrainConfig
 from sib_tf.datasets import META_SPLITS, MetaDataset
 from sib_tf.devices import Devices
-from sib_tf.errors import InputError, require
-from sib_tf.features import FORMAT, MANIFEST, Embedder, FeatureCache, batch_size, weights_fingerprint
+from sib_tf.errors import require
+from sib_tf.features import FORMAT, Embedder, FeatureCache, SplitRows, batch_size, weights_fingerprint
 from sib_tf.pictures.pixels import fit_stored
-from sib_tf.storage import array_files, atomic, digests, run_lock
+from sib_tf.storage import array_files, atomic, run_lock
 
 # Pictures of a shard, about: what a process that is killed has done for nothing, at most.
 _SHARD = 4096
@@ -53,15 +53,11 @@ def extract(
         False if `folder` already held this very cache, and nothing was done.
     """
     require("views", views, views >= 1, "at least 1")
-    if Path(folder).is_file():  # Before pictures are embedded, which takes time.
-        raise InputError(f"output_dir {folder} is a file; name a folder.")
     folder, devices = Path(folder), devices or Devices()
     work = _Extraction(data, backbone, views, augmentation_config or PretrainConfig(), devices, larger)
     devices.agree("pictures, backbone and views", work.identity)
-    if devices.any(_holds(folder, work.identity)):
+    if devices.any(FeatureCache.holds(folder, work.identity)):
         return False
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
-        raise InputError(f"output_dir {folder} holds other files; name a new folder.")
     shards = _Shards(folder, work)
     if devices.workers == 1:
         with run_lock.held(folder, beside=True):
@@ -75,13 +71,6 @@ def extract(
             shards.write_cache()
     devices.any(False)  # The cache is there.
     return True
-
-
-def _holds(folder: Path, identity: dict) -> bool:
-    try:
-        return FeatureCache.open(folder).identity == identity
-    except InputError:
-        return False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -174,12 +163,9 @@ class _Shards:
 
     def write_cache(self) -> None:
         """Writes the cache of all workers' shards, and removes these."""
-        with atomic.new_folder(self.cache) as partial:
-            for split in META_SPLITS:
-                np.save(partial / f"{split}_labels.npy", self.work.data.split(split).labels)
-                blocks = self._merged(split)
-                array_files.write_npy(partial / f"{split}_features.npy", self.work.shape(split), blocks)
-            atomic.write_json(partial / MANIFEST, {**self.work.identity, "files": digests.of_folder(partial)})
+        parts = {name: (self.work.data.split(name).labels, self.work.shape(name)) for name in META_SPLITS}
+        splits = {name: SplitRows(*part, self._merged(name)) for name, part in parts.items()}
+        FeatureCache.write(self.cache, self.work.identity, splits)
         for left in self.folder.parent.glob(f".shards-{self.cache.name}-????????????"):
             shutil.rmtree(left)
 
