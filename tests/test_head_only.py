@@ -142,7 +142,7 @@ def test_the_head_s_data_set_counts_where_the_backbone_has_none(tmp_path):
         atomic.write_json(path, record)
     run_folder = exported.load_run(tmp_path / "run")
     assert (run_folder.dataset, run_folder.description()["trained_on"]) == ("pacs", "pacs")
-    assert trained_run.load_head(tmp_path / "run" / "sib").dataset == "pacs"
+    assert trained_run.load_head(tmp_path / "run" / "sib", feature_dim=16).dataset == "pacs"
 
 
 def test_the_card_of_an_imported_backbone_names_its_source():
