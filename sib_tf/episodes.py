@@ -130,7 +130,8 @@ class EpisodeSampler:
         if spec.query_distribution == "dirichlet":
             room = np.where(queried, self._sizes[classes] - shot[:, None], 0)
             counts = self._dirichlet_counts(random, counts, queried, room)
-        depth = spec.shot[1] + counts.max()
+        # Few shots leave more pictures for queries: no class has more than its size.
+        depth = min(spec.shot[1] + counts.max(), self._sizes.max())
         columns = _draw(random, self._sizes[classes], self._sizes.max(), depth)
         rows = self._members[classes[:, :, None], columns]  # [episodes, way, depth], distinct within a class
         if self.views > 1:

@@ -94,6 +94,15 @@ def test_dirichlet_gives_what_classes_lack_to_the_others():
     assert counts.max() == 11
 
 
+def test_few_shots_leave_more_pictures_for_queries_than_many():
+    """One shot of 12 pictures leaves 11: with the 5 shots of other episodes, more than a class has."""
+    spec = EpisodeSpec(shot=(1, 5), query=7, query_distribution="dirichlet", dirichlet_alpha=1e-3)
+    rows = EpisodeSampler(np.repeat(np.arange(5), 12), spec, seed=0).sample(200)
+    counts = np.stack([((rows.query_labels == c) & rows.query_mask).sum(axis=1) for c in range(5)])
+    assert (rows.query_mask.sum(axis=1) == 35).all()
+    assert counts.max() == 11
+
+
 def test_query_order_tells_nothing():
     rows = EpisodeSampler(LABELS, EpisodeSpec(), seed=6).sample(2000)
     np.testing.assert_allclose(rows.query_labels.mean(axis=0), 2.0, atol=0.2)
