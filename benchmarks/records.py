@@ -27,6 +27,8 @@ GROUPS = {
     "missing_classes": Group(
         "Classes that no query is of", "classes, of five, that the queries come from", "from {} of 5"
     ),
+    "uneven_labels": Group("Uneven labels", "labelled pictures of a class", "{} shots, every class its own"),
+    "flipped_labels": Group("Wrong labels", "% of the labels that are wrong", "{} % wrong, 5 shots"),
 }
 PEER_NAMES = {
     "prototypes": "nearest prototypes",

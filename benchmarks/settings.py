@@ -11,13 +11,16 @@ class Setting:
     """One row of the comparison."""
 
     name: str  # Of its result file.
-    group: str  # "imbalance", "total_query", "way" or "missing_classes".
+    group: str  # One of `benchmarks.records.GROUPS`.
     value: float | str  # What varies within the group; for "imbalance" Dirichlet's alpha, or "balanced".
     spec: EpisodeSpec
 
 
 def all_settings() -> list[Setting]:
-    """Every setting of the comparison: imbalance at every shot, few and many queries and classes, missing classes."""
+    """Every setting of the comparison.
+
+    Imbalance at every shot, few and many queries and classes, missing classes, uneven and wrong labels.
+    """
     found = []
     for shot in (1, 5, 10, 20):
         found.append(Setting(f"balanced_{shot}shot", "imbalance", "balanced", EpisodeSpec(shot=shot)))
@@ -30,12 +33,18 @@ def all_settings() -> list[Setting]:
         ("missing_classes", "query_classes", (1, 2, 3, 4)),
     ):
         found += [Setting(f"{field}_{n}", group, n, EpisodeSpec(**{field: n})) for n in values]
+    uneven = EpisodeSpec(shot=(1, 20), shot_distribution="uneven")
+    found.append(Setting("uneven_1to20shot", "uneven_labels", "1 to 20", uneven))
+    for percent in (10, 20):
+        spec = EpisodeSpec(shot=5, flipped_labels=percent / 100)
+        found.append(Setting(f"flipped{percent}_5shot", "flipped_labels", percent, spec))
     return found
 
 
 # A part of them that is measured in minutes.
 QUICK = ["balanced_1shot", "dirichlet2_1shot", "balanced_5shot", "dirichlet2_5shot"]
 QUICK += ["total_query_1", "total_query_15", "total_query_75", "way_5", "way_20", "query_classes_2"]
+QUICK += ["uneven_1to20shot", "flipped20_5shot"]
 
 
 def named(names: list[str]) -> list[Setting]:

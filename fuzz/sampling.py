@@ -1,5 +1,7 @@
 """Properties of the episode sampler, over specifications and splits; an AssertionError where one does not hold."""
 
+import dataclasses
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -28,6 +30,8 @@ def specs(draw) -> EpisodeSpec:
         balanced_fraction=draw(st.sampled_from((0.0, 0.5, 1.0))),
         total_query=draw(st.none() | st.integers(1, 20)),
         query_classes=draw(st.none() | st.integers(1, way[0])),
+        shot_distribution=draw(st.sampled_from(("even", "uneven"))),
+        flipped_labels=draw(st.sampled_from((0.0, 0.2, 0.9))),
     )
 
 
@@ -49,8 +53,19 @@ def check(spec: EpisodeSpec, sizes: list[int], seed: int) -> None:
     again = EpisodeSampler(labels, spec, seed).sample(EPISODES)
     assert fingerprint(rows) == fingerprint(again), "a seed gives the same episodes"
     assert rows.support.shape[1] == spec.max_support and rows.query.shape[1] == spec.max_query, "shapes"
+    right = EpisodeSampler(labels, dataclasses.replace(spec, flipped_labels=0.0), seed).sample(EPISODES)
     for i in range(EPISODES):
-        _check_episode(labels, spec, *(field[i] for field in rows))
+        _check_episode(labels, spec, *(field[i] for field in right))
+        _check_flips(spec, rows.support_labels[i], right.support_labels[i], right.support_mask[i])
+    for name in rows._fields:
+        same = np.array_equal(getattr(rows, name), getattr(right, name))
+        assert same or (name == "support_labels" and spec.flipped_labels), "flips change labels of the support alone"
+
+
+def _check_flips(spec, given, right, mask) -> None:
+    assert set(given[mask]) <= set(right[mask]), "a wrong label is that of another class of the episode"
+    assert set(right[mask & (given == right)]) == set(right[mask]), "one of each class has its own label"
+    assert spec.flipped_labels or np.array_equal(given, right), "none is wrong that was not asked to be"
 
 
 def _check_episode(labels, spec, support, support_labels, support_mask, query, query_labels, query_mask) -> None:
@@ -60,7 +75,8 @@ def _check_episode(labels, spec, support, support_labels, support_mask, query, q
     shots = np.bincount(support_labels[support_mask])
     way = len(shots)
     assert spec.way[0] <= way <= spec.way[1], "way"
-    assert len(set(shots)) == 1 and spec.shot[0] <= shots[0] <= spec.shot[1], "shots"
+    assert spec.shot[0] <= shots.min() and shots.max() <= spec.shot[1], "shots"
+    assert len(set(shots)) == 1 or spec.shot_distribution == "uneven", "even shots"
     pairs = set(zip(numbers.tolist(), labels[pictures].tolist(), strict=True))
     assert len(pairs) == way == len({label for _, label in pairs}), "a class has one number, and a number one class"
     total = query_mask.sum()

@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from sib_tf.config import BackboneConfig, MetaTrainConfig, PretrainConfig, SIBConfig
+from sib_tf.config import BackboneConfig, EpisodeSpec, MetaTrainConfig, PretrainConfig, SIBConfig
 from sib_tf.errors import InputError, first_line
 from sib_tf.storage import atomic, disk_errors, zip_files
 
@@ -155,4 +155,7 @@ def _flat(value, prefix: str = "") -> dict:
     """Settings by their dotted names; as JSON gives them back, where tuples become lists."""
     if isinstance(value, dict):
         return {k: v for name, inner in value.items() for k, v in _flat(inner, f"{prefix}{name}.").items()}
+    if isinstance(value, list | tuple) and all(isinstance(each, dict) for each in value):
+        # Specifications of a mixture had fewer settings too.
+        value = [dataclasses.asdict(EpisodeSpec()) | each for each in value]
     return {prefix.rstrip("."): json.loads(json.dumps(value))}

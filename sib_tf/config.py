@@ -73,6 +73,13 @@ class EpisodeSpec(Record):
         "None: all of them. The number of pictures stays the same.",
         _WHOLE,
     )
+    shot_distribution: str = setting(
+        "even",
+        "Numbers of labelled pictures: even, the same for all classes of an episode, or uneven, one out of the range "
+        "shot for every class by itself, uniform in the logarithm.",
+        ("even", "uneven"),
+    )
+    flipped_labels: float = setting(0.0, "Share of labels that are another class's, never all of a class.", BELOW_1)
 
     def __post_init__(self):
         for name in ("way", "shot", "query"):
@@ -115,7 +122,8 @@ class EpisodeSpec(Record):
     def describe(self) -> str:
         """Returns the specification in a few words, as reports print it."""
         way, shot, query = map(range_text, (self.way, self.shot, self.query))
-        text = f"{way}-way {shot}-shot, "
+        text = f"{way}-way {shot}-shot{' (every class its own)' if self.shot_distribution == 'uneven' else ''}, "
+        text += f"{100 * self.flipped_labels:g} % of labels flipped, " if self.flipped_labels else ""
         text += f"queries: {self.total_query}" if self.total_query else f"{query} queries a class"
         if self.query_distribution == "dirichlet":
             text += "" if self.total_query else " on average"

@@ -26,7 +26,8 @@ class Episode(NamedTuple):
 
     Attributes:
         support: `[episodes, support_rows, ...]` float32 features of the labelled pictures (or the pictures).
-        support_labels: `[episodes, support_rows]` int32 in `[0, way)`: classes of the episode, not of the data set.
+        support_labels: `[episodes, support_rows]` int32 in `[0, way)`: classes of the episode, not of the data set;
+            with `flipped_labels` some are wrong.
         support_mask: `[episodes, support_rows]` bool, False for padding.
         query: `[episodes, query_rows, ...]` float32, the unlabelled ones, in random order.
         query_labels: `[episodes, query_rows]` int32 in `[0, way)`; for the outer loss and for measuring only.
@@ -52,6 +53,21 @@ class EpisodeRows(Episode):
     def part(self, start: int, stop: int) -> "EpisodeRows":
         """Returns episodes `start` to `stop` of the leading axis."""
         return EpisodeRows(*(field[start:stop] for field in self))
+
+    def with_flipped_labels(self, random: np.random.RandomState, share: float) -> "EpisodeRows":
+        """Gives every labelled row, with probability `share`, the label of another class of its episode, any alike.
+
+        Where that would be all rows of a class, one of them keeps its own.
+        """
+        labels, mask = self.support_labels, self.support_mask
+        way = labels.max(axis=1, keepdims=True) + 1
+        # Those of an episode side by side: it is the same in a longer list.
+        chance, turn = np.moveaxis(random.random_sample((*labels.shape, 2)), -1, 0)
+        of_class = mask[..., None] & (labels[..., None] == np.arange(way.max()))
+        largest = np.where(of_class, chance[..., None], 0.0).max(axis=1)  # [episodes, way]
+        flipped = mask & (chance < share) & (chance < np.take_along_axis(largest, labels, axis=1))
+        other = (labels + 1 + (turn * (way - 1)).astype(int)) % way
+        return self._replace(support_labels=np.where(flipped, other, labels).astype(np.int32))
 
 
 def one_by_one(function: Callable, batch, types=tf.float32):
@@ -127,23 +143,35 @@ class EpisodeSampler:
         counts, queried = np.where(in_episode, query[:, None], 0), in_episode
         if spec.total_query or spec.query_classes:
             counts, queried = self._even_counts(random, counts, in_episode)
+        shots = np.broadcast_to(shot[:, None], in_episode.shape)
+        if spec.shot_distribution == "uneven":
+            shots = self._uneven_shots(random, in_episode.shape)
         if spec.query_distribution == "dirichlet":
-            room = np.where(queried, self._sizes[classes] - shot[:, None], 0)
+            room = np.where(queried, self._sizes[classes] - shots, 0)
             counts = self._dirichlet_counts(random, counts, queried, room)
-        depth = spec.shot[1] + counts.max()
+        # Few shots leave more pictures for queries: no class has more than its size.
+        depth = min(spec.shot[1] + counts.max(), self._sizes.max())
         columns = _draw(random, self._sizes[classes], self._sizes.max(), depth)
         rows = self._members[classes[:, :, None], columns]  # [episodes, way, depth], distinct within a class
         if self.views > 1:
             rows = rows + self._pictures * random.randint(self.views, size=rows.shape).astype(np.int32)
         position = np.arange(depth)
-        is_support = (position < shot[:, None, None]) & in_episode[:, :, None]
-        is_query = (position >= shot[:, None, None]) & (position < (shot[:, None] + counts)[:, :, None])
+        is_support = (position < shots[..., None]) & in_episode[..., None]
+        is_query = (position >= shots[..., None]) & (position < (shots + counts)[..., None])
         labels = np.broadcast_to(slot[:, None], rows.shape)
         # Support rows keep the order of their classes; queries are shuffled, so that their order tells nothing.
         order = np.broadcast_to(np.arange(rows[0].size), (_BLOCK, rows[0].size)).reshape(rows.shape)
         support = _compact(order, is_support, spec.max_support, rows, labels)
         query = _compact(random.random_sample(rows.shape), is_query, spec.max_query, rows, labels)
-        return EpisodeRows(*support, *query)
+        episodes = EpisodeRows(*support, *query)
+        # Last: the pictures are those of episodes whose labels are right.
+        return episodes.with_flipped_labels(random, spec.flipped_labels) if spec.flipped_labels else episodes
+
+    def _uneven_shots(self, random, shape: tuple[int, int]) -> np.ndarray:
+        """Numbers `[episodes, way]` in the range of `shot`, n with the share of [n, n + 1) in the logarithm."""
+        low, high = self.spec.shot
+        drawn = low * ((high + 1) / low) ** random.random_sample(shape)
+        return np.minimum(drawn.astype(int), high)
 
     def _even_counts(self, random, balanced, in_episode):
         """Spreads the queries over `query_classes` classes as evenly as they go: counts, and which classes they are."""
@@ -183,14 +211,19 @@ def with_unknown_classes(
     No labelled picture is of these; their queries, as many as the other classes have, are labelled `UNKNOWN`.
     """
     way = (spec.way[0] + unknown_classes, spec.way[1] + unknown_classes)
-    rows = EpisodeSampler(labels, dataclasses.replace(spec, way=way), seed).sample(count)
+    rows = EpisodeSampler(labels, dataclasses.replace(spec, way=way, flipped_labels=0.0), seed).sample(count)
     known = rows.support_labels.max(axis=1, keepdims=True) + 1 - unknown_classes
     support = rows.support_labels < known
-    return rows._replace(
+    rows = rows._replace(
         support_labels=np.where(support, rows.support_labels, 0),
         support_mask=rows.support_mask & support,
         query_labels=np.where(rows.query_labels < known, rows.query_labels, UNKNOWN),
     )
+    if not spec.flipped_labels:
+        return rows
+    # Among the classes that are left; no block of episodes has this number.
+    random = np.random.RandomState(np.random.Philox(key=[seed, 2**63 - 1]))
+    return rows.with_flipped_labels(random, spec.flipped_labels)
 
 
 def check_room_for_imbalance(labels: np.ndarray, spec: EpisodeSpec) -> None:

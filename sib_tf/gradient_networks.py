@@ -46,7 +46,7 @@ class _ThreeLayers(keras.layers.Layer):
 class JointGradientNetwork(_ThreeLayers):
     """The paper's network: it reads all classes of a query at once, so it is built for one way.
 
-    Called as `PerClassGradientNetwork`, it ignores the counts and the mask of the classes: every episode has the same.
+    Called as `PerClassGradientNetwork`, it ignores the counts, and the mask of the classes: every episode has all.
     Its hidden layers are `hidden_units` wide, or 8 * way (released code).
     """
 

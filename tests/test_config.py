@@ -10,7 +10,7 @@ from sib_tf.errors import InputError
 from sib_tf.zero_shot.config import DomainAdaptationConfig, SpinningLinesConfig
 
 RECORDS = [
-    EpisodeSpec(way=(5, 20), shot=1, query=(1, 15), query_distribution="dirichlet", balanced_fraction=0.25),
+    EpisodeSpec(shot=(1, 20), query=(1, 15), query_distribution="dirichlet", shot_distribution="uneven"),
     BackboneConfig(name="wide_resnet", width=2, depth=16, image_size=80, mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0)),
     PretrainConfig(schedule="one_cycle", epochs=24, mirror=False),
     SIBConfig(feature_dim=640, way=None, gradient_network="per_class", hidden_units=16, step_reduction="mean"),
@@ -78,6 +78,8 @@ def test_impossible_ranges_are_refused(value, given):
         (EpisodeSpec, {"total_query": 2.5}, r"total_query must be a whole number of at least 1; got 2\.5\."),
         (EpisodeSpec, {"query_classes": 4, "way": (3, 6)}, r"query_classes must be at most the smallest way, 3; got 4"),
         (EpisodeSpec, {"balanced_fraction": 1.5}, r"balanced_fraction must be in \[0, 1\]; got 1\.5\."),
+        (EpisodeSpec, {"shot_distribution": "log"}, r"shot_distribution must be one of even, uneven; got 'log'\."),
+        (EpisodeSpec, {"flipped_labels": 1.0}, r"flipped_labels must be in \[0, 1\); got 1\.0\."),
         (BackboneConfig, {"name": "resnet"}, r"backbone must be one of conv4, wide_resnet; got 'resnet'\."),
         (BackboneConfig, {"width": 0}, r"width must be at least 1; got 0\."),
         (BackboneConfig, {"image_size": 15}, r"image_size must be at least 16 pixels; got 15\."),
@@ -145,6 +147,8 @@ def test_specification_in_words():
     assert EpisodeSpec(total_query=7).describe() == "5-way 1-shot, queries: 7"
     spec = EpisodeSpec(query_classes=2, total_query=8, query_distribution="dirichlet")
     assert spec.describe() == "5-way 1-shot, queries: 8, Dirichlet(2), all from 2 of the classes"
+    spec = EpisodeSpec(shot=(1, 20), shot_distribution="uneven", flipped_labels=0.1)
+    assert spec.describe() == "5-way 1-20-shot (every class its own), 10 % of labels flipped, 15 queries a class"
 
 
 def test_sizes_follow_from_the_ranges():

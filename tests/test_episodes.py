@@ -17,6 +17,8 @@ SPECS = {
     "ranges": EpisodeSpec(way=(2, 9), shot=(1, 5), query=(1, 6), query_distribution="dirichlet"),
     "mixture": EpisodeSpec(way=(2, 5), query=6, query_distribution="dirichlet", balanced_fraction=0.5),
     "one of each": EpisodeSpec(way=1, shot=1, query=1),
+    "uneven": EpisodeSpec(way=(2, 9), shot=(1, 20), shot_distribution="uneven", query=6),
+    "uneven, Dirichlet": EpisodeSpec(shot=(2, 30), shot_distribution="uneven", query_distribution="dirichlet", query=8),
 }
 each_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS.keys())
 
@@ -35,8 +37,8 @@ def test_an_episode_holds_what_its_specification_says_and_no_picture_twice(spec)
         shots = np.bincount(rows.support_labels[i][support])
         assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs}) == len(shots)
         assert spec.way[0] <= len(shots) <= spec.way[1]
-        assert len(set(shots)) == 1
-        assert spec.shot[0] <= shots[0] <= spec.shot[1]
+        assert len(set(shots)) == 1 or spec.shot_distribution == "uneven"
+        assert spec.shot[0] <= shots.min() <= shots.max() <= spec.shot[1]
         assert query.sum() % len(shots) == 0
         assert spec.query[0] <= query.sum() // len(shots) <= spec.query[1]
 
@@ -91,6 +93,15 @@ def test_dirichlet_gives_what_classes_lack_to_the_others():
     rows = EpisodeSampler(labels, spec, seed=5).sample(200)
     assert (rows.query_mask.sum(axis=1) == 50).all()
     counts = np.stack([(rows.query_labels == c).sum(axis=1) for c in range(5)])
+    assert counts.max() == 11
+
+
+def test_few_shots_leave_more_pictures_for_queries_than_many():
+    """One shot of 12 pictures leaves 11: with the 5 shots of other episodes, more than a class has."""
+    spec = EpisodeSpec(shot=(1, 5), query=7, query_distribution="dirichlet", dirichlet_alpha=1e-3)
+    rows = EpisodeSampler(np.repeat(np.arange(5), 12), spec, seed=0).sample(200)
+    counts = np.stack([((rows.query_labels == c) & rows.query_mask).sum(axis=1) for c in range(5)])
+    assert (rows.query_mask.sum(axis=1) == 35).all()
     assert counts.max() == 11
 
 

@@ -14,7 +14,7 @@ from exported import write_sib
 from running import run
 from test_cli import check_error
 
-from benchmarks import entrants, measurement, one_setting, own_process, settings, sweeps, tune_peers, tuning
+from benchmarks import entrants, measurement, one_setting, own_process, records, settings, sweeps, tune_peers, tuning
 from benchmarks.peers import PEERS, authors
 from benchmarks.settings import Setting
 from sib_tf import evaluation
@@ -41,8 +41,9 @@ def test_what_not_every_class_gets_goes_to_classes_at_random(fields, count):
 
 def test_settings_have_names_of_their_own_and_the_quick_ones_are_among_them():
     names = [setting.name for setting in settings.all_settings()]
-    assert len(set(names)) == len(names) == 29
+    assert len(set(names)) == len(names) == 32
     assert set(settings.QUICK) <= set(names)
+    assert {setting.group for setting in settings.all_settings()} == set(records.GROUPS)
     assert [s.name for s in settings.named(["way_2"])] == ["way_2"]
 
 

@@ -17,13 +17,13 @@ from train import episode_flags
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", required=True, flag_values=FLAGS)
 flags.DEFINE_string("model_dir", None, "Folder of a meta-training.", required=True, flag_values=FLAGS)
-episode_flags.define_sizes(FLAGS)
+episode_flags.define_support(FLAGS)
 flags.DEFINE_integer("episodes", 1000, "Validation episodes.", 10, flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "Seed of the episodes.", 0, flag_values=FLAGS)
 
 
 def main() -> None:
-    spec = EpisodeSpec(**episode_flags.sizes(FLAGS), query_distribution="dirichlet", balanced_fraction=0.5)
+    spec = EpisodeSpec(**episode_flags.support(FLAGS), query_distribution="dirichlet", balanced_fraction=0.5)
     cli.load_tensorflow()
     from sib_tf import calibration
 

@@ -9,33 +9,35 @@ from sib_tf.config import EpisodeSpec
 from sib_tf.records import ALPHA, alpha_text, range_text
 
 _DEFAULT, _TEXTS = EpisodeSpec(), EpisodeSpec.help_texts()
-_SIZES = ("way", "shot", "query")
+_SIZES, _LABELS = ("way", "shot", "query"), ("shot_distribution", "flipped_labels")
 
 
 def define(values: flags.FlagValues) -> None:
-    """Defines --way, --shot, --query, --query_distribution and --dirichlet_alpha on `values`."""
-    define_sizes(values)
+    """Defines what `define_support` does, --query_distribution and --dirichlet_alpha on `values`."""
+    define_support(values)
     record_flags.define(values, _DEFAULT, {"query_distribution": _TEXTS["query_distribution"]})
     alpha = alpha_text(_DEFAULT.alpha_range)
     flags.DEFINE_string("dirichlet_alpha", alpha, _TEXTS["dirichlet_alpha"], flag_values=values)
 
 
-def define_sizes(values: flags.FlagValues) -> None:
-    """Defines --way, --shot and --query on `values`."""
+def define_support(values: flags.FlagValues) -> None:
+    """Defines --way, --shot, --query, --shot_distribution and --flipped_labels on `values`."""
     for name in _SIZES:
         flags.DEFINE_string(name, range_text(getattr(_DEFAULT, name)), _TEXTS[name], flag_values=values)
+    record_flags.define(values, _DEFAULT, {name: _TEXTS[name] for name in _LABELS})
 
 
-def sizes(values: flags.FlagValues) -> dict[str, tuple[int, int]]:
-    """Returns the ranges of way, shot and query that the flags give."""
-    return {name: cli.number_range(name, values[name].value) for name in _SIZES}
+def support(values: flags.FlagValues) -> dict:
+    """Returns the fields of a specification that the flags of `define_support` give."""
+    ranges = {name: cli.number_range(name, values[name].value) for name in _SIZES}
+    return ranges | {name: values[name].value for name in _LABELS}
 
 
 def spec(values: flags.FlagValues, **fields) -> EpisodeSpec:
     """Returns the specification that the flags give; `fields` go over them."""
     alpha = alpha_range("dirichlet_alpha", values.dirichlet_alpha)
     given = {"query_distribution": values.query_distribution, "dirichlet_alpha": alpha}
-    return EpisodeSpec(**{**sizes(values), **given, **fields})
+    return EpisodeSpec(**{**support(values), **given, **fields})
 
 
 def mixture(values: flags.FlagValues, **fields) -> tuple[EpisodeSpec, ...]:
@@ -94,8 +96,8 @@ def alpha_range(name: str, text: str) -> float | tuple[float, float]:
 
 _PARSERS = {
     **dict.fromkeys(("way", "shot", "query"), cli.number_range),
-    "query_distribution": lambda name, text: text,
+    **dict.fromkeys(("query_distribution", "shot_distribution"), lambda name, text: text),
     "dirichlet_alpha": alpha_range,
-    "balanced_fraction": _number(float),
+    **dict.fromkeys(("balanced_fraction", "flipped_labels"), _number(float)),
     **dict.fromkeys(("total_query", "query_classes"), _number(int)),
 }

@@ -102,8 +102,7 @@ class MetaTest:
         for number, index in enumerate(np.argsort(self.accuracy[-1], kind="stable")[:_HARDEST], start=1):
             episode = self.rows.part(index, index + 1)
             predicted = evaluation.episode_logits(self.model, episode, self.cache.table(name))[-1, 0].argmax(-1)
-            _, first = np.unique(episode.support_labels[episode.support_mask], return_index=True)
-            names = [split.class_names[c] for c in split.labels[episode.support[episode.support_mask][first]]]
+            names = [split.class_names[c] for c in classes_of(episode, split.labels)]
             caption = f"Episode {index}, {100 * self.accuracy[-1][index]:.0f} % right: labelled pictures, then answers"
             path = place(f"hardest_{number}.png", caption)
             episode_figures.contact_sheet(self.rows, int(index), predicted, split.images, names, path)
@@ -182,6 +181,14 @@ def require_pictures_of(made_from: dict, data: MetaDataset, split: str) -> None:
             f"dataset {data.name} does not have the pictures that the features were made from; give data_dir, "
             "stored_size and the like as train.extract_features had them, or leave dataset out."
         )
+
+
+def classes_of(episode: EpisodeRows, labels: np.ndarray) -> list[int]:
+    """The data set's class of each of an episode's, by majority: labels of the support may be wrong."""
+    support, numbers, mask, query, query_numbers, query_mask = (field[0] for field in episode)
+    pictures = np.concatenate([support[mask], query[query_mask]])
+    numbers = np.concatenate([numbers[mask], query_numbers[query_mask]])
+    return [int(np.bincount(labels[pictures[numbers == c]]).argmax()) for c in range(numbers.max() + 1)]
 
 
 def _confidence(model: SIB, rows: EpisodeRows, table, fitted: calibration.Calibration | None) -> dict:
