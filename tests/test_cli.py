@@ -113,7 +113,9 @@ def test_every_required_flag_is_missed_by_name(capsys, module):
     required = [name for name in REQUIRED[module] if module.FLAGS[name].default is None and name not in OPTIONAL]
     assert required
     for name in required:
-        check_error(capsys, run(module, REQUIRED[module], **{name: None}), f"flag --{name}=None: Flag --{name} must")
+        # Which of two parts an export is of is not absl's to check.
+        message = f"(flag --{name}=None: Flag --{name} must|{name} must be given for a whole model)"
+        check_error(capsys, run(module, REQUIRED[module], **{name: None}), message)
 
 
 def test_a_flagfile_is_read_and_its_mistakes_are_named(capsys, tmp_path):
