@@ -95,7 +95,7 @@ def test_from_pictures_to_exported_files(capsys, tmp_path):
     assert again["comparison"] == {"accuracy": metrics["accuracy"], "difference": 0.0, "difference_ci95": 0.0}
 
     data = {**pictures, "data_dir": "pictures", "episodes": 25}
-    out = run(capsys, saved_model, **data)
+    out = run(capsys, saved_model, **data, metrics="run/metrics.json")
     assert out.endswith("run/saved/1: SavedModel, model card, example request.\n")
     card = Path("run/saved/1/MODEL_CARD.md").read_text()
     assert metrics["summary"] in card

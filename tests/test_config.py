@@ -104,7 +104,7 @@ def test_impossible_ranges_are_refused(value, given):
         (PretrainConfig, {"logit_scale": 0.0}, r"logit_scale must be above 0 and finite; got 0\.0\."),
         (PretrainConfig, {"color_jitter": 1.0}, r"color_jitter must be in \[0, 1\); got 1\.0\."),
         (PretrainConfig, {"seed": -1}, r"seed must be in \[0, 2\*\*31\); got -1\."),
-        (SIBConfig, {"feature_dim": 0}, r"feature_dim must be at least 1; got 0\."),
+        (SIBConfig, {"feature_dim": 0}, r"feature_dim must be at least 1, or None; got 0\."),
         (SIBConfig, {"num_steps": 101}, r"num_steps must be in \[0, 100\] .*; got 101\."),
         (SIBConfig, {"inner_learning_rate": 0.0}, r"inner_learning_rate must be above 0 and finite; got 0\.0\."),
         (SIBConfig, {"gradient_network": "mlp"}, r"gradient_network must be one of joint, per_class; got 'mlp'\."),

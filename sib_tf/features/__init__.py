@@ -208,7 +208,6 @@ class Embedder:
     def __init__(self, backbone: keras.Model, devices: Devices):
         self.devices = devices
 
-        @tf.function(input_signature=[tf.TensorSpec((None, *backbone.input_shape[1:]), tf.float32)], autograph=False)
         def forward(pictures):
             return backbone(pictures, training=False)
 
@@ -216,7 +215,9 @@ class Embedder:
         def forward_each(values):
             return devices.strategy.run(forward, (values,))
 
-        self._forward, self._forward_each = forward, forward_each
+        signature = [tf.TensorSpec((None, *backbone.input_shape[1:]), tf.float32)]
+        self._forward = tf.function(forward, input_signature=signature, autograph=False)
+        self._forward_each = forward_each
 
     def __call__(self, batches: Iterable) -> Iterator[np.ndarray]:
         """Yields `[pictures, D]` float32 features of each batch of pictures."""
