@@ -74,7 +74,7 @@ def test_meta_training_is_the_same(mapped, tmp_path, batch):
         spec, spec, (EpisodeSpec(shot=(1, 3)),), steps=25, batch_episodes=batch, validation_episodes=40,
         validate_every=15, steps_per_call=10,
     )  # fmt: skip
-    model = SIBConfig(feature_dim=16, way=None, gradient_network="per_class")
+    model = SIBConfig(feature_dim=16, way=None, gradient_network="per_class", num_steps=1)
     weights = []
     for name, table in (("disk", mapped), ("memory", np.array(mapped))):
         meta_train(Cache(table), model, config, tmp_path / name)
