@@ -91,7 +91,7 @@ browser:
 PYTEST := python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m
 # One part after the other, each in fresh processes: XLA keeps what it compiled for as long as a process lives, some
 # 50 MB a function. TESTS=... names what to run instead, in one part.
-PARTS ?= [a-d] [e-l] [m-p] [q-z]
+PARTS ?= [a-d] [e-l] [m-o] p [q-z]
 
 test: $(VENV)/tests-installed browser
 	@failed=0; for part in $(if $(TESTS),once,$(PARTS)); do \

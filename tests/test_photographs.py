@@ -53,7 +53,10 @@ def predicted(model: str) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize(
+    "name",
+    ["efficientnet_lite0", *(pytest.param(name, marks=pytest.mark.sweep) for name in ("mobilenet", "embedder"))],
+)
 def test_from_import_to_prediction(folder, name, monkeypatch, capsys):
     monkeypatch.chdir(folder)
     source = list(SOURCES[name])
