@@ -35,6 +35,14 @@ class Limits:
     probabilities: float
     disagreement: float
 
+    def of_deep_network(self) -> "Limits":
+        """What is allowed of imported backbones, whose tens of layers round off up to 7e-5 of the features in float32.
+
+        20 times as far in features and 5 in what follows from them; no limit grows beyond 0.05.
+        """
+        wider = {"features": 20 * self.features, "weights": 5 * self.weights, "probabilities": 5 * self.probabilities}
+        return dataclasses.replace(self, **{n: max(getattr(self, n), min(limit, 0.05)) for n, limit in wider.items()})
+
 
 @dataclasses.dataclass(frozen=True)
 class Precision:
@@ -59,12 +67,12 @@ class Precision:
 
 
 PRECISIONS = {
-    # Of SavedModels, too: they have Keras's own kernels, but their graphs are optimised. Fifty layers round off 7e-5 of
-    # the features; steps and temperatures of a badly conditioned model enlarge the rounding.
-    "float32": Precision("as it was trained", Limits(2e-4, 5e-4, 5e-4, 0.001)),
+    # Of SavedModels, too: they have Keras's own kernels, but their graphs are optimised: steps and temperatures of a
+    # badly conditioned model enlarge the rounding.
+    "float32": Precision("as it was trained", Limits(1e-5, 1e-4, 1e-4, 0.001)),
     "float16": Precision(
         "weights of half the size; runtimes compute in float32 or, where they can, in float16",
-        Limits(5e-2, 5e-2, 5e-2, 0.02),
+        Limits(5e-3, 2e-2, 5e-2, 0.02),
         CONVOLUTIONS,
         {
             "algorithm_key": "float_casting",

@@ -124,7 +124,7 @@ class Reference:
     """
 
     def __init__(self, model: Model, split: Split | Embedded, spec: EpisodeSpec, episodes: int, seed: int = 0):
-        self.spec = spec
+        self.spec, self._imported = spec, bool((model.description.get("backbone") or {}).get("source"))
         rows = EpisodeSampler(split.labels, spec, seed).sample(episodes)
         used, places = np.unique(np.concatenate([rows.support, rows.query], axis=1), return_inverse=True)
         places = places.reshape(episodes, -1)
@@ -151,7 +151,8 @@ class Reference:
         )
 
     def _verdict(self, name: str, shown: str, size: int | None, found: "_Answers", precision: str) -> Verdict:
-        expected, limits = self._answers, dataclasses.asdict(PRECISIONS[precision].limits)
+        expected, allowed = self._answers, PRECISIONS[precision].limits
+        limits = dataclasses.asdict(allowed.of_deep_network() if self._imported else allowed)
         measured = {
             "features": _relative(found.features, expected.features),
             "weights": _relative(found.weights, expected.weights),

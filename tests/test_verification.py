@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from export import verification
+from export.precisions import PRECISIONS
 from sib_tf.config import EpisodeSpec
 from sib_tf.episodes import EpisodeSampler
 from sib_tf.prediction.model import SIGNATURES
@@ -52,9 +53,9 @@ def test_an_equal_model_passes(reference, model, file):
 @pytest.mark.parametrize(
     ("changes", "failure"),
     [
-        ({"embed": lambda x: x + 1e-3 * np.abs(x).max()}, "features 0.001 > 0.0002"),
-        ({"adapt": lambda x: x + 1e-2 * np.abs(x).max()}, "weights 0.01 > 0.0005"),
-        ({"classify": lambda x: (x[0], x[1] + 0.01)}, "probabilities 0.01 > 0.0005"),
+        ({"embed": lambda x: x + 1e-3 * np.abs(x).max()}, "features 0.001 > 1e-05"),
+        ({"adapt": lambda x: x + 1e-3 * np.abs(x).max()}, "weights 0.001 > 0.0001"),
+        ({"classify": lambda x: (x[0], x[1] + 0.01)}, "probabilities 0.01 > 0.0001"),
         ({"classify": lambda x: (x[0], np.roll(x[1], 1, axis=1))}, "disagreement 1 > 0.001"),
         ({"classify": lambda x: (x[0], x[1] * np.nan)}, "probabilities nan"),
         ({"embed": lambda x: np.where(np.arange(x.size).reshape(x.shape) == 5, np.float32("nan"), x)}, "features nan"),
@@ -107,3 +108,13 @@ def test_episodes_are_those_of_the_sampler(model, tiny_dataset):
 def test_episodes_fit_into_all_files_and_the_pictures_there_are(sizes, descriptions, way, query):
     spec = verification.episode_spec(np.repeat(np.arange(len(sizes)), sizes), *descriptions)
     assert spec == EpisodeSpec(way=way, shot=1, query=query)
+
+
+@pytest.mark.parametrize(
+    ("precision", "expected"),
+    [("float32", (2e-4, 5e-4, 5e-4)), ("float16", (0.05, 0.05, 0.05)), ("int8", (np.inf, np.inf, np.inf))],
+)
+def test_deep_networks_may_round_more(precision, expected):
+    limits = PRECISIONS[precision].limits.of_deep_network()
+    assert (limits.features, limits.weights, limits.probabilities) == pytest.approx(expected)
+    assert limits.disagreement == PRECISIONS[precision].limits.disagreement
