@@ -136,7 +136,8 @@ class TrainingState:
 
     def _remove_leftovers(self) -> None:
         """Removes what saves left that were cut off: parts of checkpoints, and older ones that were to go."""
-        listed = {Path(prefix).name for prefix in self._manager.checkpoints}
+        # TensorFlow removes an old checkpoint, index first, before it takes it off the list: a kill may come between.
+        listed = {Path(prefix).name for prefix in self._manager.checkpoints if Path(f"{prefix}.index").is_file()}
         if not listed:  # The list is damaged: nobody knows.
             return
         for path in (*self.folder.glob("ckpt-*"), *self.folder.glob("checkpoint.tmp*")):
