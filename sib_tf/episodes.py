@@ -209,6 +209,7 @@ def with_unknown_classes(
     """Draws `count` episodes as `EpisodeSampler` does, with `unknown_classes` (>= 1) classes beyond the way of `spec`.
 
     No labelled picture is of these; their queries, as many as the other classes have, are labelled `UNKNOWN`.
+    Raises an InputError as `EpisodeSampler` does, for that many more classes.
     """
     way = (spec.way[0] + unknown_classes, spec.way[1] + unknown_classes)
     rows = EpisodeSampler(labels, dataclasses.replace(spec, way=way, flipped_labels=0.0), seed).sample(count)

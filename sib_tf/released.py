@@ -77,7 +77,8 @@ def _check_bytes(path: Path, sha256: str | None) -> None:
 def backbone(state: State, image_size: int, mean, std) -> tuple[keras.Model, BackboneConfig]:
     """Builds the backbone of a PyTorch state; its kind, depth and width follow from the names and shapes.
 
-    The file does not say `image_size`, `mean` and `std`, which are as in `BackboneConfig`.
+    The file does not say `image_size`, `mean` and `std`, which are as in `BackboneConfig`. Raises an InputError if
+    names or shapes are of no backbone that the released code has.
     """
     pictures = {"image_size": image_size, "mean": mean, "std": std}
     if (first := "conv_blocks.0.layers.Conv.weight") in state:

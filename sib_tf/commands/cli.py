@@ -94,7 +94,7 @@ def connect(values: flags.FlagValues, one_thread: bool = False):
 
 
 def number_range(name: str, text: str) -> tuple[int, int]:
-    """Parses "5" or "5-20", the flag `name`, into (low, high)."""
+    """Parses "5" or "5-20", the flag `name`, into (low, high); an InputError if it is neither."""
     match = re.fullmatch(r"(\d+)(?:-(\d+))?", text.strip())
     if not match:
         raise InputError(f"{name} must be a whole number, or a range such as 5-20; got {text!r}.")
@@ -103,7 +103,10 @@ def number_range(name: str, text: str) -> tuple[int, int]:
 
 
 def numbers(name: str, texts: Sequence[str], kind: type) -> list:
-    """Parses the values of the list flag `name` into numbers above 0 of a `kind`, int or float; one at least."""
+    """Parses the values of the list flag `name` into numbers of a `kind`, int or float.
+
+    Raises an InputError if there are none, or one is no number above 0.
+    """
     try:
         found = [kind(text) for text in texts]
     except ValueError:

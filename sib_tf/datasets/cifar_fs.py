@@ -66,7 +66,10 @@ def _records_of(path: Path, split: str) -> Iterator[tuple[str, str, np.ndarray]]
 
 
 def read_archive(path: Path) -> tuple[list[str], np.ndarray]:
-    """Reads the binary archive; returns the fine class names and a record array (coarse, fine, pixels [3, 32, 32])."""
+    """Reads the binary archive; returns the fine class names and a record array (coarse, fine, pixels [3, 32, 32]).
+
+    Raises an InputError if the archive is damaged, or a record names a class that does not exist.
+    """
     parts = ("train.bin", "test.bin")
     members = read_members(path, ("fine_label_names.txt", *parts))
     names = members["fine_label_names.txt"].decode("utf-8").split()

@@ -38,6 +38,9 @@ def load(name: str, data_dir: str | None = None, cache_dir: str | None = None, s
         name: one of `DOMAIN_DATASETS`.
         data_dir: the user's folder of pictures; None for a data set that is drawn.
         size: side in pixels of the stored pictures, >= 16; None: the data set's own.
+
+    Raises:
+        InputError: unknown name, missing or broken pictures.
     """
     module = _module(name)
     config = module.builder_config(data_dir, size or module.SIZE)

@@ -38,7 +38,10 @@ class Builder(PictureListBuilder):
 
 
 def builder_config(data_dir: str | None, size: int) -> PictureListConfig:
-    """The digest covers what the pictures depend on, but for the versions of the fonts and of Pillow."""
+    """The digest covers what the pictures depend on, but for the versions of the fonts and of Pillow.
+
+    Raises an InputError if a folder is named: these are drawn.
+    """
     if data_dir is not None:
         raise InputError(f"data_dir must not be given for data set 'glyph_domains', which is drawn; got {data_dir}.")
     digest = hashlib.sha256(repr((_VERSION, _SEED, CLASSES, PICTURES_PER_CLASS, size)).encode()).hexdigest()

@@ -46,7 +46,10 @@ class Builder(FewShotBuilder):
 
 
 def drawings(path: Path, split: str, size: int) -> Iterator[tuple[str, str, Image.Image]]:
-    """Yields (class name, id, RGB picture of `size` pixels) of a split's drawings in the archive `path`."""
+    """Yields (class name, id, RGB picture of `size` pixels) of a split's drawings in the archive `path`.
+
+    Raises an InputError if the archive is damaged, or has none.
+    """
     found = False
     with _open(path) as archived:
         for name in archived.namelist():

@@ -18,7 +18,10 @@ MOST_UNPACKED = 512 << 20
 
 
 def archive(dl_manager, name: str, url: str) -> Path:
-    """Returns the path of the archive `name`: from the user's folder where one was named, otherwise downloaded."""
+    """Returns the path of the archive `name`: from the user's folder where one was named, otherwise downloaded.
+
+    Raises an InputError if the folder does not hold it, or the download failed.
+    """
     folder = dl_manager._manual_dir  # The public property raises where the folder does not exist.
     # Where the user named none, tensorflow-datasets makes one up.
     if folder is not None and Path(folder) != Path(dl_manager._download_dir) / "manual":

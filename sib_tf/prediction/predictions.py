@@ -75,8 +75,12 @@ def predict(
             "validation classes that are more than its way (and export it again)."
         )
     pictures = np.concatenate([support.pictures, query.pictures])
-    starts = tqdm(range(0, len(pictures), _CHUNK), unit="picture", unit_scale=_CHUNK, desc="embed", delay=1)
-    features = np.concatenate([model.embed(pictures[start : start + _CHUNK]) for start in starts])
+    features = []
+    with tqdm(total=len(pictures), unit="picture", desc="embed", delay=1) as progress:
+        for start in range(0, len(pictures), _CHUNK):
+            features.append(model.embed(pictures[start : start + _CHUNK]))
+            progress.update(len(features[-1]))
+    features = np.concatenate(features)
     support_features, query_features = np.split(features, [len(labels)])
     weights = model.adapt(support_features, labels, query_features)
     (logits, before), (_, after) = (model.classify(query_features, weights[step]) for step in (0, -1))

@@ -79,7 +79,8 @@ class Run:
             "image_size": backbone.image_size,
             "larger": backbone.larger,
             "input": "RGB pictures, 0 to 255; the file normalises them itself",
-            "normalization": {"mean": list(backbone.mean), "std": list(backbone.std)},
+            # Of an imported backbone it is not known: any preprocessing may be inside.
+            "normalization": None if backbone.source else {"mean": list(backbone.mean), "std": list(backbone.std)},
         }
 
 

@@ -61,7 +61,7 @@ class MetaTest:
         """Writes `report.md` and its figures into `folder`; returns the page's path.
 
         The training's curves come from `model_dir` and, where it is given, `backbone_dir`; pictures of the hardest
-        episodes come from `data`, which the features have to be made from.
+        episodes come from `data`; an InputError if the features were made from something else.
         """
         folder, metrics = Path(folder), self.metrics
         drawn = {}

@@ -29,7 +29,10 @@ def read_npz(path: str | os.PathLike, way_out: str) -> dict[str, np.ndarray]:
 
 
 def open_npy(path: str | os.PathLike, way_out: str) -> np.ndarray:
-    """Maps a .npy file, one array of numbers and nothing else, into memory; only its header is read; as `read_npz`."""
+    """Maps a .npy file into memory; only its header is read; `way_out` as for `read_npz`.
+
+    Raises an InputError if the file is missing, or is not one array of numbers and nothing else.
+    """
     with _named(path, way_out):
         with Path(path).open("rb") as file:
             _check_header(file, os.fstat(file.fileno()).st_size)

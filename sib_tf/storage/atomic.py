@@ -40,7 +40,10 @@ def new_file(path: str | os.PathLike) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def new_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Yields an empty folder to write to; moves it to `path` (replacing it) if the block ends well; as `new_file`."""
+    """Yields an empty folder to write to; moves it to `path` (replacing it) if the block ends well, else removes it.
+
+    Raises an InputError that names `path` if that is a file, or the disk refuses.
+    """
     path = Path(path)
     if path.is_file():
         raise InputError(f"{path} is a file; name a folder.")

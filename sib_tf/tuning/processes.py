@@ -8,7 +8,10 @@ TUNER_ID, IP, PORT = VARIABLES = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP",
 
 
 def role() -> str:
-    """Returns "alone", "chief" (hands out trials, runs none) or "worker" (runs them)."""
+    """Returns "alone", "chief" (hands out trials, runs none) or "worker" (runs them).
+
+    Raises an InputError if some of the variables are set and some are not, or the port is no port.
+    """
     missing = [name for name in VARIABLES if not os.environ.get(name)]
     if len(missing) == len(VARIABLES):
         return "alone"

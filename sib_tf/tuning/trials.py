@@ -145,7 +145,10 @@ def _hyperparameters(settings: Search) -> keras_tuner.HyperParameters:
 
 
 class Trials(BaseTuner):
-    """Runs the trials that `oracle` hands out: each is one meta-training in a folder of its own in `output_dir`."""
+    """Runs the trials that `oracle` hands out: each is one meta-training in a folder of its own in `output_dir`.
+
+    Raises an InputError if the state that keras-tuner left in the folder is damaged.
+    """
 
     def __init__(self, oracle: keras_tuner.Oracle, cache: FeatureCache, settings: Search, output_dir: Path):
         self.cache, self.settings = cache, settings

@@ -52,6 +52,7 @@ def import_backbone(request: Request, output_dir: str | os.PathLike) -> tuple[Ba
     # A .tflite file is kept as bytes, which are no parameters.
     floats = sum(math.prod(weight.shape) for weight in imported.model.weights if "float" in weight.dtype)
     facts |= {"feature_dim": imported.model.output_shape[-1], "parameters": floats or None}
+    facts |= {"alpha": request.alpha} if request.alpha is not None else {}
     with run_lock.held(folder):
         with atomic.new_file(folder / backbones.FILE) as partial:
             imported.model.save(partial)

@@ -28,7 +28,7 @@ def build(request: Request) -> Imported:
         network = _network(keras_hub, preset, size)
     except Exception as error:  # keras-hub raises many kinds: for names, for files, for want of a network.
         reason = " ".join(str(error).split())[:300]
-        known = ", ".join(sorted(_presets(keras_hub)))
+        known = ", ".join(sorted(keras_hub.models.ImageClassifier.presets))
         raise InputError(
             f"source keras_hub:{preset} cannot be loaded as an image backbone ({reason}). Without a network, name the "
             f"folder of a preset that was fetched elsewhere; those that keras-hub knows: {known}."
@@ -45,12 +45,6 @@ def _network(keras_hub, preset: str, size: int) -> keras.Model:
         return keras_hub.models.Backbone.from_preset(preset, image_shape=(size, size, 3))
     except (TypeError, ValueError):  # Not all of them take a shape; those take any size.
         return keras_hub.models.Backbone.from_preset(preset)
-
-
-def _presets(keras_hub) -> list[str]:
-    """Names of the presets of image backbones."""
-    tasks = keras_hub.models.ImageClassifier.presets
-    return list(tasks)
 
 
 def _mean_and_variance(converter) -> tuple[np.ndarray, np.ndarray]:

@@ -46,7 +46,10 @@ def run(config: SpinningLinesConfig, output_dir: str | os.PathLike, test_tasks: 
 
 
 def train(model: SpinningLines) -> np.ndarray:
-    """Meta-trains on minus the bound under theta^K; returns the loss of every outer step, `[steps]` in nats."""
+    """Meta-trains on minus the bound under theta^K; returns the loss of every outer step, `[steps]` in nats.
+
+    Raises an InputError if a loss is not finite.
+    """
     config, variables = model.config, model.trainable_variables
     optimizer = optimization.adam(config)
     optimizer.build(variables)
