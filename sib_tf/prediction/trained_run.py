@@ -51,7 +51,7 @@ class Run:
             "format": FORMAT,
             **self._input(),
             "feature_dim": sib.feature_dim,
-            "weights_dim": max(self.samples, 1) * sib.feature_dim,
+            "weights_dim": self.signatures().weights_dim,
             "posterior_samples": self.samples,
             "fixed_way": sib.fixed_way,
             "way": sib.fixed_way,
