@@ -57,7 +57,7 @@ class Signatures:
             path = [tf.where(class_mask[..., None, None], weights, 0.0) for weights in path]
         there = _THERE * tf.cast(class_mask, tf.float32)[..., None, None]
         path = [weights + there for weights in path]
-        path = [tf.reshape(weights, (*tf.unstack(tf.shape(weights))[:2], self.weights_dim)) for weights in path]
+        path = [tf.reshape(weights, (*tf.unstack(tf.shape(weights))[:2], self.weights_dim or -1)) for weights in path]
         return {"weights": path[-1], "weights_by_step": tf.stack(path, axis=1)}
 
     def classify(self, query, weights) -> dict:
@@ -68,7 +68,7 @@ class Signatures:
             uncertainty: with samples, `[episodes, queries]` float32, their disagreement in nats, before calibration.
         """
         class_mask = tf.reduce_any(weights != 0, axis=-1)
-        shape = (*tf.unstack(tf.shape(weights))[:2], max(self.samples, 1), self.sib.config.feature_dim)
+        shape = (*tf.unstack(tf.shape(weights))[:2], max(self.samples, 1), self.sib.config.feature_dim or -1)
         weights = tf.reshape(weights, shape)
         sampled = self._logits(weights, query, class_mask)
         logits = tf.where(class_mask[:, None], mixture_logits(sampled), MASKED_LOGIT)
@@ -78,9 +78,10 @@ class Signatures:
         return {**result, "uncertainty": disagreement(sampled)} if self.samples else result
 
     @property
-    def weights_dim(self) -> int:
-        """Numbers of a class's weights, S * D."""
-        return max(self.samples, 1) * self.sib.config.feature_dim
+    def weights_dim(self) -> int | None:
+        """Numbers of a class's weights, S * D; None where D is any."""
+        dim = self.sib.config.feature_dim
+        return dim and max(self.samples, 1) * dim
 
     def _weights(self, theta):
         """Classifiers of a step, `[episodes, way, S, D]`; S is 1 where nothing is sampled."""
