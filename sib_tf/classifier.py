@@ -18,15 +18,17 @@ from sib_tf.errors import InputError
 from sib_tf.estimator import ClassifierManners
 from sib_tf.prediction import open_set
 
+_MANY = 10_000
+
 
 class SIBClassifier(ClassifierManners):
     """Classes from labelled and unlabelled rows in K learned steps. Nothing is trained: `fit` runs a small graph once.
 
     X is `[rows, D]`, numbers that some backbone or other embedding made, dense, sparse or a data frame; y is `[rows]`,
     text, whole numbers or booleans. A row whose y is -1 (between text None, NaN or NA) has no label, and is used. Only
-    directions count: rows are divided by their length. More rows than the steps can see at once are sampled: 500
-    labelled ones of a class (fewer where D * classes is large), and `max_unlabelled` others, or 400,000 / classes. These
-    rows are what is kept.
+    directions count: rows are divided by their length. Where there are more rows than the steps can see at once, they
+    see a sample: 500 labelled ones of a class (fewer where D * classes is large), and `max_unlabelled` others, or
+    400,000 / classes. These rows are what is kept.
 
     Args:
         head: of those that ship "general" or "balanced"; or a file of `export.tflite --head_only`; or the folder of a
@@ -123,7 +125,7 @@ class SIBClassifier(ClassifierManners):
         if fitted is None:
             raise InputError(f"head {self.head} cannot tell known rows from others; fit it with train.calibrate.")
         before = self._weights[0]
-        rows = self._rows.unlabelled.rows if self._rows.unlabelled.seen else self._rows.support()[0]
+        rows = self._rows.unlabelled if len(self._rows.unlabelled) else self._rows.support
         pile = np.concatenate([logits for _, logits, _ in self._head.blocks(rows, before)])
         centre = open_set.centre(pile)
         scores = [open_set.score(logits, centre) for _, logits, _ in self._head.blocks(X, before)]
@@ -166,7 +168,7 @@ class SIBClassifier(ClassifierManners):
         classifier._head, classifier._head_key = classifier_head.of_bytes(contents.head, path), None
         classifier._rows, classifier._weights, classifier._log_shift = contents[3:6]
         classifier.classes_, classifier.backbone_ = contents.rows.classes, contents.backbone
-        classifier.n_features_in_ = contents.rows.unlabelled.rows.shape[1]
+        classifier.n_features_in_ = contents.rows.support.shape[1]
         if contents.columns is not None:
             classifier.feature_names_in_ = np.array(contents.columns, dtype=object)
         return classifier
@@ -228,10 +230,10 @@ class SIBClassifier(ClassifierManners):
     def _adapt(self, rows: KeptRows) -> None:
         """Sets what is learned from `rows`; all or, after an error, nothing."""
         prior = self._class_shares(rows.classes)
-        weights = self._head.adapt(*rows.support(), rows.unlabelled.rows)
+        weights = self._head.adapt(rows.support, rows.numbers, rows.unlabelled)
         self._rows, self._weights, self._log_shift = rows, weights, None
         if prior is not None:
-            pile = [np.zeros((0, len(prior))), *(p for _, _, p in self._head.blocks(rows.unlabelled.rows, weights[1]))]
+            pile = [np.zeros((0, len(prior))), *(p for _, _, p in self._head.blocks(rows.unlabelled, weights[1]))]
             self._log_shift = class_shares.shift_to_shares(np.concatenate(pile), prior)
         self.classes_, self.backbone_ = rows.classes, self.backbone
 
@@ -245,7 +247,7 @@ class SIBClassifier(ClassifierManners):
         places = np.flatnonzero(numbers == UNLABELLED)
         given = np.searchsorted(self.classes_, classes[numbers]) if len(classes) else numbers
         found = given.astype(np.intp)
-        if 2 * len(places) > len(numbers):  # No copy of nearly all rows.
+        if 2 * len(places) > len(numbers) > _MANY:  # No copy of nearly all rows.
             found[places] = self._most_probable(X)[places]
         elif len(places):
             found[places] = self._most_probable(X[places])

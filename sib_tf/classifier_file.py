@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sib_tf.classifier_rows import KeptRows, Sample
+from sib_tf.classifier_rows import KeptRows
 from sib_tf.errors import InputError
 from sib_tf.storage import array_files, atomic, sealed_json
 
@@ -44,8 +44,10 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
         "head": np.frombuffer(contents.head, np.uint8),
         "weights": contents.weights,
         "classes": rows.classes.astype(str) if rows.classes.dtype.kind in "OT" else rows.classes,
-        "labelled": rows.support()[0],
-        "unlabelled": rows.unlabelled.rows,
+        "support": rows.support,
+        "numbers": rows.numbers.astype(np.int32),
+        "seen": rows.seen,
+        "unlabelled": rows.unlabelled,
         **({} if contents.log_shift is None else {"log_shift": contents.log_shift}),
     }
     description = {
@@ -54,9 +56,7 @@ def write(path: str | os.PathLike, contents: Contents) -> None:
         "columns": contents.columns,
         "backbone": contents.backbone,
         "labels_are_objects": rows.classes.dtype.kind in "OT",
-        "labelled_kept": [len(sample.rows) for sample in rows.labelled],
-        "labelled_seen": [sample.seen for sample in rows.labelled],
-        "unlabelled_seen": rows.unlabelled.seen,
+        "unlabelled_seen": rows.unlabelled_seen,
         "digests": {name: _digest(array) for name, array in arrays.items()},
     }
     try:
@@ -85,12 +85,8 @@ def read(path: str | os.PathLike) -> Contents:
 
 def _contents(description: dict, arrays: dict[str, np.ndarray]) -> Contents:
     classes = arrays["classes"].astype(object) if description["labels_are_objects"] else arrays["classes"]
-    kept, seen = description["labelled_kept"], description["labelled_seen"]
-    parts = np.split(arrays["labelled"], np.cumsum(kept)[:-1])
-    labelled = tuple(Sample(rows, count) for rows, count in zip(parts, seen, strict=True))
-    rows = KeptRows(classes, labelled, Sample(arrays["unlabelled"], description["unlabelled_seen"]))
-    if len(labelled) != len(classes) or arrays["weights"].shape[:2] != (2, len(classes)):
-        raise ValueError("its arrays do not belong together")
+    support, numbers, seen, unlabelled = (arrays[name] for name in ("support", "numbers", "seen", "unlabelled"))
+    rows = KeptRows(classes, support, numbers, seen, unlabelled, description["unlabelled_seen"])
     return Contents(
         description["parameters"],
         description["columns"],

@@ -19,10 +19,9 @@ _MOST_IN_BLOCK = 1 << 22
 class Head:
     """A head's two computations on NumPy arrays. One at a time: an interpreter serves one thread.
 
-    LiteRT's Interpreter runs one file of dynamic shapes. For 5 ways, 75 unlabelled rows and D = 1,280 `adapt` and
-    `classify` take 1.3 ms there, 1.8 ms when shapes change, in 30 MB and without TensorFlow. A file of fixed shapes takes
-    1.2 ms, but one is needed for each shape and each takes 0.1 s to open; inputs that let the interpreter know all shapes
-    before it runs take 6 ms whenever they change.
+    LiteRT's Interpreter runs one file of dynamic shapes: for 5 ways, 75 unlabelled rows and D = 1,280 `adapt` and
+    `classify` take 1.3 ms, 1.8 ms when shapes change. A file of fixed shapes takes 1.2 ms, but one is needed for each
+    shape; inputs that let the interpreter know all shapes before it runs take 6 ms whenever they change.
 
     Args:
         model: of the head alone.
@@ -56,12 +55,12 @@ class Head:
         own = self.model.description["feature_dim"]
         if own not in (None, feature_dim):
             raise InputError(
-                f"X must have {own} features, which head {self.model.path} was made for; got {feature_dim}. Take a head "
+                f"X must have {own} features, which head {self.model.path} was made for; got {feature_dim}. Take one "
                 "for features of any length, such as general."
             )
 
     def adapt(self, support: np.ndarray, numbers: np.ndarray, query: np.ndarray) -> np.ndarray:
-        """Returns the weights before the steps and after them, `[2, way, weights_dim]`; arguments as `Model.adapt`'s."""
+        """Returns the weights before and after the steps, `[2, way, weights_dim]`; arguments as of `Model.adapt`."""
         with self._lock:
             path = self.model.adapt(support, numbers, query)
         return np.stack([path[0], path[-1]])

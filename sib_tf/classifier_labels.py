@@ -18,8 +18,8 @@ def numbered(y, name: str = "y") -> tuple[np.ndarray, np.ndarray]:
         name: of y, for errors.
 
     Returns:
-        (classes, numbers): `[way]` of the kind of y, and `[rows]` integers, `UNLABELLED` for rows without a label. There
-        may be no class at all.
+        (classes, numbers): `[way]` of the kind of y, and `[rows]` integers, `UNLABELLED` for rows without a label;
+        there may be no class at all.
 
     Raises:
         ValueError: y is none of these, or text and numbers are mixed.
@@ -27,7 +27,8 @@ def numbered(y, name: str = "y") -> tuple[np.ndarray, np.ndarray]:
     from sklearn.utils import assert_all_finite, column_or_1d
     from sklearn.utils.multiclass import check_classification_targets
 
-    y = column_or_1d(np.asarray(y), warn=True)
+    y = np.asarray(y)
+    y = y if y.ndim == 1 else column_or_1d(y, warn=True)
     if y.dtype.kind in "fc":
         assert_all_finite(y, input_name=name)
     labels, given = y, np.ones(len(y), bool)
@@ -37,7 +38,7 @@ def numbered(y, name: str = "y") -> tuple[np.ndarray, np.ndarray]:
     if labels.dtype.kind in "if":
         is_label = labels != UNLABELLED
         given[given], labels = is_label, labels[is_label]
-    if len(labels):
+    if labels.dtype.kind not in "iubU" and len(labels):
         check_classification_targets(labels)
     classes, found = np.unique(labels, return_inverse=True)
     numbers = np.full(len(y), UNLABELLED)

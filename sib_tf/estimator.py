@@ -1,7 +1,7 @@
 """What scikit-learn asks of a classifier, without importing it: that takes a second, and heads run without it.
 
-scikit-learn's own base class would be imported with the class. Nothing in its contract needs it: parameters are read and
-set by name, tags say what is taken, and what checks rows is imported when there are some.
+scikit-learn's own base class would be imported with the class. Nothing in its contract needs it: parameters are read
+and set by name, tags say what is taken, and what checks rows is imported when there are some.
 """
 
 import inspect
@@ -15,7 +15,7 @@ class ClassifierManners:
         return sorted(name for name in inspect.signature(cls.__init__).parameters if name != "self")
 
     def get_params(self, deep: bool = True) -> dict:
-        """Returns the parameters by name; `deep` is scikit-learn's, and changes nothing: no parameter is an estimator."""
+        """Returns the parameters by name; `deep`, scikit-learn's, changes nothing: no parameter is an estimator."""
         return {name: getattr(self, name) for name in self._parameter_names()}
 
     def set_params(self, **params):
