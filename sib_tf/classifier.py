@@ -33,9 +33,10 @@ class SIBClassifier(ClassifierManners):
     Args:
         head: of those that ship "general" or "balanced"; or a file of `export.tflite --head_only`; or the folder of a
             meta-training, which TensorFlow runs.
-        balanced: the unlabelled rows are spread evenly over the classes. False says nothing of them.
+        balanced: the unlabelled rows are spread evenly over the classes: a `class_prior` of equal shares, and for
+            "general" the head "balanced". False says nothing of them.
         class_prior: what share of the unlabelled rows each class has, by label or in the order of `classes_`; None: it
-            is not known.
+            is not known. Probabilities are shifted so that their means come near it.
         backbone: name of what made the rows; saved with the classifier, which then takes no others. None: any.
         max_unlabelled: the most unlabelled rows that the steps see; every row is answered.
         random_state: of the samples, where there are more rows; as in scikit-learn.
@@ -75,8 +76,9 @@ class SIBClassifier(ClassifierManners):
                 label, or the head or a parameter cannot be used.
         """
         X, classes, numbers = self._checked(X, y, reset=True)
-        self._open_head()
-        return self._learn(KeptRows.none(X.shape[1]), X, classes, numbers)
+        self._learn(self._opened_head(), KeptRows.none(X.shape[1]), X, classes, numbers)
+        self.backbone_ = self.backbone
+        return self
 
     def add(self, X, y) -> "SIBClassifier":
         """Learns anew from the rows that are kept and these, labelled or not, of old classes or new ones.
@@ -86,7 +88,8 @@ class SIBClassifier(ClassifierManners):
         """
         self._require_fitted()
         X, classes, numbers = self._checked(X, y, reset=False)
-        return self._learn(self._rows, X, classes, numbers)
+        self._learn(self._head, self._rows, X, classes, numbers)
+        return self
 
     def forget(self, label) -> "SIBClassifier":
         """Learns anew without the class `label` and its labelled rows.
@@ -99,13 +102,14 @@ class SIBClassifier(ClassifierManners):
             raise InputError(f"label must be one of the classes, {self.classes_.tolist()}; got {label!r}.")
         if len(self.classes_) == 1:
             raise InputError(f"label {label!r} is the only class, and one must stay; fit another classifier instead.")
-        self._adapt(self._rows.without(label))
+        self._adapt(self._head, self._rows.without(label))
         self.__dict__.pop("transduction_", None)
         return self
 
     def predict(self, X) -> np.ndarray:
         """Returns the label of each row's most probable class, `[rows]`, as in `classes_`."""
-        return self.classes_[self._most_probable(self._rows_to_answer(X))]
+        found = self._most_probable(self._rows_to_answer(X))
+        return self.classes_[found]
 
     def predict_proba(self, X) -> np.ndarray:
         """Returns probabilities `[rows, way]` float32, in the order of `classes_`."""
@@ -165,7 +169,7 @@ class SIBClassifier(ClassifierManners):
         contents = classifier_file.read(path)
         _require_backbone(contents.backbone, backbone)
         classifier = cls(**contents.parameters)
-        classifier._head, classifier._head_key = classifier_head.of_bytes(contents.head, path), None
+        classifier._head = classifier_head.of_bytes(contents.head, path)
         classifier._rows, classifier._weights, classifier._log_shift = contents[3:6]
         classifier.classes_, classifier.backbone_ = contents.rows.classes, contents.backbone
         classifier.n_features_in_ = contents.rows.support.shape[1]
@@ -207,40 +211,41 @@ class SIBClassifier(ClassifierManners):
             )
         return X, classes, numbers
 
-    def _open_head(self) -> None:
-        """Opens the head, unless it is the one that is open."""
+    def _opened_head(self) -> classifier_head.Head:
+        """Opens the head, unless it is the one that is open: its file, and that as it was."""
         name = "balanced" if self.balanced and self.head == "general" else self.head
         file = classifier_head.file_of(name)
         key = str(file), file.stat().st_mtime_ns
-        if getattr(self, "_head_key", None) != key:
-            self._head, self._head_key = classifier_head.opened(name), key
+        if getattr(self, "_opened", (None, None))[0] != key:
+            self._opened = key, classifier_head.opened(name)
+        return self._opened[1]
 
-    def _learn(self, rows: KeptRows, X, classes: np.ndarray, numbers: np.ndarray) -> "SIBClassifier":
+    def _learn(self, head: classifier_head.Head, rows: KeptRows, X, classes: np.ndarray, numbers: np.ndarray) -> None:
         from sklearn.utils import check_random_state
 
         most = self.max_unlabelled
         if not (isinstance(most, int | np.integer) and most >= 1):
             raise InputError(f"max_unlabelled must be a whole number of at least 1; got {most!r}.")
-        self._head.check_length(X.shape[1])
-        most = min(most, self._head.model.max_query or most)
-        self._adapt(rows.with_more(X, classes, numbers, most, check_random_state(self.random_state)))
+        head.check_length(X.shape[1])
+        most = min(most, head.model.max_query or most)
+        self._adapt(head, rows.with_more(X, classes, numbers, most, check_random_state(self.random_state)))
         self.transduction_ = self._transduction(X, classes, numbers)
-        return self
 
-    def _adapt(self, rows: KeptRows) -> None:
+    def _adapt(self, head: classifier_head.Head, rows: KeptRows) -> None:
         """Sets what is learned from `rows`; all or, after an error, nothing."""
-        prior = self._class_shares(rows.classes)
-        weights = self._head.adapt(rows.support, rows.numbers, rows.unlabelled)
-        self._rows, self._weights, self._log_shift = rows, weights, None
+        prior, log_shift = self._class_shares(rows.classes), None
+        weights = head.adapt(rows.support, rows.numbers, rows.unlabelled)
         if prior is not None:
-            pile = [np.zeros((0, len(prior))), *(p for _, _, p in self._head.blocks(rows.unlabelled, weights[1]))]
-            self._log_shift = class_shares.shift_to_shares(np.concatenate(pile), prior)
-        self.classes_, self.backbone_ = rows.classes, self.backbone
+            pile = [np.zeros((0, len(prior))), *(p for _, _, p in head.blocks(rows.unlabelled, weights[1]))]
+            log_shift = class_shares.shift_to_shares(np.concatenate(pile), prior)
+        self._head, self._rows, self._weights, self._log_shift = head, rows, weights, log_shift
+        self.classes_ = rows.classes
 
     def _class_shares(self, classes: np.ndarray) -> np.ndarray | None:
         if self.class_prior is None:
-            # The balanced head knows already.
-            return np.full(len(classes), 1 / len(classes)) if self.balanced and self.head != "general" else None
+            return np.full(len(classes), 1 / len(classes)) if self.balanced else None
+        if self.balanced:
+            raise InputError("balanced must be False where class_prior says what the shares are; got both.")
         return class_shares.in_order(self.class_prior, classes)
 
     def _transduction(self, X, classes: np.ndarray, numbers: np.ndarray) -> np.ndarray:

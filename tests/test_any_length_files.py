@@ -1,7 +1,5 @@
 """Files of the head alone for features of any length: one file for all lengths, rows and classes."""
 
-import dataclasses
-
 import exported
 import numpy as np
 import pytest
@@ -9,16 +7,10 @@ from running import run
 from test_cli import check_error
 
 from export import tflite, verify
-from sib_tf import checkpoints
-from sib_tf.config import SIBConfig
 from sib_tf.errors import InputError
 from sib_tf.prediction import trained_run
 from sib_tf.prediction.litert import LiteRTClassifier, LiteRTModel
 from sib_tf.prediction.models import KerasModel
-from sib_tf.sib import SIB
-from sib_tf.storage import atomic
-
-MODEL = SIBConfig(feature_dim=None, way=None, gradient_network="per_class", num_steps=2, support_gradient=True)
 
 
 def episode(feature_dim: int, way: int = 3, queries: int = 10):
@@ -30,20 +22,14 @@ def episode(feature_dim: int, way: int = 3, queries: int = 10):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A meta-training's folder of a head for any features, as it is before it has learned anything."""
-    folder = tmp_path_factory.mktemp("any") / "sib"
-    model = SIB(MODEL)
-    model.build()
-    checkpoints.save_model(model, folder / checkpoints.BEST)
-    record = {"model": dataclasses.asdict(MODEL), "features": [], "meta_training": {"episodes": {}}}
-    atomic.write_json(folder / checkpoints.CONFIG, record)
-    return folder
+def folder():
+    return exported.any_length_run()
 
 
 @pytest.fixture(scope="module")
-def head(folder):
-    path = folder.parent / "head.tflite"
+def head(folder, tmp_path_factory):
+    """A file as the command writes it."""
+    path = tmp_path_factory.mktemp("any") / "head.tflite"
     given = {"model_dir": folder, "feature_dim": "any", "output": path, "episodes": 2}
     assert run(tflite, given, head_only=True) == 0
     return path
