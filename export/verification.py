@@ -154,7 +154,7 @@ class Reference:
         precision = candidate.description.get("precision", "float32")
         return self._verdict(
             name or (path.name if path.is_file() else f"{path.parent.name}/{path.name}"),
-            precision if path.is_file() else "saved_model",
+            "saved_model" if (path / "saved_model.pb").is_file() else precision,
             sum(file.stat().st_size for file in files),
             _answers(candidate, self._inputs, self._rows),
             precision,
