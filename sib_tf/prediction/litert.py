@@ -91,7 +91,7 @@ class LiteRTModel(Model):
 
     def _run(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         # Files of any size take no masks; the others take them, and pictures, as float32.
-        taken = {name: inputs[name].astype(dtype) for name, dtype in self._types[signature].items()}
+        taken = {name: inputs[name].astype(dtype, copy=False) for name, dtype in self._types[signature].items()}
         return self._runners[signature](**taken)
 
 

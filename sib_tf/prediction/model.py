@@ -229,4 +229,6 @@ def _way(labels: np.ndarray, rows: int) -> int:
 def _padded(rows: np.ndarray, length: int | None) -> np.ndarray:
     """Appends rows of zeros; without a length, one where there is no row: nothing runs on an empty input."""
     length = max(len(rows), 1) if length is None else length
+    if length == len(rows):
+        return rows
     return np.concatenate([rows, np.zeros((length - len(rows), *rows.shape[1:]), rows.dtype)])
