@@ -168,8 +168,11 @@ class SIBClassifier(ClassifierManners):
 
         contents = classifier_file.read(path)
         _require_backbone(contents.backbone, backbone)
+        if sorted(contents.parameters) != cls._parameter_names():
+            raise InputError(f"{path} has other parameters than this version's {cls._parameter_names()}; fit again.")
         classifier = cls(**contents.parameters)
         classifier._head = classifier_head.of_bytes(contents.head, path)
+        classifier._head.check_length(contents.rows.support.shape[1])
         classifier._rows, classifier._weights, classifier._log_shift = contents[3:6]
         classifier.classes_, classifier.backbone_ = contents.rows.classes, contents.backbone
         classifier.n_features_in_ = contents.rows.support.shape[1]

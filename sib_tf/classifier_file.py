@@ -85,8 +85,9 @@ def read(path: str | os.PathLike) -> Contents:
 
 def _contents(description: dict, arrays: dict[str, np.ndarray]) -> Contents:
     classes = arrays["classes"].astype(object) if description["labels_are_objects"] else arrays["classes"]
-    support, numbers, seen, unlabelled = (arrays[name] for name in ("support", "numbers", "seen", "unlabelled"))
-    rows = KeptRows(classes, support, numbers, seen, unlabelled, description["unlabelled_seen"])
+    kept = [arrays[name] for name in ("support", "numbers", "seen", "unlabelled")]
+    rows = KeptRows(classes, *kept, description["unlabelled_seen"])
+    _check(rows, arrays["weights"], arrays.get("log_shift"))
     return Contents(
         description["parameters"],
         description["columns"],
@@ -96,6 +97,24 @@ def _contents(description: dict, arrays: dict[str, np.ndarray]) -> Contents:
         arrays.get("log_shift"),
         arrays["head"].tobytes(),
     )
+
+
+def _check(rows: KeptRows, weights: np.ndarray, log_shift: np.ndarray | None) -> None:
+    """Raises a ValueError unless the arrays are of one classifier: a digest says only that they are as written."""
+    way, dim = len(rows.classes), rows.support.shape[-1]
+    shapes = (
+        (rows.classes, (way,)),
+        (rows.support, (len(rows.numbers), dim)),
+        (rows.seen, (way,)),
+        (rows.unlabelled, (len(rows.unlabelled), dim)),
+        (weights, (2, way, weights.shape[-1])),
+        (np.zeros(way) if log_shift is None else log_shift, (way,)),
+    )
+    fits = all(array.shape == shape for array, shape in shapes) and all(
+        array.dtype == np.float32 and np.isfinite(array).all() for array in (rows.support, rows.unlabelled, weights)
+    )
+    if not fits or not np.array_equal(np.unique(rows.numbers), np.arange(way)) or way == 0:
+        raise ValueError("its arrays do not belong together")
 
 
 def _digest(array: np.ndarray) -> str:
