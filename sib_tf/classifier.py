@@ -18,6 +18,7 @@ from sib_tf.errors import InputError
 from sib_tf.estimator import ClassifierManners
 from sib_tf.prediction import open_set
 
+# Rows that are not copied lightly.
 _MANY = 10_000
 
 
@@ -38,7 +39,8 @@ class SIBClassifier(ClassifierManners):
         class_prior: what share of the unlabelled rows each class has, by label or in the order of `classes_`; None: it
             is not known. Probabilities are shifted so that their means come near it.
         backbone: name of what made the rows; saved with the classifier, which then takes no others. None: any.
-        max_unlabelled: the most unlabelled rows that the steps see; every row is answered.
+        max_unlabelled: the most unlabelled rows that the steps see; every row is answered. In 5-way tasks of CIFAR-FS
+            under EfficientNet-Lite0, 1,000 of 2,000 rows are worth 2.9 points more than 75 at 1 shot, and 2,000 no more.
         random_state: of the samples, where there are more rows; as in scikit-learn.
 
     Attributes:
