@@ -40,7 +40,7 @@ class SIBClassifier(ClassifierManners):
             is not known. Probabilities are shifted so that their means come near it.
         backbone: name of what made the rows; saved with the classifier, which then takes no others. None: any.
         max_unlabelled: the most unlabelled rows that the steps see; every row is answered. In 5-way tasks of CIFAR-FS
-            under EfficientNet-Lite0, 1,000 of 2,000 rows are worth 2.9 points more than 75 (1 shot), all of them no more.
+            under EfficientNet-Lite0, 1,000 of 2,000 rows are worth 2.9 points more than 75 at 1 shot, as are all.
         random_state: of the samples, where there are more rows; as in scikit-learn.
 
     Attributes:
