@@ -142,7 +142,8 @@ def _context(rows: _Rows, means, middle, seen, joined, share, refined):
 
     Queries, classes, shots and their spread; how far apart the two means are, and by how much the classes as they are
     joined do not explain it (two domains); how narrow the cone is; how near the queries are to classes, how sure and
-    how evenly spread they look, from the middle, from the origin, and once the classes are refined; how the labelled rows fit their own classes.
+    how evenly spread they look, from the middle, from the origin, and once the classes are refined; how the labelled
+    rows fit their own classes.
     """
     of_support, of_query = rows.class_mean(means), rows.query_mean(rows.query)
     of_refined = rows.class_mean(refined)

@@ -57,7 +57,7 @@ class Signatures:
             path = [tf.where(class_mask[..., None, None], weights, 0.0) for weights in path]
         there = _THERE * tf.cast(class_mask, tf.float32)[..., None, None]
         path = [weights + there for weights in path]
-        path = [tf.reshape(weights, (*tf.unstack(tf.shape(weights))[:2], self.weights_dim)) for weights in path]
+        path = [tf.reshape(weights, (*tf.unstack(tf.shape(weights))[:2], self.weights_dim or -1)) for weights in path]
         return {"weights": path[-1], "weights_by_step": tf.stack(path, axis=1)}
 
     def classify(self, query, weights) -> dict:
@@ -69,7 +69,8 @@ class Signatures:
         """
         class_mask = tf.reduce_any(weights != 0, axis=-1)
         samples = max(self.samples, 1)
-        weights = tf.reshape(weights, (*tf.unstack(tf.shape(weights))[:2], samples, self.weights_dim // samples))
+        dim = self.weights_dim // samples if self.weights_dim else -1
+        weights = tf.reshape(weights, (*tf.unstack(tf.shape(weights))[:2], samples, dim))
         sampled = self._logits(weights, query, class_mask)
         logits = tf.where(class_mask[:, None], mixture_logits(sampled), MASKED_LOGIT)
         # Classes without weights have length 0, the others all the same.
@@ -82,9 +83,10 @@ class Signatures:
         return {**result, "uncertainty": disagreement(sampled)} if self.samples else result
 
     @property
-    def weights_dim(self) -> int:
-        """Numbers of a class's weights: S * D, or D and as many of the centre that the episode chose."""
-        return (max(self.samples, 1) if self.sib.normalizer is None else 2) * self.sib.config.feature_dim
+    def weights_dim(self) -> int | None:
+        """Numbers of a class's weights: S * D, or D and as many of the centre; None where D is any."""
+        dim = self.sib.config.feature_dim
+        return dim and (max(self.samples, 1) if self.sib.normalizer is None else 2) * dim
 
     def _parts(self, weights) -> list:
         """The classifiers `[..., D]`, and what stands behind them: the centre, or nothing."""
