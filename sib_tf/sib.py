@@ -202,7 +202,7 @@ class SIB(keras.Model):
         return theta if self.posterior is None else self.posterior.mean(theta)
 
     def seen(self, theta, query) -> tuple:
-        """What logits are of: theta without its centre, and `UnitRows` of `query` `[episodes, queries, D]` from there."""
+        """What logits are of: theta less its centre, and `UnitRows` of `query` `[episodes, queries, D]` from there."""
         if self.normalizer is None:
             return theta, unit_rows(query)
         weights, centre = ops.split(theta, 2, axis=-1)

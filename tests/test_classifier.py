@@ -20,9 +20,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sib_tf import SIBClassifier, class_shares, classifier_labels, heads
-from sib_tf.classifier_rows import KeptRows
+from sib_tf import SIBClassifier, heads
 from sib_tf.errors import InputError
+from sib_tf.estimator import class_shares, labels
+from sib_tf.estimator.rows import KeptRows
 
 NAMES = np.array(["ant", "bee", "cat", "dog"], dtype=object)
 
@@ -106,7 +107,7 @@ def test_text_labels_and_missing_ones(kind):
 @pytest.mark.filterwarnings("ignore:A column-vector y")
 def test_labels_are_numbered(y, classes, numbers):
     y = np.array(y, dtype=object) if isinstance(y, list) and None in y else y
-    found = classifier_labels.numbered(y)
+    found = labels.numbered(y)
     assert found[0].tolist() == classes and found[1].tolist() == numbers
 
 
@@ -175,7 +176,7 @@ def test_more_rows_than_the_steps_see_are_all_answered_and_a_sample_is_kept():
 def test_rows_are_answered_in_blocks(monkeypatch):
     X, y, _ = rows()
     expected = SIBClassifier().fit(X, y).predict_proba(X)
-    monkeypatch.setattr("sib_tf.classifier_head._MOST_IN_BLOCK", 16 * 5)
+    monkeypatch.setattr("sib_tf.estimator.head._MOST_IN_BLOCK", 16 * 5)
     np.testing.assert_allclose(SIBClassifier().fit(X, y).predict_proba(X), expected, atol=1e-6)
 
 

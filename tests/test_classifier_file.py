@@ -9,9 +9,10 @@ import pytest
 from damage import check_damage
 from test_classifier import NAMES, rows
 
-from sib_tf import SIBClassifier, classifier_file
-from sib_tf.classifier_rows import KeptRows
+from sib_tf import SIBClassifier
 from sib_tf.errors import InputError
+from sib_tf.estimator import saved_file
+from sib_tf.estimator.rows import KeptRows
 
 
 def fitted(**given) -> SIBClassifier:
@@ -95,8 +96,8 @@ def test_what_is_no_saved_classifier_is_named(tmp_path):
     np.savez(path, X=np.zeros(3))
     with pytest.raises(InputError, match=r"other\.npz is no saved classifier, or is damaged"):
         SIBClassifier.load(path)
-    contents = classifier_file.Contents({}, None, None, KeptRows.none(3), np.zeros((2, 0, 3), np.float32), None, b"")
-    classifier_file.write(path, contents)  # Whole, and still nothing that a classifier wrote.
+    contents = saved_file.Contents({}, None, None, KeptRows.none(3), np.zeros((2, 0, 3), np.float32), None, b"")
+    saved_file.write(path, contents)  # Whole, and still nothing that a classifier wrote.
     with pytest.raises(InputError, match="arrays do not belong together"):
         SIBClassifier.load(path)
     with pytest.raises(InputError, match=re.escape(str(tmp_path))):

@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from sib_tf import class_shares, classifier_head, classifier_labels
-from sib_tf.classifier_labels import UNLABELLED
-from sib_tf.classifier_rows import KeptRows
 from sib_tf.errors import InputError
-from sib_tf.estimator import ClassifierManners
+from sib_tf.estimator import class_shares, labels
+from sib_tf.estimator import head as head_files
+from sib_tf.estimator.labels import UNLABELLED
+from sib_tf.estimator.manners import ClassifierManners
+from sib_tf.estimator.rows import KeptRows
 from sib_tf.prediction import open_set
 
 # Rows that are not copied lightly.
@@ -144,7 +145,7 @@ class SIBClassifier(ClassifierManners):
         Raises:
             InputError: it is not fitted, its head is a run's folder, or the file cannot be written.
         """
-        from sib_tf import classifier_file
+        from sib_tf.estimator import saved_file
 
         self._require_fitted()
         parameters = {**self.get_params(), "head": os.fspath(self.head)}
@@ -153,7 +154,7 @@ class SIBClassifier(ClassifierManners):
         columns = getattr(self, "feature_names_in_", None)
         columns = None if columns is None else columns.tolist()
         learned = self._rows, self._weights, self._log_shift, self._head.portable()
-        classifier_file.write(path, classifier_file.Contents(parameters, columns, self.backbone_, *learned))
+        saved_file.write(path, saved_file.Contents(parameters, columns, self.backbone_, *learned))
 
     @classmethod
     def load(cls, path: str | os.PathLike, backbone: str | None = None) -> "SIBClassifier":
@@ -166,14 +167,14 @@ class SIBClassifier(ClassifierManners):
         Raises:
             InputError: the file is missing or damaged, or its rows came from another backbone.
         """
-        from sib_tf import classifier_file
+        from sib_tf.estimator import saved_file
 
-        contents = classifier_file.read(path)
+        contents = saved_file.read(path)
         _require_backbone(contents.backbone, backbone)
         if sorted(contents.parameters) != cls._parameter_names():
             raise InputError(f"{path} has other parameters than this version's {cls._parameter_names()}; fit again.")
         classifier = cls(**contents.parameters)
-        classifier._head = classifier_head.of_bytes(contents.head, path)
+        classifier._head = head_files.of_bytes(contents.head, path)
         classifier._head.check_length(contents.rows.support.shape[1])
         classifier._rows, classifier._weights, classifier._log_shift = contents[3:6]
         classifier.classes_, classifier.backbone_ = contents.rows.classes, contents.backbone
@@ -208,7 +209,7 @@ class SIBClassifier(ClassifierManners):
             name = type(self).__name__
             raise ValueError(f"This {name} estimator requires y to be passed, but the target y is None.")
         X = self._validated(X, reset)
-        classes, numbers = classifier_labels.numbered(y)
+        classes, numbers = labels.numbered(y)
         check_consistent_length(X, numbers)
         if len(classes) == 0 and reset:
             raise InputError(
@@ -216,16 +217,16 @@ class SIBClassifier(ClassifierManners):
             )
         return X, classes, numbers
 
-    def _opened_head(self) -> classifier_head.Head:
+    def _opened_head(self) -> head_files.Head:
         """Opens the head, unless it is the one that is open: its file, and that as it was."""
         name = "balanced" if self.balanced and self.head == "general" else self.head
-        file = classifier_head.file_of(name)
+        file = head_files.file_of(name)
         key = str(file), file.stat().st_mtime_ns
         if getattr(self, "_opened", (None, None))[0] != key:
-            self._opened = key, classifier_head.opened(name)
+            self._opened = key, head_files.opened(name)
         return self._opened[1]
 
-    def _learn(self, head: classifier_head.Head, rows: KeptRows, X, classes: np.ndarray, numbers: np.ndarray) -> None:
+    def _learn(self, head: head_files.Head, rows: KeptRows, X, classes: np.ndarray, numbers: np.ndarray) -> None:
         from sklearn.utils import check_random_state
 
         most = self.max_unlabelled
@@ -236,7 +237,7 @@ class SIBClassifier(ClassifierManners):
         self._adapt(head, rows.with_more(X, classes, numbers, most, check_random_state(self.random_state)))
         self.transduction_ = self._transduction(X, classes, numbers)
 
-    def _adapt(self, head: classifier_head.Head, rows: KeptRows) -> None:
+    def _adapt(self, head: head_files.Head, rows: KeptRows) -> None:
         """Sets what is learned from `rows`; all or, after an error, nothing."""
         prior, log_shift = self._class_shares(rows.classes), None
         weights = head.adapt(rows.support, rows.numbers, rows.unlabelled)

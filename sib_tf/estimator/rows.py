@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from sib_tf import classifier_labels
+from sib_tf.estimator import labels
 
 # Numbers in the largest arrays of labelled rows, 128 MB each: D, or classes, times rows.
 _MOST_LABELLED = 1 << 25
@@ -45,11 +45,11 @@ class KeptRows:
 
         Args:
             X: `[rows, D]`, as `float_rows` takes it.
-            classes, numbers: of `classifier_labels.numbered`.
+            classes, numbers: of `labels.numbered`.
             most_unlabelled: the most unlabelled rows that are kept.
             random: draws the samples.
         """
-        every = classifier_labels.joined(self.classes, classes)
+        every = labels.joined(self.classes, classes)
         way = len(every)
         most = max(1, min(_MOST_SHOTS, _MOST_LABELLED // (way * max(way, X.shape[1]))))
         here, there = np.searchsorted(every, self.classes)[self.numbers], _renumbered(every, classes, numbers)
@@ -96,7 +96,7 @@ def float_rows(X, places) -> np.ndarray:
 
 def _renumbered(every: np.ndarray, classes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """Numbers of `classes` as numbers of `every`, which has them all; those below 0 stay."""
-    return np.append(np.searchsorted(every, classes), classifier_labels.UNLABELLED)[numbers]
+    return np.append(np.searchsorted(every, classes), labels.UNLABELLED)[numbers]
 
 
 def _drawn(old: np.ndarray, new: np.ndarray, before: int, most: int, random: np.random.RandomState):

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sib_tf.classifier_rows import KeptRows
 from sib_tf.errors import InputError
+from sib_tf.estimator.rows import KeptRows
 from sib_tf.storage import array_files, atomic, sealed_json
 
 FORMAT = 1

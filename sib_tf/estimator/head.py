@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from sib_tf import heads
-from sib_tf.classifier_rows import float_rows
 from sib_tf.errors import InputError
+from sib_tf.estimator.rows import float_rows
 from sib_tf.prediction.model import Model
 
 # Numbers in the largest array of a block: D, or classes, times rows.
