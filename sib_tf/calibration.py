@@ -16,7 +16,7 @@ import numpy as np
 from keras import ops
 from scipy import optimize, special, stats
 
-from sib_tf import evaluation
+from sib_tf import evaluation, heads
 from sib_tf.config import EpisodeSpec
 from sib_tf.episodes import UNKNOWN, EpisodeRows, EpisodeSampler, with_unknown_classes
 from sib_tf.errors import InputError
@@ -64,7 +64,7 @@ def load(model_dir: str | os.PathLike, weights: str) -> Calibration | None:
 
     Raises an InputError if it is damaged, or not of the model with the fingerprint `weights`.
     """
-    path = Path(model_dir) / FILE
+    path = heads.folder(model_dir) / FILE
     if not path.exists():
         return None
     calibration = Calibration.load(path)
@@ -178,6 +178,8 @@ def calibrate(
     Raises:
         InputError: model and features do not belong together, or the split is too small for `spec`.
     """
+    if heads.folder(model_dir) != Path(model_dir):
+        raise InputError(f"model_dir must be a meta-training's folder; head {model_dir} ships calibrated.")
     folders = [features_dirs] if isinstance(features_dirs, str | os.PathLike) else features_dirs
     loaded = [evaluation.load(folder, model_dir, spec) for folder in folders]
     lists = [EpisodeSampler(cache.labels("validation"), spec, seed).sample(episodes) for cache, _ in loaded]

@@ -292,8 +292,11 @@ class MetaTrainConfig(Record):
     steps_per_call: int = setting(100, "Outer steps per compiled call; only speed.", at_least(1))
     virtual_backbones: float = setting(0.0, "Share of episodes that a random, virtual backbone shows.", _SHARE)
     domain_gaps: float = setting(0.0, "Share of episodes whose unlabelled rows a virtual gap sets apart.", _SHARE)
-    longest_feature: int | None = setting(
-        None, "Longer features are projected to this length, at random, for training: steps take less time.", _WHOLE
+    feature_length: int | None = setting(
+        None,
+        "Length that training gives features of any: longer ones are projected at random, shorter ones padded with "
+        "zeros, and cosines stay nearly as they are. All caches share one compiled step then.",
+        _WHOLE,
     )
     seed: int = setting(0, "Seed of weights and episodes.", SEED)
 

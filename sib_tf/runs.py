@@ -7,7 +7,7 @@ from pathlib import Path
 
 import keras
 
-from sib_tf import checkpoints
+from sib_tf import checkpoints, heads
 from sib_tf.devices import Devices
 from sib_tf.errors import InputError
 from sib_tf.sib import SIB
@@ -40,13 +40,13 @@ def training(output_dir: str | os.PathLike, record: dict, seed: int, devices: De
 def load_model(
     model_dir: str | os.PathLike, weights: str | None = None, other: str = "", image_size: int | None = None
 ) -> tuple[SIB, dict]:
-    """Loads the best model of a meta-training's folder, and the folder's record.
+    """Loads the best model of a meta-training's folder, or of a head that ships, by name; and the folder's record.
 
     Raises an InputError if the folder holds no finished validation, or damaged files, or the model was not meta-trained
     on features of the backbone with the fingerprint `weights` (None: any), which is `other`, a phrase, and of pictures
     of `image_size` pixels (None: any), which an imported backbone may have several of.
     """
-    folder = Path(model_dir)
+    folder = heads.folder(model_dir)
     record = atomic.read_json(folder / checkpoints.CONFIG, "Configuration")
     if not isinstance(record, dict) or "model" not in record:
         raise InputError(f"{folder / checkpoints.CONFIG} describes no SIB model; name the folder of a meta-training.")

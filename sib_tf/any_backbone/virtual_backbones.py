@@ -96,15 +96,17 @@ def _spread(rows):
     return tf.math.reduce_std(rows, axis=(1, 2), keepdims=True)
 
 
-def projected(table, dim: int, seed: int) -> np.ndarray:
-    """Projects features `[pictures, D]` to `[pictures, dim]` at random: their cosines stay, but for about dim ** -0.5.
+def of_length(table, dim: int, seed: int) -> np.ndarray:
+    """Returns features `[pictures, D]` as `[pictures, dim]` float32.
 
-    Features of at most that length stay as they are (Johnson and Lindenstrauss, 1984).
+    Shorter ones are padded with zeros, which cosines do not see. Longer ones are projected at random: their cosines
+    stay, but for about dim ** -0.5 (Johnson and Lindenstrauss, 1984).
     """
-    if table.shape[1] <= dim:
-        return table
-    matrix = np.random.RandomState(seed % 2**32).normal(size=(table.shape[1], dim)).astype(np.float32) * dim**-0.5
-    found = np.empty((len(table), dim), np.float32)
+    found, own = np.zeros((len(table), dim), np.float32), table.shape[1]
+    if own <= dim:
+        found[:, :own] = table
+        return found
+    matrix = np.random.RandomState(seed).normal(size=(own, dim)).astype(np.float32) * np.float32(dim**-0.5)
     for start in range(0, len(table), _BLOCK):
         found[start : start + _BLOCK] = table[start : start + _BLOCK] @ matrix
     return found

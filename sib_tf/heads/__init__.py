@@ -2,13 +2,20 @@
 
 general: knows nothing of how unlabelled rows spread over the classes.
 balanced: for unlabelled rows that are known to spread evenly.
+
+Of each there is a .tflite file, which devices and `SIBClassifier` run, and the folder of its meta-training, which
+training, evaluation and exports load. `README.md` beside them says what they were trained on, and what they are bad at.
 """
 
+import os
 from pathlib import Path
 
 from sib_tf.errors import InputError
+from sib_tf.storage import atomic, digests
 
 NAMES = ("general", "balanced")
+_HERE = Path(__file__).parent
+_WAY_OUT = "install the package again"
 
 
 def path(name: str) -> Path:
@@ -18,7 +25,21 @@ def path(name: str) -> Path:
     """
     if name not in NAMES:
         raise InputError(f"head must be one of {', '.join(NAMES)}, a .tflite file or a run's folder; got {name}.")
-    file = Path(__file__).with_name(f"{name}.tflite")
-    if not file.is_file():
-        raise InputError(f"head {name} is missing from this installation ({file}); install the package again.")
-    return file
+    return _checked(f"{name}.tflite")
+
+
+def folder(model_dir: str | os.PathLike) -> Path:
+    """Returns the folder of a meta-training: that of a head that ships, given its name, or else `model_dir` itself."""
+    if os.fspath(model_dir) not in NAMES or Path(model_dir).exists():
+        return Path(model_dir)
+    return _checked(os.fspath(model_dir))
+
+
+def _checked(name: str) -> Path:
+    """A file here, or a folder with all of its files, as they were when the package was made."""
+    recorded = atomic.read_json(_HERE / digests.FILE, "Digests of heads")
+    digests.check(_HERE, {file: recorded[file] for file in recorded if file.split("/")[0] == name}, _WAY_OUT)
+    found = _HERE / name
+    if not found.exists():
+        raise InputError(f"{found} is missing from this installation; {_WAY_OUT}.")
+    return found

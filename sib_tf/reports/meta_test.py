@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from scipy import special
 
-from sib_tf import calibration, evaluation, templates
+from sib_tf import calibration, evaluation, heads, templates
 from sib_tf.config import EpisodeSpec
 from sib_tf.datasets import MetaDataset
 from sib_tf.episodes import UNKNOWN, EpisodeRows, EpisodeSampler, fingerprint, with_unknown_classes
@@ -88,7 +88,7 @@ class MetaTest:
             self._contact_sheets(data, place)
         columns = ("epoch", "val_prototype_accuracy")
         pretraining = history.read(Path(backbone_dir) / "history.csv", *columns) if backbone_dir else []
-        meta_training = history.read(Path(model_dir) / "history.csv", "step", "validation_accuracy")
+        meta_training = history.read(heads.folder(model_dir) / "history.csv", "step", "validation_accuracy")
         if pretraining or meta_training:
             figures.training_figure(pretraining, meta_training, place("training.png", "Training curves"))
         path = folder / "report.md"
