@@ -1,0 +1,56 @@
+"""UNEM (Zhou et al.: *UNEM: UNrolled Generalized EM for Transductive Few-Shot Learning*, CVPR 2025)."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from benchmarks.peers import arrays
+from benchmarks.peers.peer import Peer, Task
+
+# Inside logarithms: a class that nothing is assigned to.
+_TINY = 1e-12
+
+
+@dataclasses.dataclass(frozen=True)
+class UNEM(Peer):
+    """Generalised EM, unrolled: every layer has a temperature and a weight of the classes' shares of its own.
+
+    Gaussian classes of identity covariance on unit features (UNEM-Gaussian). Layer l assigns the queries and
+    estimates shares and means anew:
+
+    u_qc = softmax_c((-|x_q - p_c|^2 / 2 + balance_l log pi_c) / temperature_l), pi_c = mean_q u_qc,
+    p_c = (sum_s y_sc x_s + sum_q u_qc x_q) / (sum_s y_sc + sum_q u_qc).
+
+    EM is the case of all numbers 1; a balance below 0 pulls towards equal shares, one above 1 away from them. The
+    scores are the last assignments' logits. The defaults were trained as `benchmarks.train_unem` says, on validation
+    classes of CIFAR-FS under Conv-4-64; the authors' own are of other backbones.
+
+    Attributes:
+        temperatures: of every layer, > 0.
+        balances: of every layer, the weight of the logarithm of the classes' shares.
+    """
+
+    temperatures: tuple[float, ...] = (0.1,) * 10
+    balances: tuple[float, ...] = (0.1,) * 10
+
+    def scores(self, task):
+        return unrolled(task, self.temperatures, self.balances)
+
+
+def unrolled(task: Task, temperatures, balances) -> tf.Tensor:
+    """Scores `[episodes, query_rows, way]` after all layers, one for each of `temperatures` and `balances`.
+
+    These are sequences of the same length, of floats or of scalar tensors to be trained.
+    """
+    present = tf.cast(task.classes, tf.float32)
+    # All classes alike at first; classes without support are hidden in every softmax.
+    shares, means = present / tf.maximum(tf.reduce_sum(present, -1, keepdims=True), 1.0), task.prototypes
+    scores = None
+    for temperature, balance in zip(temperatures, balances, strict=True):
+        if scores is not None:
+            assigned = arrays.softmax(scores, task.classes)
+            shares = arrays.mean_row(assigned, task.query_weights)[:, 0]
+            means = task.means_with(assigned)
+        evidence = -0.5 * arrays.squared_distances(task.query, means)
+        scores = (evidence + balance * tf.math.log(shares + _TINY)[:, None]) / temperature
+    return scores
