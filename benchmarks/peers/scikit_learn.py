@@ -2,12 +2,14 @@
 
 import abc
 import dataclasses
+import functools
 import warnings
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.semi_supervised import LabelSpreading, SelfTrainingClassifier
+from threadpoolctl import ThreadpoolController
 
 from sib_tf.sib import MASKED_LOGIT
 
@@ -25,14 +27,16 @@ class ScikitLearn(abc.ABC):
         Arguments as of `Peer`; `base_mean` is not looked at.
         """
         fields = [np.asarray(field) for field in episode]
-        return np.stack([self._one(way, *one) for one in zip(*fields, strict=True)])
+        # Problems are small: handing them to other threads takes longer than they do.
+        with _threads().limit(limits=1), warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return np.stack([self._one(way, *one) for one in zip(*fields, strict=True)])
 
     def _one(self, way, support, labels, support_mask, query, query_labels, query_mask) -> np.ndarray:
-        support, query, labels = _unit(support[support_mask]), _unit(query[query_mask]), labels[support_mask]
+        labels = labels[support_mask]
+        support, query = _in_their_span(_unit(support[support_mask]), _unit(query[query_mask]))
         scores = np.full((len(query_mask), way), MASKED_LOGIT, np.float32)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            classes, probability = self.fitted(support, labels, query)
+        classes, probability = self.fitted(support, labels, query)
         scores[np.ix_(query_mask, classes)] = np.log(np.maximum(probability, 1e-12))
         scores[np.ix_(~query_mask, classes)] = 0.0
         return scores
@@ -47,14 +51,14 @@ class LogisticSupport(ScikitLearn):
     """Multinomial logistic regression on the labelled rows alone.
 
     The reference of Tian et al. (*Rethinking Few-Shot Image Classification: a Good Embedding Is All You Need?*, ECCV
-    2020), with scikit-learn's own C.
+    2020), with scikit-learn's own C. Classes weigh the same, however many rows of them are labelled.
     """
 
     inverse_regularisation: float = 1.0  # C
 
     def model(self) -> LogisticRegression:
         """What is fitted."""
-        return LogisticRegression(C=self.inverse_regularisation, max_iter=200)
+        return LogisticRegression(C=self.inverse_regularisation, class_weight="balanced", max_iter=200)
 
     def fitted(self, support, labels, query):
         model = self.model()
@@ -81,7 +85,9 @@ class SelfTraining(LogisticSupport):
     def fitted(self, support, labels, query):
         if len(np.unique(labels)) == 1:
             return super().fitted(support, labels, query)
-        model = SelfTrainingClassifier(self.model(), criterion="k_best", k_best=self.most_certain, max_iter=self.rounds)
+        model = SelfTrainingClassifier(
+            self.model(), criterion="k_best", k_best=min(self.most_certain, len(query)), max_iter=self.rounds
+        )
         _fit_all(model, support, labels, query)
         return model.classes_, model.predict_proba(query)
 
@@ -102,9 +108,23 @@ class LabelSpreadingPeer(ScikitLearn):
         return model.classes_, model.label_distributions_[len(support) :]
 
 
+@functools.cache
+def _threads() -> ThreadpoolController:
+    """Found once: it looks through all libraries of the process."""
+    return ThreadpoolController()
+
+
 def _fit_all(model, support, labels, query) -> None:
     """Fits a semi-supervised model, whose unlabelled rows are labelled -1."""
     model.fit(np.concatenate([support, query]), np.concatenate([labels, np.full(len(query), -1)]))
+
+
+def _in_their_span(support, query):
+    """Both by no more coordinates than there are rows: no distance changes, and so no classifier here."""
+    rows = np.concatenate([support, query])
+    if rows.shape[1] > len(rows):
+        rows = np.linalg.qr(rows.T)[1].T
+    return rows[: len(support)], rows[len(support) :]
 
 
 def _unit(rows):

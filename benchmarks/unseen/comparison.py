@@ -51,14 +51,8 @@ class Comparison:
     def _measure(self, chosen: Sequence[cells.Cell], taking_part: Sequence[entrants.Entrant]) -> None:
         with tqdm(chosen, desc="cells") as bar:
             for cell in bar:
-                measuring.run(
-                    cell,
-                    taking_part,
-                    self.folder,
-                    self.episodes,
-                    self.seed,
-                    lambda label, cell=cell: bar.set_postfix_str(f"{cell.name}: {label}"),
-                )
+                bar.set_postfix_str(cell.name)
+                measuring.run(cell, taking_part, self.folder, self.episodes, self.seed)
 
     def _unem(self, normalizer, called: str) -> dict[str, UNEM]:
         """UNEM's numbers, trained on the validation episodes of `tuning_dirs` and kept; its defaults without these."""

@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,8 @@ from sib_tf import calibration
 from sib_tf.episodes import Episode, EpisodeRows, fingerprint
 from sib_tf.evaluation import mean_and_ci95
 
-_BATCH = 20
+# Of the features of a batch of episodes, and how many episodes it has at most.
+_BATCH_BYTES, _MOST = 1 << 26, 100
 SAME = ("episode_hash", "rows")
 
 
@@ -31,11 +32,8 @@ class Measurement:
     scores: np.ndarray  # `[episodes, query_rows, way]` float32.
 
 
-def run(cell: Cell, taking_part: Sequence[Entrant], folder: Path, episodes: int, seed: int, show: Callable) -> dict:
-    """Measures what is not measured yet of a cell into `folder`, as NAME.json and NAME.npz; returns the record.
-
-    `show` is told the label of every entrant before it is measured.
-    """
+def run(cell: Cell, taking_part: Sequence[Entrant], folder: Path, episodes: int, seed: int) -> dict:
+    """Measures what is not measured yet of a cell into `folder`, as NAME.json and NAME.npz; returns the record."""
     rows, path = cell.draw(episodes, seed), folder / f"{cell.name}.json"
     header = _header(cell, rows, episodes, seed)
     measured, accuracies = held(path, header, SAME)
@@ -47,7 +45,6 @@ def run(cell: Cell, taking_part: Sequence[Entrant], folder: Path, episodes: int,
         own = {"name": entrant.name, "normalised": entrant.normalized, "config": config, "episodes": count}
         if own.items() <= measured.get(entrant.label, {}).items():
             continue
-        show(entrant.label)
         found = measure(entrant, cell, rows.part(0, count))
         accuracies[entrant.label] = found.accuracy
         measured[entrant.label] = {**own, "seconds_per_episode": found.seconds_per_episode}
@@ -60,10 +57,12 @@ def run(cell: Cell, taking_part: Sequence[Entrant], folder: Path, episodes: int,
 def measure(entrant: Entrant, cell: Cell, rows: EpisodeRows) -> Measurement:
     """Measures an entrant on `rows` of the cell's data set."""
     table, way = cell.data_set.rows, cell.spec.way[1]
+    features = (rows.support.shape[1] + rows.query.shape[1]) * table.shape[1]
+    size = min(max(1, _BATCH_BYTES // (4 * features)), _MOST, max(1, len(rows.support) // 2))
     scores, seconds = [], []
-    for first in range(0, len(rows.support), _BATCH):
-        batch = rows.part(first, first + _BATCH)
-        missing = min(_BATCH, len(rows.support)) - len(batch.support)
+    for first in range(0, len(rows.support), size):
+        batch = rows.part(first, first + size)
+        missing = size - len(batch.support)
         # The last batch has the shape of the others.
         filled = Episode(*(np.concatenate([field, np.repeat(field[:1], missing, axis=0)]) for field in batch))
         episode = filled._replace(support=table[filled.support], query=table[filled.query])
