@@ -187,7 +187,8 @@ def asked(tmp_path, monkeypatch):
     for domain, seed in (("a", 0), ("b", 1)):
         rows, labels = cluster_rows(6, 60, seed)
         np.savez(tmp_path / f"{domain}.npz", X=rows, y=labels)
-    sets = {"two": {"a": "a.npz", "b": "b.npz"}, "lost": "nowhere.npz"}
+    np.savez(tmp_path / "few.npz", X=np.eye(8)[:3], y=np.arange(3))
+    sets = {"two": {"a": "a.npz", "b": "b.npz"}, "few": "few.npz", "lost": "nowhere.npz"}
     atomic.write_json(tmp_path / "sets.json", sets)
     model = SIB(SIBConfig(feature_dim=None, way=None, gradient_network="per_class", num_steps=1))
     model.build()
@@ -231,7 +232,7 @@ def test_the_command_measures_once_and_writes_its_page(asked, monkeypatch, capfd
 def test_data_sets_that_are_not_there_are_left_out_by_name(asked, capfd):
     found = data_sets.load(asked["data_sets"])
     assert next(found).name == "two: a"
-    assert [one.name for one in found] == ["two: b", "two: a -> b", "two: b -> a", "digits, pixels"]
+    assert [one.name for one in found] == ["two: b", "two: a -> b", "two: b -> a", "few", "digits, pixels"]
     assert re.search(r"lost: left out, there is no .*nowhere\.npz", capfd.readouterr().out)
 
 
@@ -248,10 +249,10 @@ def test_domains_inside_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"only": "three"}, "only must be among two; lost; digits, pixels; got three."),
+        ({"only": "three"}, "only must be among two; few; lost; digits, pixels; got three."),
         ({"head": "nobody"}, "head must be a shipped head"),
         ({"peers": "guessing"}, "peers must be among prototypes, "),
-        ({"only": "lost"}, "data_sets must have classes and rows enough for some cell; there is none."),
+        ({"only": "few"}, "data_sets must have classes and rows enough for some cell; there is none."),
     ],
 )
 def test_what_cannot_be_used_is_said(asked, flags, message, capfd):

@@ -48,7 +48,7 @@ def write(folder: Path) -> Path:
 
 def section(records: Sequence[dict], picture: str) -> dict:
     """What the template has: all tables; `picture` is the figure's address as the page links it."""
-    head = records[0]["methods"]["head"]["config"]
+    heads = dict.fromkeys((h["folder"], h["weights"]) for h in (r["methods"]["head"]["config"] for r in records))
     columns = [f"{column} ({len(_of(records, column))})" for column in COLUMNS if _of(records, column)]
     return {
         "figure": picture,
@@ -57,7 +57,7 @@ def section(records: Sequence[dict], picture: str) -> dict:
         "episodes": sorted({record["episodes"] for record in records}),
         "seed": records[0]["seed"],
         "hardware": sorted({record["hardware"] for record in records}),
-        "head": f"`{head['folder']}`, `{head['weights'][:12]}`",
+        "head": " or ".join(f"`{folder}` (`{weights[:12]}`)" for folder, weights in heads),
         "columns": columns,
         "headers": {
             "methods": ("method", *columns, "all", "the head over it", "ms an episode"),
