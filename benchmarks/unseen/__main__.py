@@ -24,7 +24,7 @@ flags.DEFINE_string("data_sets", None, "JSON file of names and paths; without, w
 flags.DEFINE_multi_string("tuning_dir", [], "Feature caches whose validation classes tune UNEM.", flag_values=FLAGS)
 flags.DEFINE_multi_string("only", [], "Names of data sets; may be given again. Default: all.", flag_values=FLAGS)
 flags.DEFINE_list("peers", None, "Names of methods; all but tim_gd and alpha_tim if left out.", flag_values=FLAGS)
-flags.DEFINE_integer("episodes", None, "Episodes of each cell; 200, or 40 with --quick.", 2, flag_values=FLAGS)
+flags.DEFINE_integer("episodes", None, "Episodes of each cell; 200, or 30 with --quick.", 2, flag_values=FLAGS)
 flags.DEFINE_integer("tuning_steps", 300, "Steps of UNEM's training.", 1, flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "Seed of the episodes.", 0, flag_values=FLAGS)
 flags.DEFINE_bool("quick", False, "Measure a part of the cells, in minutes.", flag_values=FLAGS)
@@ -45,7 +45,7 @@ def main() -> None:
         tuning_dirs=FLAGS.tuning_dir,
         only=FLAGS.only,
         peers=FLAGS.peers,
-        episodes=FLAGS.episodes or (40 if quick else 200),
+        episodes=FLAGS.episodes or (30 if quick else 200),
         tuning_steps=FLAGS.tuning_steps,
         seed=FLAGS.seed,
         quick=quick,

@@ -73,9 +73,10 @@ def of_data_set(data_set: DataSet, quick: bool = False) -> Iterator[Cell]:
         for ways, shot, distribution in itertools.product(WAYS, shots, distributions)
         if not quick or ways != "20 ways"
     ]
-    kinds += [("5 ways", UNEVEN, distribution) for distribution in ("balanced", "Dirichlet(0.5)")]
+    kinds += [("5 ways", UNEVEN, distribution) for distribution in ("balanced", "Dirichlet(0.5)")[quick:]]
     if data_set.is_gap:
-        kinds = [("5 ways", {"shot": shot}, "balanced") for shot in shots] + [("5 ways", {"shot": 5}, "Dirichlet(0.5)")]
+        kinds = [("5 ways", {"shot": shot}, "balanced") for shot in shots[quick:]]
+        kinds += [] if quick else [("5 ways", {"shot": 5}, "Dirichlet(0.5)")]
     for ways, shot, distribution in kinds:
         for total in _TOTALS:
             spec = EpisodeSpec(**WAYS[ways], **shot, **DISTRIBUTIONS[distribution], total_query=total)

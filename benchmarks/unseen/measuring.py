@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from benchmarks.result_files import held, save
 from benchmarks.unseen.cells import Cell
-from benchmarks.unseen.entrants import BASELINE, HEAD, Entrant
+from benchmarks.unseen.entrants import BALANCED_HEAD, BASELINE, HEAD, Entrant
 from sib_tf import calibration
 from sib_tf.episodes import Episode, EpisodeRows, fingerprint
 from sib_tf.evaluation import mean_and_ci95
@@ -102,11 +102,15 @@ def _calibration_errors(entrant: Entrant, rows: EpisodeRows, logits: np.ndarray)
 
 
 def _compared(measured: dict, accuracies: dict[str, np.ndarray]) -> dict:
-    """Adds each method's mean, and its paired differences to K = 0 and of the head to it, with 95 % half-widths."""
+    """Adds each method's mean, and its paired differences to K = 0 and of the heads to it, with 95 % half-widths."""
     found = {}
     for label, figures in measured.items():
         own = dict(zip(("accuracy", "ci95"), mean_and_ci95(accuracies[label]), strict=True))
-        for name, first, second in (("difference", label, BASELINE), ("head_over", HEAD, label)):
+        for name, first, second in (
+            ("difference", label, BASELINE),
+            ("head_over", HEAD, label),
+            ("balanced_head_over", BALANCED_HEAD, label),
+        ):
             if first in accuracies and second in accuracies:
                 count = min(len(accuracies[first]), len(accuracies[second]))
                 pair = mean_and_ci95(accuracies[first][:count] - accuracies[second][:count])
