@@ -15,7 +15,7 @@ from test_peers import random_episode
 from benchmarks import results, unem_training
 from benchmarks.peers import PEERS, UNEM
 from benchmarks.unseen import __main__ as unseen
-from benchmarks.unseen import aims, cells, data_sets, embeddings, entrants, measuring, normalizers, page
+from benchmarks.unseen import aims, cells, data_sets, embeddings, entrants, measuring, names, normalizers, page
 from benchmarks.unseen.data_sets import DataSet
 from sib_tf import checkpoints
 from sib_tf.config import EpisodeSpec, SIBConfig
@@ -64,9 +64,9 @@ def test_few_rows_leave_out_what_they_do_not_go_round_for():
     found = list(cells.of_data_set(data_set(5, 20)))
     assert [cell.name for cell in found] == ["some_5_ways_1shot_balanced", "some_5_ways_5shot_balanced"]
     # 26 go round for 25 queries at 1 shot.
-    names = {cell.name: cell.spec.total_query for cell in cells.of_data_set(data_set(5, 26))}
-    assert names["some_5_ways_1shot_dirichlet_2"] == 25
-    assert "some_5_ways_5shot_dirichlet_2" not in names
+    totals = {cell.name: cell.spec.total_query for cell in cells.of_data_set(data_set(5, 26))}
+    assert totals["some_5_ways_1shot_dirichlet_2"] == 25
+    assert "some_5_ways_5shot_dirichlet_2" not in totals
 
 
 def test_classes_with_too_few_rows_are_not_drawn():
@@ -268,7 +268,13 @@ def test_a_file_of_other_arrays_is_refused(tmp_path):
 def record(column: str, head: float, peers: dict[str, float], ece: float = 0.02) -> dict:
     """A cell as the command writes it, of gains over K = 0."""
     methods = {
-        label: {"name": label.split(",")[0], "difference": gain, "difference_ci95": 0.01, "head_over": head - gain}
+        label: {
+            "name": label.split(",")[0],
+            "difference": gain,
+            "difference_ci95": 0.01,
+            "head_over": head - gain,
+            "head_over_ci95": 0.02,
+        }
         | ({"balanced_head_over": peers["balanced head"] - gain} if label == "pt_map" else {})
         for label, gain in {"prototypes": 0.0, "head": head, **peers}.items()
     }
@@ -277,18 +283,18 @@ def record(column: str, head: float, peers: dict[str, float], ece: float = 0.02)
 
 
 def test_aims_are_counted():
-    """Leads in all cells: over soft k-means (3 + 1 - 1) / 2 = 1.5, over UNEM, normalised, 0.5."""
+    """The head gains 3 and -0.5, 1.25 in the mean: 0.25 over UNEM, with half of 2 * sqrt(2) / 2."""
     peers = {"soft_kmeans": 0.0, "unem, normalised": 0.01, "pt_map": 0.05, "balanced head": 0.04}
     found = aims.counted([record("balanced", 0.03, peers), record("Dirichlet(2)", -0.005, peers, ece=0.06)])
     assert [word for _, _, word in found] == ["missed", "missed", "missed", "", "", "missed", "missed"]
     said = [text for _, text, _ in found]
     assert said[0] == "1 of 2 cells are (0 by more than their interval); the least gain is -0.50"
-    assert said[1] == "+0.25 over the nearest, unem, normalised"
-    assert said[2] == "-1.50 over the nearest, unem, normalised"
+    assert said[1] == "+0.25 +-1.41 over the nearest, UNEM, normalised"
+    assert said[2] == "-1.50 +-2.00 over the nearest, UNEM, normalised"
     assert said[5] == "-1.00"
     assert said[6] == "4.00 % in the mean of the cells (5.00 as it is)"
 
 
 def test_every_method_has_a_name_for_the_page():
-    assert set(page.NAMES) >= {*PEERS, *entrants.CLASSICAL, entrants.HEAD, entrants.BALANCED_HEAD}
-    assert json.loads(json.dumps(entrants.SPARSE)).keys() <= set(page.NAMES)
+    assert set(names.NAMES) >= {*PEERS, *entrants.CLASSICAL, entrants.HEAD, entrants.BALANCED_HEAD}
+    assert json.loads(json.dumps(entrants.SPARSE)).keys() <= set(names.NAMES)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from benchmarks.unseen.names import in_words
+
 # Points.
 HARM, LEAD, BEHIND_PT_MAP, CALIBRATION = 0.3, 1.0, 0.3, 3.0
 IMBALANCED = ("Dirichlet(2)", "Dirichlet(0.5)", "5 of 20")
@@ -15,6 +17,13 @@ def mean(records: Sequence[dict], label: str, field: str) -> float:
     """Mean of a method's `field` over the cells that it is in; NaN where it is in none."""
     found = [r["methods"][label][field] for r in records if label in r["methods"] and field in r["methods"][label]]
     return float(np.mean(found)) if found else float("nan")
+
+
+def half_width(records: Sequence[dict], label: str, field: str) -> float:
+    """Half of the 95 % interval of `mean` over these very cells: those of their episodes, which are independent."""
+    name = f"{field}_ci95"
+    found = [r["methods"][label][name] for r in records if label in r["methods"] and name in r["methods"][label]]
+    return float(np.sqrt(np.sum(np.square(found))) / len(found)) if found else float("nan")
 
 
 def counted(records: Sequence[dict]) -> list[tuple[str, str, str]]:
@@ -46,7 +55,8 @@ def _lead(records: Sequence[dict], column: str | None = None) -> tuple[str, str,
     if not leads:
         return aim, "not measured", ""
     nearest = min(leads, key=leads.get)
-    return aim, f"{leads[nearest]:+.2f} over the nearest, {nearest}", _word(leads[nearest] >= (0 if column else LEAD))
+    lead = f"{leads[nearest]:+.2f} +-{100 * half_width(own, nearest, 'head_over'):.2f}"
+    return aim, f"{lead} over the nearest, {in_words(nearest)}", _word(leads[nearest] >= (0 if column else LEAD))
 
 
 def _others(records: Sequence[dict]) -> list[tuple[str, str, str]]:

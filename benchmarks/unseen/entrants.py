@@ -27,6 +27,7 @@ BASELINE = "prototypes"
 TOLD = ("pt_map", BALANCED_HEAD)
 # Every so manieth episode alone is measured, where one takes long.
 SPARSE = {"tim_adm": 4, "pt_map": 2, "logistic_regression": 4, "self_training": 20, "alpha_tim": 10, "tim_gd": 10}
+_LEAST = 10
 # A thousand steps an episode: only by name.
 BY_NAME = ("tim_gd", "alpha_tim")
 DEFAULT_PEERS = [name for name in (*PEERS, *CLASSICAL) if name not in BY_NAME]
@@ -61,7 +62,7 @@ class Entrant:
 
     def count(self, episodes: int) -> int:
         """How many of so many episodes it is measured on."""
-        return max(2, episodes // SPARSE.get(self.name, 1))
+        return min(episodes, max(_LEAST, episodes // SPARSE.get(self.name, 1)))
 
 
 def heads(folder: str, balanced: str | None) -> tuple[list[Entrant], normalizers.Normalizer, str]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from benchmarks.unseen import aims
+from benchmarks.unseen.names import in_words
 from sib_tf.reports import figures
 
 _PEERS = 4
@@ -18,8 +19,8 @@ def draw(records: Sequence[dict], path: str | os.PathLike) -> None:
     best = sorted(labels, key=lambda label: -aims.mean(records, label, "difference"))[:_PEERS]
     with figures.panels(path, figsize=(9, 4.5)) as axis:
         for label, color in zip(best, _COLORS, strict=False):
-            axis.plot(*_sorted(records, label), lw=1, color=color, label=label)
-        axis.plot(*_sorted(records, "head"), lw=2.2, color="#0b6e4f", label="SIB, the head")
+            axis.plot(*_sorted(records, label), lw=1, color=color, label=in_words(label))
+        axis.plot(*_sorted(records, "head"), lw=2.2, color="#0b6e4f", label=in_words("head"))
         axis.axhline(0, color="black", lw=0.8)
         axis.set(xlabel="cells, each method's own order (% of them)", ylabel="gain over K = 0 in points")
         axis.legend(frameon=False, fontsize=8)

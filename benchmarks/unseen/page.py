@@ -6,21 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.records import PEER_NAMES, points
+from benchmarks.records import points
 from benchmarks.unseen import aims, figure
+from benchmarks.unseen.names import in_words
 from sib_tf import templates
 from sib_tf.errors import InputError
 from sib_tf.storage import atomic
 
 COLUMNS = ("balanced", "Dirichlet(2)", "Dirichlet(0.5)", "5 of 20", "uneven", "gap")
-NAMES = PEER_NAMES | {
-    "prototypes": "K = 0",
-    "head": "SIB, the head",
-    "balanced head": "SIB, the head for balanced piles",
-    "logistic_regression": "logistic regression",
-    "label_spreading": "label spreading",
-    "self_training": "self-training",
-}
 _KEYS = {"cell", "data_set", "column", "ways", "shot", "distribution", "episodes", "seed", "methods", "hardware"}
 _WORST = 10
 
@@ -71,28 +64,23 @@ def section(records: Sequence[dict], picture: str) -> dict:
     }
 
 
-def in_words(figures: dict) -> str:
-    """A method's name on the page."""
-    name = NAMES.get(figures["name"], figures["name"])
-    return f"{name}, normalised" if figures["normalised"] else name
-
-
 def _of(records: Sequence[dict], column: str) -> list[dict]:
     return [record for record in records if record["column"] == column]
 
 
 def _methods(records: Sequence[dict]) -> list[tuple[str, ...]]:
     """A row for each method: its gain over K = 0 by column and over all cells, the head's lead, and its time."""
-    labels = {label: figures for record in records for label, figures in record["methods"].items()}
+    labels = {label for record in records for label in record["methods"]}
     columns = [column for column in COLUMNS if _of(records, column)]
     rows = []
-    for label, some in sorted(labels.items(), key=lambda item: -aims.mean(records, item[0], "difference")):
+    for label in sorted(labels, key=lambda label: -aims.mean(records, label, "difference")):
         cells = [_mean(_of(records, column), label) for column in columns]
         milliseconds = 1e3 * float(
             np.median([r["methods"][label]["seconds_per_episode"] for r in _with(records, label)])
         )
-        lead = "" if label == "head" else f"{100 * aims.mean(records, label, 'head_over'):+.2f}"
-        rows.append((in_words(some), *cells, _mean(records, label), lead, f"{milliseconds:.2g}"))
+        fields = ("difference",) if label == "head" else ("difference", "head_over")
+        overall = [points(aims.mean(records, label, f), aims.half_width(records, label, f), "+") for f in fields]
+        rows.append((in_words(label), *cells, *overall, *[""] * (2 - len(fields)), f"{milliseconds:.2g}"))
     return rows
 
 
@@ -146,13 +134,13 @@ def _worst(records: Sequence[dict]) -> list[tuple[str, ...]]:
     rows = []
     for record in sorted(records, key=lambda r: r["methods"]["head"]["difference"])[:_WORST]:
         head, base = (record["methods"][name] for name in ("head", "prototypes"))
-        peers = [f for f in record["methods"].values() if f["name"] not in ("head", "balanced head")]
-        best = max(peers, key=lambda figures: figures["difference"])
+        peers = {k: f for k, f in record["methods"].items() if f["name"] not in ("head", "balanced head")}
+        label, best = max(peers.items(), key=lambda item: item[1]["difference"])
         rows.append((
             record["data_set"],
             f"{record['ways']}, {record['shot']} shot, {record['distribution']}",
             points(base["accuracy"], base["ci95"]),
             points(head["difference"], head["difference_ci95"], "+"),
-            f"{in_words(best)} {points(best['difference'], best['difference_ci95'], '+')}",
+            f"{in_words(label)} {points(best['difference'], best['difference_ci95'], '+')}",
         ))  # fmt: skip
     return rows
