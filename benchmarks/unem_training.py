@@ -1,6 +1,5 @@
 """Trains the twenty numbers of UNEM on the validation episodes of a feature cache."""
 
-import itertools
 from collections.abc import Callable, Sequence
 
 import keras
@@ -11,13 +10,15 @@ from tqdm import tqdm
 from benchmarks.peers import arrays, unem
 from sib_tf.config import EpisodeSpec
 from sib_tf.episodes import Episode, EpisodeSampler
+from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache
 
 LAYERS = 10
-# Few and many shots, balanced piles and uneven ones: one choice for all of them, as the head has.
-SPECS = tuple(
-    EpisodeSpec(shot=shot, query_distribution="dirichlet", dirichlet_alpha=(0.3, 5.0), balanced_fraction=0.3)
-    for shot in (1, (1, 5), (5, 20))
+# Few and many shots and classes, balanced piles and uneven ones: one choice for all of them, as the head has.
+_PILES = {"query_distribution": "dirichlet", "dirichlet_alpha": (0.3, 5.0), "balanced_fraction": 0.3, "total_query": 75}
+SPECS = (
+    *(EpisodeSpec(shot=shot, **_PILES) for shot in (1, (1, 5), (5, 20))),
+    *(EpisodeSpec(way=(5, 15), shot=shot, **_PILES) for shot in (1, (5, 20))),
 )
 _EPISODES = 8
 _START = 0.1
@@ -37,7 +38,7 @@ def trained(
         steps: of Adam.
         seed: of the episodes.
         normalizer: what rows pass through first, if anything (`benchmarks.unseen.normalizers`).
-        specs: what episodes look like; every step draws 8 of each.
+        specs: what episodes look like; every step draws 8 of each that a cache has classes and rows for.
     """
     logarithms = tf.Variable(np.full(LAYERS, np.log(_START)), dtype=tf.float32)
     balances = tf.Variable(np.full(LAYERS, _START), dtype=tf.float32)
@@ -54,8 +55,9 @@ def trained(
         return loss, gradients
 
     lists = [
-        (cache.table("validation"), EpisodeSampler(cache.labels("validation"), spec, seed).batches(_EPISODES), spec)
-        for cache, spec in itertools.product(caches, specs)
+        (cache.table("validation"), sampler.batches(_EPISODES), sampler.spec)
+        for cache in caches
+        for sampler in _samplers(cache, specs, seed)
     ]
     for _ in tqdm(range(steps), desc="UNEM"):
         totals = []
@@ -66,6 +68,19 @@ def trained(
         optimizer.apply([tf.reduce_mean(tf.stack(parts), axis=0) for parts in zip(*totals, strict=True)])
     temperatures = np.exp(logarithms.numpy())
     return unem.UNEM(*(tuple(float(f"{number:.4g}") for number in each) for each in (temperatures, balances.numpy())))
+
+
+def _samplers(cache: FeatureCache, specs: Sequence[EpisodeSpec], seed: int) -> list[EpisodeSampler]:
+    """Samplers of those `specs` that the validation classes go round for; an InputError if there are none."""
+    found, refused = [], None
+    for spec in specs:
+        try:
+            found.append(EpisodeSampler(cache.labels("validation"), spec, seed))
+        except InputError as error:
+            refused = error
+    if not found:
+        raise refused
+    return found
 
 
 def _loss(episode: Episode, way: int, temperatures, balances) -> tf.Tensor:

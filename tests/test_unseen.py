@@ -298,3 +298,10 @@ def test_aims_are_counted():
 def test_every_method_has_a_name_for_the_page():
     assert set(names.NAMES) >= {*PEERS, *entrants.CLASSICAL, entrants.HEAD, entrants.BALANCED_HEAD}
     assert json.loads(json.dumps(entrants.SPARSE)).keys() <= set(names.NAMES)
+
+
+def test_unem_is_trained_on_what_the_classes_go_round_for():
+    specs = [EpisodeSpec(total_query=25), EpisodeSpec(way=7, total_query=25)]
+    assert [sampler.spec for sampler in unem_training._samplers(MemoryCache(), specs, 0)] == specs[:1]
+    with pytest.raises(ValueError, match="way=7, .* need 7 classes"):
+        unem_training._samplers(MemoryCache(), specs[1:], 0)

@@ -60,6 +60,7 @@ class Comparison:
             return {"raw": UNEM(), "normalised": UNEM()}
         caches, path = [FeatureCache.open(folder) for folder in self.tuning_dirs], self.folder / "unem.json"
         of = {"features": [c.identity for c in caches], "steps": self.tuning_steps, "seed": self.seed}
+        of["episodes"] = [spec.describe() for spec in unem_training.SPECS]
         record = atomic.read_json(path, "UNEM's numbers") if path.is_file() else {}
         found = {}
         for kind, through in (("raw", None), ("normalised", normalizer)):
