@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmarks.unseen.names import in_words
+from benchmarks.unseen.names import TOLD, in_words
 
 # Points.
 HARM, LEAD, BEHIND_PT_MAP, CALIBRATION = 0.3, 1.0, 0.3, 3.0
 IMBALANCED = ("Dirichlet(2)", "Dirichlet(0.5)", "5 of 20")
-_TOLD = ("pt_map", "balanced head")
 _OWN = ("head", "prototypes")
 
 
@@ -50,7 +49,7 @@ def _lead(records: Sequence[dict], column: str | None = None) -> tuple[str, str,
     leads = {
         label: 100 * mean(own, label, "head_over")
         for label, figures in {k: v for r in own for k, v in r["methods"].items()}.items()
-        if figures["name"] not in (*_TOLD, *_OWN)
+        if figures["name"] not in (*TOLD, *_OWN)
     }
     if not leads:
         return aim, "not measured", ""

@@ -23,8 +23,6 @@ from sib_tf.sib import SIB
 
 HEAD, BALANCED_HEAD = "head", "balanced head"
 BASELINE = "prototypes"
-# Told that piles are balanced: in the table, but not among those that the head has to be above.
-TOLD = ("pt_map", BALANCED_HEAD)
 # Every so manieth episode alone is measured, where one takes long.
 SPARSE = {"tim_adm": 4, "pt_map": 2, "logistic_regression": 4, "self_training": 20, "alpha_tim": 10, "tim_gd": 10}
 _LEAST = 10
