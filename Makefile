@@ -15,7 +15,7 @@ WEB := export/web
 CONSTRAINTS ?=
 # A part of the suite: make test TESTS='tests/test_sib.py -k step'.
 TESTS ?=
-EXTRAS := dev,serve,tune,web,torch,domains,photos
+EXTRAS := dev,serve,tune,web,torch,onnx,domains,photos
 comma := ,
 LOWEST := .venv-lowest
 

@@ -44,7 +44,7 @@ def convert(
         signatures: what to compute.
         way: classes of a file with fixed sizes, or of a joint model; None: as many as the labels of an episode say.
         max_support, max_query: rows of a file with fixed sizes, whose `adapt` takes masks (float32, 1 or 0);
-            None: any number of rows, and no masks.
+            None: any number of rows, and no masks, but a query_mask where the features are of any length.
 
     Returns:
         The flatbuffer, built-in ops only.
@@ -131,9 +131,9 @@ def _archive(signatures: Signatures, way, max_support, max_query) -> keras.expor
     def static(support, support_labels, support_mask, query, query_mask):
         return signatures.adapt(support, support_labels, query, support_mask, query_mask, way)
 
-    def dynamic(support, support_labels, query):
+    def dynamic(support, support_labels, query, query_mask=None):
         classes = tf.reduce_max(support_labels) + 1 if way is None else way
-        return signatures.adapt(support, support_labels, query, way=classes)
+        return signatures.adapt(support, support_labels, query, query_mask=query_mask, way=classes)
 
     def spec(name, *shape, dtype=tf.float32):
         return tf.TensorSpec(shape, dtype, name)
@@ -147,11 +147,14 @@ def _archive(signatures: Signatures, way, max_support, max_query) -> keras.expor
         archive.track(signatures.backbone)
         pictures = spec("images", None if max_query is None else 1, *signatures.backbone.input_shape[1:])
         archive.add_endpoint("embed", lambda images: {"features": signatures.embed(images)}, [pictures])
-    if max_query is None:
+    masks = spec("support_mask", 1, max_support), spec("query_mask", 1, max_query)
+    if max_query is not None:
+        archive.add_endpoint("adapt", static, [support, labels, masks[0], query, masks[1]])
+    elif dim is not None:
         archive.add_endpoint("adapt", dynamic, [support, labels, query])
     else:
-        masks = spec("support_mask", 1, max_support), spec("query_mask", 1, max_query)
-        archive.add_endpoint("adapt", static, [support, labels, masks[0], query, masks[1]])
+        # Without queries the support's gradient still moves the classes, and the row that stands for none must not.
+        archive.add_endpoint("adapt", dynamic, [support, labels, query, masks[1]])
     archive.add_endpoint("classify", signatures.classify, [query, spec("weights", 1, way, signatures.weights_dim)])
     return archive
 

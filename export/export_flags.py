@@ -1,11 +1,15 @@
 """The flags that say which trained model is exported, and on which episodes it is compared with the file."""
 
+import dataclasses
 from pathlib import Path
 
 from absl import flags
 
 from sib_tf.commands import cli, dataset_flags
 from sib_tf.errors import InputError
+
+# The longest features of a head alone.
+MOST_FEATURES = 1 << 20
 
 
 def define(values: flags.FlagValues, episodes: int) -> None:
@@ -22,11 +26,12 @@ def define(values: flags.FlagValues, episodes: int) -> None:
     flags.DEFINE_integer("episodes", episodes, "Episodes of the comparison.", 2, flag_values=values)
 
 
-def check_parts(values: flags.FlagValues, head_only: bool) -> None:
-    """Raises an InputError unless --backbone_dir alone, or for the head alone --features_dir alone, is given."""
+def check_parts(values: flags.FlagValues, head_only: bool, has_length: bool = False) -> None:
+    """Raises an InputError unless --backbone_dir alone, or for the head alone --features_dir alone, is given; a head
+    whose features' length is given needs neither."""
     wanted, other = ("features_dir", "backbone_dir") if head_only else ("backbone_dir", "features_dir")
     what = "the head alone, which is compared on features of its backbone," if head_only else "a whole model"
-    if values[wanted].value is None:
+    if values[wanted].value is None and not (head_only and has_length):
         raise InputError(f"{wanted} must be given for {what.rstrip(',')}; it is missing.")
     if values[other].value is not None:
         raise InputError(f"{other} does not belong to {what}; got {values[other].value}. Leave it out.")
@@ -55,6 +60,40 @@ def publish(values: flags.FlagValues, title: str, figures, text: str) -> None:
         atomic.write_json(values.output, figures)
     if values.report:
         report.set_section(values.report, title, text)
+
+
+def define_feature_dim(values: flags.FlagValues) -> None:
+    """Defines --feature_dim on `values`, of heads alone that know no length; `feature_dim` reads it."""
+    text = "Of a head alone for features of any length: the length D of those it will get, or any. Default: that of "
+    flags.DEFINE_string("feature_dim", None, text + "--features_dir.", flag_values=values)
+
+
+def feature_dim(values: flags.FlagValues) -> int | None:
+    """Returns the length that --feature_dim gives; None for any; raises an InputError for anything else."""
+    text = values.feature_dim
+    if text == "any":
+        return None
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= MOST_FEATURES):
+        raise InputError(f"feature_dim must be a whole number from 1 to {MOST_FEATURES}, or any; got {text}.")
+    return int(text)
+
+
+def load_head(values: flags.FlagValues):
+    """Loads the head of a `trained_run.Run` for features of the length of --feature_dim, or else --features_dir."""
+    if values.feature_dim is None:
+        return load_run(values)
+    length = feature_dim(values)
+    cli.load_tensorflow()
+    from sib_tf.features import FeatureCache
+    from sib_tf.prediction import trained_run
+
+    if values.features_dir is not None and length not in (
+        None,
+        own := FeatureCache.open(values.features_dir).feature_dim,
+    ):
+        raise InputError(f"feature_dim must be {own}, as those of features_dir {values.features_dir}; got {length}.")
+    run = trained_run.load_head(values.model_dir, None, samples=values.posterior_samples)
+    return run if length is None else dataclasses.replace(run, sib=run.sib.bound(length))
 
 
 def load_run(values: flags.FlagValues):
@@ -86,11 +125,13 @@ def require_exportable(run) -> None:
 def load_data(values: flags.FlagValues, run):
     """Loads the data set that the flags, or else the run, names: a `sib_tf.datasets.MetaDataset`.
 
-    Of the head alone: a `verification.EmbeddedData`.
+    Of the head alone: a `verification.EmbeddedData`, made up where no features are given.
     """
     if values.backbone_dir is None:
         from export import verification
 
+        if values.features_dir is None:
+            return verification.EmbeddedData.made_up(run.sib.config.feature_dim or 64)
         return verification.EmbeddedData.open(values.features_dir)
     if values.dataset is None and run.dataset is None:
         raise InputError("dataset must be given: the run does not say which data set it was trained on.")

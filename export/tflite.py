@@ -10,6 +10,11 @@ not left behind if it differs.
 
 The head alone, adapt and classify, for apps that have the embedder: features in, of the backbone that --features_dir
 was made with; the file is compared on its test classes.
+
+    python -m export.tflite --head_only --feature_dim=any --model_dir=RUN/sib --output=head.tflite
+
+Of a head for features of any length: one file for all of them, rows and classes as many as there are; or, with
+--feature_dim=1280, for features of that length. Without --features_dir it is compared on made-up features.
 """
 
 import sys
@@ -26,6 +31,7 @@ export_flags.define(FLAGS, episodes=50)
 flags.DEFINE_string("output", None, "The file to write, ending in .tflite.", flag_values=FLAGS)
 flags.mark_flag_as_required("output", flag_values=FLAGS)
 flags.DEFINE_bool("head_only", False, "The head alone: signatures adapt and classify.", flag_values=FLAGS)
+export_flags.define_feature_dim(FLAGS)
 flags.DEFINE_string("precision", "float32", f"Of the backbone. {precisions.HELP}.", flag_values=FLAGS)
 flags.DEFINE_enum("shapes", "static", ("static", "dynamic"), "Fixed sizes with masks, or any.", flag_values=FLAGS)
 flags.DEFINE_integer("way", None, "static: most classes. Default: 5; a joint model's own.", 2, flag_values=FLAGS)
@@ -39,12 +45,15 @@ def main() -> None:
     output = Path(FLAGS.output)
     if output.suffix != ".tflite":
         raise cli.InputError(f"output must end in .tflite; got {output}.")
-    export_flags.check_parts(FLAGS, FLAGS.head_only)
+    if FLAGS.feature_dim is not None and not FLAGS.head_only:
+        raise cli.InputError(f"feature_dim belongs to --head_only; got {FLAGS.feature_dim}. Leave it out.")
+    export_flags.check_parts(FLAGS, FLAGS.head_only, FLAGS.feature_dim is not None)
     if FLAGS.head_only and FLAGS.precision != "float32":
         raise cli.InputError(f"precision must be float32 with --head_only, as heads always are; got {FLAGS.precision}.")
-    run = export_flags.load_run(FLAGS)
+    shapes = _shapes()
+    run = export_flags.load_head(FLAGS)
     export_flags.require_exportable(run)
-    limits = _limits(run.sib.config.fixed_way)
+    limits = _limits(shapes, run.sib.config.fixed_way)
     data = export_flags.load_data(FLAGS, run)
     from export import conversion, verification
     from sib_tf.prediction.litert import LiteRTModel
@@ -57,7 +66,16 @@ def main() -> None:
         measured = ", or more calibration_pictures" if precision.calibrated else ""
         verdict.require(f"The {FLAGS.precision} file", f" Try another precision{measured}.")
     kilobytes = output.stat().st_size / 1e3
-    print(f"{verification.table([verdict])}\n{output}: {kilobytes:.0f} kB, {FLAGS.precision}, {FLAGS.shapes} shapes.")
+    print(f"{verification.table([verdict])}\n{output}: {kilobytes:.0f} kB, {FLAGS.precision}, {shapes} shapes.")
+
+
+def _shapes() -> str:
+    """--shapes; a file for features of any length has no fixed size at all."""
+    if FLAGS.feature_dim != "any":
+        return FLAGS.shapes
+    if FLAGS["shapes"].present and FLAGS.shapes == "static":
+        raise cli.InputError("shapes must be dynamic with --feature_dim=any, which fixes no size; got static.")
+    return "dynamic"
 
 
 def _calibration_pictures(data, backbone):
@@ -70,10 +88,10 @@ def _calibration_pictures(data, backbone):
     return fit_stored(data.train.images[np.sort(rows)], backbone.image_size, backbone.larger)
 
 
-def _limits(own: int | None) -> dict[str, int | None]:
+def _limits(shapes: str, own: int | None) -> dict[str, int | None]:
     """Returns the `limits` of `conversion.write` that the flags ask for; `own`: the way of a joint model."""
     names = ("way", "max_support", "max_query")
-    if FLAGS.shapes == "dynamic":
+    if shapes == "dynamic":
         given = [f"--{name}" for name in names if FLAGS[name].value is not None]
         if given:
             raise cli.InputError(f"{', '.join(given)} belong to --shapes=static; a dynamic file takes any number.")

@@ -109,6 +109,16 @@ class EmbeddedData(NamedTuple):
         cache = FeatureCache.open(features_dir)
         return cls(cache.manifest["dataset"]["name"], Embedded(cache.table("test"), cache.labels("test")))
 
+    @classmethod
+    def made_up(cls, feature_dim: int) -> "EmbeddedData":
+        """Random features around 20 classes' centres: for a head that was not trained on any one backbone's."""
+        random, labels = np.random.RandomState(0), np.repeat(np.arange(20), 30)
+        centres, noise = random.normal(size=(20, feature_dim)), random.normal(size=(len(labels), feature_dim))
+        features = np.maximum(
+            centres[labels] + 0.3 * feature_dim**0.5 * noise, -0.5
+        )  # Some are rectified, as many are.
+        return cls("made-up features", Embedded(features.astype(np.float32), labels))
+
 
 class Reference:
     """The trained model's answers on a list of real episodes, computed once.
@@ -144,7 +154,7 @@ class Reference:
         precision = candidate.description.get("precision", "float32")
         return self._verdict(
             name or (path.name if path.is_file() else f"{path.parent.name}/{path.name}"),
-            precision if path.is_file() else "saved_model",
+            "saved_model" if (path / "saved_model.pb").is_file() else precision,
             sum(file.stat().st_size for file in files),
             _answers(candidate, self._inputs, self._rows),
             precision,

@@ -22,6 +22,7 @@ _PUBLIC = {
     "calibrate": "calibration",
     "meta_test": "reports.meta_test",
     "load_dataset": "datasets",
+    "SIBClassifier": "estimator.classifier",
     "LiteRTModel": "prediction.litert",
     "LiteRTClassifier": "prediction.litert",
 }

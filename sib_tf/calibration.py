@@ -8,6 +8,7 @@ the mean over the queries of the largest probability. Guo et al. (ICML 2017) is 
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
@@ -21,7 +22,7 @@ from sib_tf.episodes import UNKNOWN, EpisodeRows, EpisodeSampler, with_unknown_c
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache, weights_fingerprint
 from sib_tf.records import Record
-from sib_tf.sib import SIB
+from sib_tf.sib import MASKED_LOGIT, SIB
 
 FILE = "calibration.json"
 _CENTRE = 0.7
@@ -156,11 +157,20 @@ def _fit_step(logits: np.ndarray, labels: np.ndarray, mask: np.ndarray) -> np.nd
 
 
 def calibrate(
-    features_dir: str | os.PathLike, model_dir: str | os.PathLike, spec: EpisodeSpec, episodes: int, seed: int
+    features_dirs: str | os.PathLike | Sequence[str | os.PathLike],
+    model_dir: str | os.PathLike,
+    spec: EpisodeSpec,
+    episodes: int,
+    seed: int,
 ) -> tuple[Calibration, dict, dict]:
     """Fits the temperatures of the best model of `model_dir`, a meta-training's folder, and writes them there.
 
-    `features_dir` is a feature cache of its backbone; `seed` is that of the list of validation episodes.
+    Args:
+        features_dirs: a feature cache of its backbone; of a head for any backbone as many as there are.
+        model_dir: the meta-training's folder.
+        spec: of the validation episodes.
+        episodes: how many of each cache.
+        seed: of their list.
 
     Returns:
         What was fitted, and `quality` under theta^K before and after, on the episodes of the fit.
@@ -168,22 +178,43 @@ def calibrate(
     Raises:
         InputError: model and features do not belong together, or the split is too small for `spec`.
     """
-    cache, model = evaluation.load(features_dir, model_dir, spec)
-    rows = EpisodeSampler(cache.labels("validation"), spec, seed).sample(episodes)
-    logits = evaluation.episode_logits(model, rows, cache.table("validation"))
+    folders = [features_dirs] if isinstance(features_dirs, str | os.PathLike) else features_dirs
+    loaded = [evaluation.load(folder, model_dir, spec) for folder in folders]
+    lists = [EpisodeSampler(cache.labels("validation"), spec, seed).sample(episodes) for cache, _ in loaded]
+    logits = [
+        evaluation.episode_logits(model, rows, cache.table("validation"))
+        for (cache, model), rows in zip(loaded, lists, strict=True)
+    ]
+    way = max(each.shape[-1] for each in logits)
+    logits = np.concatenate([_with_classes(each, way) for each in logits], axis=1)
+    rows = EpisodeRows(*(np.concatenate(fields) for fields in zip(*lists, strict=True)))
+    model = loaded[0][1]
     found = fit(logits, rows.query_labels, rows.query_mask, weights_fingerprint(model))
-    found = dataclasses.replace(found, known=_fit_known_on(model, cache, spec, episodes, seed))
+    found = dataclasses.replace(found, known=_fit_known_on(loaded, spec, episodes, seed))
     found.save(Path(model_dir) / FILE)
     before, after = (quality_of(logits[-1], rows, use, model.config.num_steps) for use in (None, found))
     return found, before, after
 
 
-def _fit_known_on(model: SIB, cache: FeatureCache, spec: EpisodeSpec, episodes: int, seed: int):
-    """Fits what tells known from unknown on episodes with up to as many unknown classes as known ones."""
-    labels = cache.labels("validation")
-    classes = min(spec.way[1], len(np.unique(labels)) - spec.way[1])
-    if classes < 1:
-        return None
-    rows = with_unknown_classes(labels, spec, classes, episodes, seed)
-    score = evaluation.known_score(evaluation.episode_logits(model, rows, cache.table("validation"))[0], rows)
-    return fit_known(score[rows.query_mask], (rows.query_labels != UNKNOWN)[rows.query_mask])
+def _with_classes(logits: np.ndarray, way: int) -> np.ndarray:
+    """`[..., way]`, the further classes padded."""
+    padding = [(0, 0)] * (logits.ndim - 1) + [(0, way - logits.shape[-1])]
+    return np.pad(logits, padding, constant_values=MASKED_LOGIT)
+
+
+def _fit_known_on(loaded: Sequence[tuple[FeatureCache, SIB]], spec: EpisodeSpec, episodes: int, seed: int):
+    """Fits what tells known from unknown on episodes with up to as many unknown classes as known ones.
+
+    Caches with too few classes for that are left out; None where all are.
+    """
+    scores, known = [], []
+    for cache, model in loaded:
+        labels = cache.labels("validation")
+        classes = min(spec.way[1], len(np.unique(labels)) - spec.way[1])
+        if classes < 1:
+            continue
+        rows = with_unknown_classes(labels, spec, classes, episodes, seed)
+        score = evaluation.known_score(evaluation.episode_logits(model, rows, cache.table("validation"))[0], rows)
+        scores.append(score[rows.query_mask])
+        known.append((rows.query_labels != UNKNOWN)[rows.query_mask])
+    return fit_known(np.concatenate(scores), np.concatenate(known)) if scores else None

@@ -26,6 +26,7 @@ from sib_tf.records import (
 BACKBONES = ("conv4", "wide_resnet")
 GRADIENT_NETWORKS = ("joint", "per_class")
 STEP_REDUCTIONS = ("sum", "mean", "shrunk_mean")
+NORMALIZATIONS = ("none", "episode")
 PRIORS = ("none", "gaussian")
 POSTERIORS = ("dirac", "gaussian")
 QUERY_DISTRIBUTIONS = ("balanced", "dirichlet")
@@ -36,6 +37,7 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 DISTRIBUTIONS = ("none", "mirrored", "multi_worker", "tpu")
 
 
+_SHARE = Bound(lambda share: 0 <= share <= 1, "in [0, 1]")
 _WHOLE = Bound(lambda value: isinstance(value, int) and value >= 1, "a whole number of at least 1")
 
 
@@ -58,9 +60,7 @@ class EpisodeSpec(Record):
         "Concentration of the Dirichlet distribution; small is imbalanced. A number (2 is Veilleux et al.'s), or a "
         "range such as 0.1-5, drawn from uniformly in the logarithm.",
     )
-    balanced_fraction: float = setting(
-        0.0, "Share of balanced episodes among Dirichlet ones.", Bound(lambda share: 0 <= share <= 1, "in [0, 1]")
-    )
+    balanced_fraction: float = setting(0.0, "Share of balanced episodes among Dirichlet ones.", _SHARE)
     total_query: int | None = setting(
         None,
         "Unlabelled pictures in all, instead of classes * query. What is left of an even division goes to classes that "
@@ -219,6 +219,9 @@ class SIBConfig(Record):
     separate_steps: bool = setting(False, "A synthetic gradient network for every step, instead of one for all.")
     learned_initialization: bool = setting(True, "Learn the vector a of theta^0, or keep 1: nearest prototypes.")
     support_gradient: bool = setting(False, "Every step takes the support's gradient too, by learned sizes. Ours.")
+    normalization: str = setting(
+        "none", "Of features: none but to unit length, or a centre that every episode chooses. Ours.", NORMALIZATIONS
+    )
     prior: str = setting("none", "p(w): gaussian is a learned mean and scales, the same for every class.", PRIORS)
     posterior: str = setting("dirac", "q_theta(w); gaussian needs a prior.", POSTERIORS)
     posterior_samples: int = setting(4, "S, samples of w from a gaussian posterior; 0: its mean.", _UP_TO_100)
@@ -234,6 +237,8 @@ class SIBConfig(Record):
             require(
                 "prior", self.prior, self.prior == "none", "none for features of any length: it has weights of each"
             )
+        if self.normalization != "none":
+            require("prior", self.prior, self.prior == "none", "none with normalization: it is of features as they are")
         if self.gradient_network == "joint":
             require("way", self.way, self.way is not None and self.way >= 2, "2 or more for the joint network")
 
@@ -285,6 +290,11 @@ class MetaTrainConfig(Record):
     validation_episodes: int = setting(1000, "Length of each fixed validation list.", at_least(1))
     validate_every: int = setting(1000, "Outer steps between validations.", at_least(1))
     steps_per_call: int = setting(100, "Outer steps per compiled call; only speed.", at_least(1))
+    virtual_backbones: float = setting(0.0, "Share of episodes that a random, virtual backbone shows.", _SHARE)
+    domain_gaps: float = setting(0.0, "Share of episodes whose unlabelled rows a virtual gap sets apart.", _SHARE)
+    longest_feature: int | None = setting(
+        None, "Longer features are projected to this length, at random, for training: steps take less time.", _WHOLE
+    )
     seed: int = setting(0, "Seed of weights and episodes.", SEED)
 
     def __post_init__(self):
@@ -293,7 +303,11 @@ class MetaTrainConfig(Record):
         object.__setattr__(self, "mixture", tuple(EpisodeSpec.from_dict(each, "mixture") for each in self.mixture))
         super().__post_init__()
 
-    def parts(self, cores: int) -> int:
-        """How many equal parts of a batch are computed at a time: one for each of `cores`, of at least 4 episodes."""
-        most = min(cores, self.batch_episodes // _LEAST_PART)
-        return max((n for n in range(1, most + 1) if self.batch_episodes % n == 0), default=1)
+    def parts(self, cores: int, episodes: int | None = None) -> int:
+        """How many equal parts of a batch are computed at a time: one for each of `cores`, of at least 4 episodes.
+
+        `episodes` of a kind come together; None: `batch_episodes`.
+        """
+        episodes = episodes or self.batch_episodes
+        most = min(cores, episodes // _LEAST_PART)
+        return max((n for n in range(1, most + 1) if episodes % n == 0), default=1)

@@ -12,8 +12,11 @@ _TINY = 1e-12
 
 def norm(vectors):
     """Euclidean length along the last axis, at least 1e-12: `[..., D]` -> `[..., 1]`."""
-    # A sum as a matrix product: on CPUs XLA adds the terms of a sum one by one, those of a product many at a time.
-    squared = ops.matmul(ops.square(vectors), ops.ones((vectors.shape[-1], 1), dtype=vectors.dtype))
+    if vectors.shape[-1] is None:  # In files for features of any length: LiteRT's sums are fast.
+        squared = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
+    else:
+        # A sum as a matrix product: on CPUs XLA adds the terms of a sum one by one, those of a product many at a time.
+        squared = ops.matmul(ops.square(vectors), ops.ones((vectors.shape[-1], 1), dtype=vectors.dtype))
     # The bound is inside the root, so that the gradient at a zero vector is zero and not NaN.
     return ops.sqrt(ops.maximum(squared, _TINY**2))
 

@@ -10,6 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from sib_tf import runs
+from sib_tf.any_backbone import virtual_backbones
 from sib_tf.config import MetaTrainConfig, SIBConfig
 from sib_tf.devices import Devices
 from sib_tf.episodes import EpisodeRows, EpisodeSampler, fingerprint, stream
@@ -67,6 +68,10 @@ def meta_train(
     lists = validation_lists(caches, config)
     samplers = training_samplers(caches, config)
     record = run_record(caches, model_config, config, lists)
+    if config.longest_feature:
+        if model_config.feature_dim is not None:
+            raise InputError("longest_feature is for models of features of any length: give any_feature_dim too.")
+        train = [virtual_backbones.projected(table, config.longest_feature, i) for i, table in enumerate(train)]
     with runs.training(output_dir, record, config.seed, devices, "from the last validation") as folder:
         with devices.strategy.scope():
             model = SIB(model_config, name="sib")  # By default the name counts the models of the process.

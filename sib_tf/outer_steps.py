@@ -1,6 +1,7 @@
 """The outer steps: many in one compiled call, each through the K unrolled inner steps, on one device or several."""
 
 import functools
+import math
 import os
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,9 +10,10 @@ import numpy as np
 import tensorflow as tf
 
 from sib_tf import distributions
-from sib_tf.config import MetaTrainConfig
+from sib_tf.any_backbone import virtual_backbones
+from sib_tf.config import EpisodeSpec, MetaTrainConfig
 from sib_tf.devices import Devices
-from sib_tf.episodes import EpisodeRows, one_by_one
+from sib_tf.episodes import Episode, EpisodeRows, one_by_one
 from sib_tf.features import large
 from sib_tf.optimizers import outer_optimizer
 from sib_tf.sib import SIB
@@ -30,6 +32,33 @@ class _Table(NamedTuple):
         taken, rows = large.fetched(self.source, rows, self.values.shape[0])
         self.values.assign(taken)
         return rows
+
+
+class _Kind(NamedTuple):
+    """Episodes of one shape out of one table: one function computes them all.
+
+    Attributes:
+        table: its number.
+        way: the most classes of an episode.
+        members: numbers of the specifications, counted through cache by cache, and where in the table their rows begin.
+    """
+
+    table: int
+    way: int
+    members: tuple[tuple[int, int], ...]
+
+    def joined(self, rows: Sequence[EpisodeRows]) -> EpisodeRows:
+        """The episodes of all members side by side, with rows of the table: `[steps, episodes, ...]`."""
+        if len(self.members) == 1:
+            return rows[self.members[0][0]]
+        each = [rows[i]._replace(support=rows[i].support + at, query=rows[i].query + at) for i, at in self.members]
+        places = (max(field.shape[2] for field in fields) for fields in zip(*each, strict=True))
+        return EpisodeRows(
+            *(
+                tf.concat([tf.pad(field, ((0, 0), (0, 0), (0, most - field.shape[2]))) for field in fields], axis=1)
+                for most, fields in zip(places, zip(*each, strict=True), strict=True)
+            )
+        )
 
 
 class Trainer:
@@ -55,8 +84,8 @@ class Trainer:
     ):
         self.model, self.config, self.devices = model, config, devices or Devices()
         self.specs = (config.episodes, *config.mixture)
-        # Of the kinds of episodes, cache by cache.
-        self.ways = [spec.way[1] for spec in self.specs] * len(tables)
+        stacks = _stacks(tables)
+        self.kinds = _kinds(self.specs, tables, stacks)
         self.optimizer = outer_optimizer(config)
         # Here, in scope: Keras 3 fails to build an optimiser while a step is being traced.
         self.optimizer.build(model.trainable_variables)
@@ -65,13 +94,16 @@ class Trainer:
         self._part_gradients = compiled(self._gradients)
         if self.devices.distributed:
             self.parts = self.devices.replicas
-            self.tables = [_Table(tf.Variable(table, trainable=False)) for table in tables]  # A copy on every device.
+            # A copy on every device.
+            self.tables = [_Table(tf.Variable(_stacked(tables, stack), trainable=False)) for stack in stacks]
             self._update = self._apply
         else:
-            self.parts = 1 if self.together else config.parts(cores or os.cpu_count())
-            self.tables = [self._table(table) for table in tables]
+            episodes = math.gcd(*(config.batch_episodes * len(kind.members) for kind in self.kinds))
+            self.parts = 1 if self.together else config.parts(cores or os.cpu_count(), episodes)
+            self.tables = [self._table(_stacked(tables, stack)) for stack in stacks]
             self._update = compiled(self._apply)
-        whole = self.parts == 1 and not self.devices.distributed
+        self.virtual = bool(config.virtual_backbones or config.domain_gaps)
+        whole = self.parts == 1 and not self.devices.distributed and not self.virtual
         self._call = tf.function(self._take_steps, jit_compile=whole, autograph=False)
 
     @property
@@ -80,14 +112,16 @@ class Trainer:
         return [*self.model.variables, *self.optimizer.variables]
 
     def steps(self, rows: Sequence[EpisodeRows]) -> tf.Tensor:
-        """Takes outer steps: `[steps, episodes, ...]` rows of every specification -> the losses `[steps]`.
+        """Takes outer steps: `[steps, episodes, ...]` rows of every specification, cache by cache -> losses `[steps]`.
 
         Every worker is given the whole rows, and gets the losses over the whole batches.
         """
-        kinds = len(self.specs)
-        groups = [rows[i * kinds : (i + 1) * kinds] for i in range(len(self.tables))]
-        rows = [each for table, group in zip(self.tables, groups, strict=True) for each in table.fetched(group)]
-        losses = self._call(self.devices.split(rows, axis=1), len(rows[0].support))
+        joined = [kind.joined(rows) for kind in self.kinds]
+        for number, table in enumerate(self.tables):
+            own = [i for i, kind in enumerate(self.kinds) if kind.table == number]
+            for i, found in zip(own, table.fetched([joined[i] for i in own]), strict=True):
+                joined[i] = found
+        losses = self._call(self.devices.split(joined, axis=1), len(joined[0].support))
         return tf.convert_to_tensor(self.devices.mean(losses))
 
     def _table(self, table) -> "_Table":
@@ -113,6 +147,11 @@ class Trainer:
         batch, here = tf.nest.map_structure(lambda field: field[number], rows), self.parts // self.devices.replicas
         first = tf.distribute.get_replica_context().replica_id_in_sync_group * here
 
+        if self.virtual:
+            batch = [
+                self._seen_through(i, each, first * (each.support.shape[0] // here)) for i, each in enumerate(batch)
+            ]
+
         def part(i: int):
             own = tf.nest.map_structure(lambda field: tf.split(field, here)[i], batch)
             return self._part_gradients(own, tf.convert_to_tensor(first + i))
@@ -124,26 +163,33 @@ class Trainer:
 
     def _gradients(self, rows: list[EpisodeRows], part: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Loss and gradients of the episodes `rows`, which are the batch's part number `part`."""
-        noise = [self._noise(i, way, part) for i, way in enumerate(self.ways)]
-        if self.together or rows[0].support.shape[0] == 1:
-            return self._gradients_together(rows, noise)
+        found = [self._gradients_of(i, each, part) for i, each in enumerate(rows)]
+        shares = [len(kind.members) for kind in self.kinds]
+        if len(shares) == 1:
+            return found[0]
+        return tf.nest.map_structure(
+            lambda *each: tf.add_n([one * (n / sum(shares)) for one, n in zip(each, shares, strict=True)]), *found
+        )
+
+    def _gradients_of(self, index: int, rows: EpisodeRows, part: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Those of kind number `index`: means over its episodes."""
+        batch = rows, self._noise(index, part)
+        if self.together or rows.support.shape[0] == 1:
+            return self._gradients_together(index, *batch)
         types = (tf.float32, [tf.float32] * len(self.model.trainable_variables))
         found = one_by_one(
-            lambda one: tf.nest.map_structure(lambda each: each[None], self._gradients_together(*one)),
-            (rows, noise),
+            lambda one: tf.nest.map_structure(lambda each: each[None], self._gradients_together(index, *one)),
+            batch,
             types,
         )
         return tf.nest.map_structure(lambda each: tf.reduce_mean(each, axis=0), found)
 
-    def _gradients_together(self, rows: list[EpisodeRows], noise: list) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        tables = [table.values for table in self.tables for _ in self.specs]
-        episodes = [each.gather(table) for each, table in zip(rows, tables, strict=True)]
+    def _gradients_together(self, index: int, rows: EpisodeRows | Episode, noise) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        kind = self.kinds[index]
+        # Those that virtual backbones show have features already.
+        episode = rows if self.virtual else rows.gather(self.tables[kind.table].values)
         with tf.GradientTape() as tape:
-            losses = [
-                self.model.outer_loss(episode, way, own if self.model.samples else None)
-                for episode, way, own in zip(episodes, self.ways, noise, strict=True)
-            ]
-            loss = tf.add_n(losses) / len(losses)
+            loss = self.model.outer_loss(episode, kind.way, noise if self.model.samples else None)
         variables = self.model.trainable_variables
         gradients = tape.gradient(loss, variables)
         # The bias cancels in a softmax: with K = 0 it has no gradient.
@@ -152,13 +198,55 @@ class Trainer:
     def _apply(self, gradients: list[tf.Tensor]) -> None:
         self.optimizer.apply(gradients, self.model.trainable_variables)
 
-    def _noise(self, index: int, way: int, part: tf.Tensor):
-        """What the posterior's samples are drawn with: new numbers for every outer step and specification, or ()."""
-        samples = self.model.samples
+    def _noise(self, index: int, part: tf.Tensor):
+        """What the posterior's samples are drawn with: new numbers for every outer step and kind, or ()."""
+        samples, kind = self.model.samples, self.kinds[index]
         if not samples:
             return ()
-        seed = tf.stack([self.config.seed, tf.cast(self.optimizer.iterations, tf.int32)])
-        seed = tf.random.fold_in(seed, index)
-        dim = self.model.config.feature_dim
-        whole = distributions.random_noise(seed, self.config.batch_episodes, samples, way, dim)
+        seed = self._seed(index)
+        episodes = self.config.batch_episodes * len(kind.members)
+        whole = distributions.random_noise(seed, episodes, samples, kind.way, self.model.config.feature_dim)
         return tf.reshape(whole, (self.parts, -1, *whole.shape[1:]))[part]
+
+    def _seen_through(self, index: int, rows: EpisodeRows, first) -> Episode:
+        """The episodes `rows` of kind `index`, which are a batch's from number `first` on, through virtual backbones.
+
+        Not compiled by XLA: that would take minutes for the random numbers.
+        """
+        kind, config = self.kinds[index], self.config
+        count = rows.support.shape[0]
+        draws = virtual_backbones.Draws(self._seed(index), config.batch_episodes * len(kind.members), first, count)
+        episodes = rows.gather(self.tables[kind.table].values)
+        return virtual_backbones.seen_through(episodes, draws, config.virtual_backbones, config.domain_gaps)
+
+    def _seed(self, index: int):
+        return tf.random.fold_in(tf.stack([self.config.seed, tf.cast(self.optimizer.iterations, tf.int32)]), index)
+
+
+def _stacks(tables: Sequence) -> list[list[int]]:
+    """The numbers of the tables that are put one below the other: those of one D that are held in memory."""
+    alike, alone = {}, []
+    for number, table in enumerate(tables):
+        if large.is_large(table):
+            alone.append([number])
+        else:
+            alike.setdefault(table.shape[1], []).append(number)
+    return [*alike.values(), *alone]
+
+
+def _stacked(tables: Sequence, stack: list[int]):
+    return tables[stack[0]] if len(stack) == 1 else np.concatenate([np.asarray(tables[i]) for i in stack])
+
+
+def _kinds(specs: Sequence[EpisodeSpec], tables: Sequence, stacks: list[list[int]]) -> list[_Kind]:
+    found = []
+    for number, stack in enumerate(stacks):
+        begins = np.cumsum([0, *(len(tables[i]) for i in stack)])
+        alike = {}
+        for cache, at in zip(stack, begins[:-1].tolist(), strict=True):
+            for i, spec in enumerate(specs):
+                # Of several caches those of one way are padded to one shape: compiling a shape takes half a minute.
+                shape = (spec.max_support, spec.max_query) if len(tables) == 1 else ()
+                alike.setdefault((spec.way[1], *shape), []).append((cache * len(specs) + i, at))
+        found += [_Kind(number, way, tuple(members)) for (way, *_), members in alike.items()]
+    return found

@@ -7,6 +7,8 @@ theta^0 = initialisation network(support);
 where J is d logits / d theta and xi the synthetic gradient network, which sees the queries' logits and no labels. By
 default, as in the released code, there is no prior p(w) and no KL term, and q has all its mass on theta = w.
 
+With `normalization`, ours too, every episode first chooses the centre that its features are seen from.
+
 The support's labels are known, and so is the gradient of its cross-entropy; with `support_gradient` every step takes it
 too. Ours: the released code uses the support for theta^0 only.
 """
@@ -19,6 +21,7 @@ import tensorflow as tf
 from keras import ops
 
 from sib_tf import distributions, gradient_networks
+from sib_tf.any_backbone.normalization import EpisodeNormalizer, Frame
 from sib_tf.config import SIBConfig
 from sib_tf.errors import InputError
 from sib_tf.layers import UnitRows, classifier_gradient, cosine_logits, unit, unit_rows
@@ -90,6 +93,7 @@ class SIB(keras.Model):
             gradient_networks.build(*kind, f"gradient_network{i or ''}")
             for i in range(config.num_steps if config.separate_steps else 1)
         ]
+        self.normalizer = EpisodeNormalizer(name="normalizer") if config.normalization == "episode" else None
         self.prior = self.posterior = None  # No p(w); and q has all its mass on theta.
         # About twice the root mean square of the elements of a unit vector, which theta^0 is the mean of some of.
         scale = 2.0 * (config.feature_dim or 1) ** -0.5
@@ -108,6 +112,8 @@ class SIB(keras.Model):
             start, shape = keras.initializers.Constant(_SUPPORT_RATE), (self.config.num_steps,)
             self.support_rates = self.add_weight(name="support_rates", shape=shape, initializer=start)
         self.initialization.build((None, None, dim))
+        if self.normalizer is not None:
+            self.normalizer.build()
         for network in self.gradient_networks:
             network.build((None, None, way))
         if self.prior is not None:
@@ -126,17 +132,21 @@ class SIB(keras.Model):
         Returns:
             (path, class_mask): the list theta^0 .. theta^K, and `[episodes, way]` bool, True for classes with support.
             theta is `[episodes, way, D]`, with a gaussian posterior `[episodes, way, 2 D]`: `mean_weights` has its D.
+            With `normalization` it is `[episodes, way, 2 D]` too: w, and behind each class's the episode's centre.
         """
         membership = self._membership(support_labels, support_mask, way)
-        class_mask = ops.any(membership > 0, axis=1)
-        task = Task(unit_rows(support), membership, class_mask, unit_rows(query), query_mask)
+        class_mask, frame = ops.any(membership > 0, axis=1), None
+        if self.normalizer is not None:
+            frame = self.normalizer(support, membership, query, query_mask)
+            support, query = frame.support, frame.query
+        task = Task(unit_rows(support), membership, class_mask, unit_rows(query), query_mask, frame)
         theta = self.initialization(support, membership)
         noise = self._noise(theta, noise)
         if self.posterior is not None:
             theta = self.posterior.initial(theta)
         sampled = task if noise is None else task.repeated(noise.shape[1])
         path = descend(theta, self.config.num_steps, lambda theta, k: self.step(theta, k, task, sampled, noise))
-        return path, class_mask
+        return path if frame is None else [_with_centre(theta, frame, class_mask) for theta in path], class_mask
 
     def step(self, theta, k: int, task: Task, sampled: Task | None = None, noise=None):
         """theta^k - theta^(k+1). Where q has all its mass on theta = w and there is no prior, it is eta * J^T xi.
@@ -187,7 +197,16 @@ class SIB(keras.Model):
 
     def mean_weights(self, theta):
         """The mean of w under q_theta, `[episodes, way, D]`."""
+        if self.normalizer is not None:
+            return ops.split(theta, 2, axis=-1)[0]
         return theta if self.posterior is None else self.posterior.mean(theta)
+
+    def seen(self, theta, query) -> tuple:
+        """What logits are of: theta less its centre, and `UnitRows` of `query` `[episodes, queries, D]` from there."""
+        if self.normalizer is None:
+            return theta, unit_rows(query)
+        weights, centre = ops.split(theta, 2, axis=-1)
+        return weights, unit_rows(unit(query) - centre[:, :1])  # Class 0 is never padding.
 
     @property
     def samples(self) -> int:
@@ -210,14 +229,17 @@ class SIB(keras.Model):
         """Logits of every sample of w, `[episodes, S, queries, way]`; S is 1 where w is not sampled."""
         noise = self._noise(theta, noise)
         samples = 1 if noise is None else noise.shape[1]
-        units = unit_rows(query)
+        theta, units = self.seen(theta, query)
         units = units if samples == 1 else units.repeated(samples)
         logits = self._logits(theta if self.posterior is None else self.posterior.draw(theta, noise), units)
         return _masked(ops.reshape(logits, (-1, samples, *ops.shape(logits)[1:])), class_mask, 2)
 
     def weights_logits(self, weights, query, class_mask=None):
-        """Logits `[episodes, queries, way]` of `query` under weights w `[episodes, way, D]` of any length."""
-        return _masked(self._logits(weights, unit_rows(query)), class_mask, 1)
+        """Logits `[episodes, queries, way]` of `query` under weights w `[episodes, way, D]`, any multiple of them.
+
+        With `normalization` they are theta, `[episodes, way, 2 D]`, of which w may be multiplied.
+        """
+        return _masked(self._logits(*self.seen(weights, query)), class_mask, 1)
 
     def bound(self, feature_dim: int) -> "SIB":
         """Returns this model for features of length D alone, as exports need it: itself, or one of the same numbers."""
@@ -232,8 +254,9 @@ class SIB(keras.Model):
     def get_config(self):
         return {**super().get_config(), "config": dataclasses.asdict(self.config)}
 
-    def _logits(self, weights, rows: UnitRows):
-        return cosine_logits(weights, rows, self.logit_scale, self.logit_bias)
+    def _logits(self, weights, rows: UnitRows, frame: Frame | None = None):
+        scale = self.logit_scale if frame is None else self.logit_scale * frame.scale
+        return cosine_logits(weights, rows, scale, self.logit_bias)
 
     def _membership(self, support_labels, support_mask, way):
         way = self.config.way if way is None else way
@@ -262,23 +285,32 @@ class SIB(keras.Model):
     def _query_gradient(self, weights, k: int, task: Task):
         """J^T xi over the queries, added up as `step_reduction` says."""
         network = self.gradient_networks[k if self.config.separate_steps else 0]
-        logits = self._logits(weights, task.query)
+        logits = self._logits(weights, task.query, task.frame)
         gradients = network(logits, task.support_counts, task.query_mask, task.class_mask)
         if task.query_mask is not None:
             gradients = gradients * ops.cast(task.query_mask, gradients.dtype)[..., None]
         total = classifier_gradient(weights, task.query, gradients, self.logit_scale)
+        if task.frame is not None:
+            total = total * task.frame.trust
         return total if self.config.step_reduction == "sum" else total * task.mean_weight(self.config.step_reduction)
 
     def _support_gradient(self, weights, task: Task):
-        """The gradient of the support's cross-entropy, summed over classes and averaged over the shots of one."""
+        """The gradient of the support's cross-entropy, summed over classes and averaged over the shots of each.
+
+        So a class with many labelled pictures pulls no harder than one with few.
+        """
         classes = ops.cast(task.class_mask, weights.dtype)[:, None]
-        logits = self._logits(weights, task.support) + (classes - 1.0) * -MASKED_LOGIT
-        # Masked rows have no label and no probabilities.
-        rows = ops.sum(task.membership, axis=-1, keepdims=True)
-        gradients = ops.softmax(logits, axis=-1) * rows - task.membership
-        shots = ops.sum(rows, axis=1, keepdims=True) / ops.maximum(ops.sum(classes, axis=-1, keepdims=True), 1.0)
-        total = classifier_gradient(weights, task.support, gradients, self.logit_scale)
-        return total / ops.maximum(shots, 1.0)
+        logits = self._logits(weights, task.support, task.frame) + (classes - 1.0) * -MASKED_LOGIT
+        # Masked rows have no label, no weight and no probabilities.
+        shots = ops.maximum(task.support_counts, 1.0)
+        share = ops.sum(task.membership / shots[:, None], axis=-1, keepdims=True)
+        gradients = (ops.softmax(logits, axis=-1) - task.membership) * share
+        return classifier_gradient(weights, task.support, gradients, self.logit_scale)
+
+
+def _with_centre(weights, frame: Frame, class_mask):
+    centre = ops.where(class_mask[..., None], frame.centre, 0.0)
+    return ops.concatenate([weights, centre], axis=-1)
 
 
 def _masked(logits, class_mask, axis: int):

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from keras import ops
 
+from sib_tf.any_backbone.normalization import Frame
 from sib_tf.layers import UnitRows
 
 
@@ -16,6 +17,7 @@ class Task(NamedTuple):
         class_mask: `[episodes, way]` bool, True for classes with support.
         query: of `queries`.
         query_mask: `[episodes, queries]` bool, or None: all count.
+        frame: that support and query are seen in; None: as they are.
     """
 
     support: UnitRows
@@ -23,6 +25,7 @@ class Task(NamedTuple):
     class_mask: object
     query: UnitRows
     query_mask: object = None
+    frame: Frame | None = None
 
     @property
     def support_counts(self):
@@ -33,7 +36,7 @@ class Task(NamedTuple):
         """Every episode `times` times, side by side: one for each sample of its weights."""
         mask = None if self.query_mask is None else ops.repeat(self.query_mask, times, axis=0)
         membership, class_mask = (ops.repeat(field, times, axis=0) for field in (self.membership, self.class_mask))
-        return Task(self.support.repeated(times), membership, class_mask, self.query.repeated(times), mask)
+        return Task(self.support.repeated(times), membership, class_mask, self.query.repeated(times), mask, self.frame)
 
     def mean_weight(self, step_reduction: str):
         """What a sum over the n queries is multiplied by, `[episodes, 1, 1]`: 1/n, and what shrinks a "shrunk_mean"."""

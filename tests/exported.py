@@ -7,13 +7,16 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.untrained import load_run, pictures, write_run, write_saved_model, write_tflite
-from sib_tf import checkpoints
+from export import conversion
+from sib_tf import calibration, checkpoints
 from sib_tf.config import SIBConfig
-from sib_tf.features import FeatureCache
+from sib_tf.features import FeatureCache, weights_fingerprint
+from sib_tf.prediction import trained_run
 from sib_tf.sib import SIB
 from sib_tf.storage import atomic
 
 __all__ = ["load_run", "pictures", "write_run", "write_saved_model", "write_tflite"]
+LIMITS = ("way", "max_support", "max_query")
 _HOME = tempfile.TemporaryDirectory(prefix="sib_exported_")
 
 
@@ -48,6 +51,29 @@ def tflite(*limits: int | None, gradient_network: str = "per_class", num_steps: 
     name = "_".join(map(str, [gradient_network, num_steps, *limits]))
     path = Path(_HOME.name) / f"{name}.tflite"
     return write_tflite(load_run(run_folder(gradient_network, num_steps)), path, *limits)
+
+
+@functools.cache
+def any_length_run() -> Path:
+    """A meta-training's folder of a head for features of any length that learned nothing, with a calibration."""
+    folder = Path(_HOME.name) / "any" / "sib"
+    config = SIBConfig(None, None, gradient_network="per_class", num_steps=2, support_gradient=True)
+    model = SIB(config)
+    model.build()
+    checkpoints.save_model(model, folder / checkpoints.BEST)
+    record = {"model": dataclasses.asdict(config), "features": [], "meta_training": {"episodes": {}}}
+    atomic.write_json(folder / checkpoints.CONFIG, record)
+    steps = (0.0,) * 3
+    calibration.Calibration(steps, steps, weights_fingerprint(model), (-1.0, 1.0)).save(folder / calibration.FILE)
+    return folder
+
+
+@functools.cache
+def any_length_file() -> Path:
+    """Its .tflite file for features of any length."""
+    path = Path(_HOME.name) / "any" / "head.tflite"
+    conversion.write(path, trained_run.load_head(any_length_run(), None), dict.fromkeys(LIMITS))
+    return path
 
 
 def static_file() -> Path:

@@ -28,7 +28,7 @@ def required() -> list[Requirement]:
     extras = setup["options.extras_require"]
     texts = [
         setup["options"]["install_requires"],
-        *(extras[name] for name in ("dev", "serve", "tune", "web", "torch", "domains", "photos")),
+        *(extras[name] for name in ("dev", "serve", "tune", "web", "torch", "onnx", "domains", "photos")),
     ]
     return [Requirement(line) for text in texts for line in text.splitlines() if line and not line.startswith("#")]
 

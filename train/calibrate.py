@@ -15,7 +15,10 @@ from sib_tf.config import EpisodeSpec
 from train import episode_flags
 
 FLAGS = flags.FlagValues()
-flags.DEFINE_string("features_dir", None, "Folder of a feature cache.", required=True, flag_values=FLAGS)
+flags.DEFINE_multi_string(
+    "features_dir", None, "Folder of a feature cache; several for a head that any backbone takes.", required=True,
+    flag_values=FLAGS,
+)  # fmt: skip
 flags.DEFINE_string("model_dir", None, "Folder of a meta-training.", required=True, flag_values=FLAGS)
 episode_flags.define_support(FLAGS)
 flags.DEFINE_integer("episodes", 1000, "Validation episodes.", 10, flag_values=FLAGS)

@@ -30,7 +30,10 @@ cli.define_distribution(FLAGS)
 def main() -> None:
     model, config = meta_train_flags.settings(FLAGS)
     # Batches in parts have a core for every part.
-    one_thread = FLAGS.distribution != "none" or config.parts(os.cpu_count()) == 1
+    one_thread = (
+        FLAGS.distribution != "none"
+        or config.parts(os.cpu_count(), config.batch_episodes * len(FLAGS.features_dir)) == 1
+    )
     devices = cli.connect(FLAGS, one_thread)
     from sib_tf import meta_training
     from sib_tf.features import FeatureCache

@@ -5,10 +5,9 @@
 Cells: data sets x (1, 5, 20 shots) x (balanced, Dirichlet(2), Dirichlet(0.5)) x (5 ways, 20 ways, 5 of 20), uneven
 labels, and domain gaps; benchmarks/unseen/data_sets.py says what the JSON file holds. Writes a JSON file a cell, and
 UNSEEN.md with a figure; what is measured already is not measured again. An hour on two cores; --quick takes five
-minutes. Needs scikit-learn (extra `dev`).
+minutes.
 """
 
-import importlib.util
 import sys
 from pathlib import Path
 
@@ -31,8 +30,6 @@ flags.DEFINE_bool("quick", False, "Measure a part of the cells, in minutes.", fl
 
 
 def main() -> None:
-    if importlib.util.find_spec("sklearn") is None:
-        raise cli.InputError("The peers need scikit-learn: pip install 'sib_tf[dev]'.")
     cli.load_tensorflow()
     from benchmarks.unseen import comparison, page
 

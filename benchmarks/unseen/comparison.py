@@ -6,15 +6,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-import sib_tf
 from benchmarks import unem_training
 from benchmarks.peers import UNEM
 from benchmarks.unseen import cells, data_sets, entrants, measuring
+from sib_tf import heads
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache
 from sib_tf.storage import atomic
 
-_HEADS = Path(sib_tf.__file__).parent / "heads"
+_HEADS = Path(heads.__file__).parent
 _BALANCED = "balanced"
 
 

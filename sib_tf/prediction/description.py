@@ -27,7 +27,8 @@ def checked(description, path: str | os.PathLike) -> dict:
         raise InputError(f"{path} has a {type(description).__name__} as its description; export it again.")
     if description.get("format") != FORMAT:
         raise InputError(f"{path} has format {description.get('format')}; this version reads {FORMAT}.")
-    numbers = _NUMBERS if description.get("head_only") is True else ("image_size", *_NUMBERS)
+    numbers = ["num_steps"] if takes_any_length(description) else list(_NUMBERS)
+    numbers += [] if description.get("head_only") is True else ["image_size"]
     wrong = [name for name in numbers if not _is_count(description.get(name), least=int(name != "num_steps"))]
     wrong += [name for name in _LIMITS if description.get(name) is not None and not _is_count(description[name])]
     wrong += [] if isinstance(description.get("gradient_network"), str) else ["gradient_network"]
@@ -40,6 +41,11 @@ def checked(description, path: str | os.PathLike) -> dict:
     fixed_way = description.get("way") if description["gradient_network"] == "joint" else None
     added = {"fixed_way": fixed_way, "weights_dim": description["feature_dim"], "larger": "crop", "head_only": False}
     return {**dict.fromkeys(_LIMITS), **added, **description}
+
+
+def takes_any_length(description: dict) -> bool:
+    """Returns whether it is of a head for features of any length, which such files write as a length of null."""
+    return description.get("head_only") is True and description.get("feature_dim", 0) is None
 
 
 def _is_count(value, least: int = 1) -> bool:

@@ -6,6 +6,7 @@ classifier.predict(unlabelled)
 """
 
 import hashlib
+import io
 import os
 import zipfile
 from collections.abc import Sequence
@@ -29,21 +30,23 @@ _MOST_METADATA = 1 << 20
 _KEPT = 10_000
 
 
-def read_metadata(path: str | os.PathLike) -> dict:
+def read_metadata(path: str | os.PathLike, content: bytes | None = None) -> dict:
     """Returns the description inside a .tflite file: a ZIP archive behind the model, as LiteRT metadata always are.
+
+    With `content`, the file's bytes, `path` is for errors only.
 
     Raises:
         InputError: the file is missing or damaged, or has no such description.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(path if content is None else io.BytesIO(content)) as archive:
             model_size = min(entry.header_offset for entry in archive.infolist())
             if archive.getinfo(METADATA).file_size > _MOST_METADATA:
                 raise ValueError(f"{METADATA} is too large")
             description = sealed_json.loads(archive.read(METADATA))
         if not isinstance(description, dict):
             raise ValueError(f"{METADATA} must be an object")
-        with Path(path).open("rb") as file:
+        with Path(path).open("rb") if content is None else io.BytesIO(content) as file:
             digest = hashlib.sha256(file.read(model_size)).hexdigest()
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}).") from error
@@ -62,19 +65,21 @@ class LiteRTModel(Model):
     Args:
         path: the .tflite file.
         num_threads: of the interpreter.
+        content: the file's bytes, where they lie in memory; `path` is for errors only then.
 
     Raises:
         InputError: the file is missing or damaged, or no export of this version or an earlier one.
     """
 
-    def __init__(self, path: str | os.PathLike, num_threads: int = 1):
-        super().__init__(path, read_metadata(path))
+    def __init__(self, path: str | os.PathLike, num_threads: int = 1, content: bytes | None = None):
+        super().__init__(path, read_metadata(path, content))
         # A static file takes one picture at a time.
         self._batch = 32 if self.max_query is None else 1
         signatures = HEAD_SIGNATURES if self.description["head_only"] else SIGNATURES
         try:
             with quiet():
-                self._interpreter = Interpreter(str(path), num_threads=num_threads)
+                model = {"model_path": str(path)} if content is None else {"model_content": content}
+                self._interpreter = Interpreter(**model, num_threads=num_threads)
                 self._interpreter.allocate_tensors()
                 self._runners = {name: self._interpreter.get_signature_runner(name) for name in signatures}
         except (ValueError, RuntimeError) as error:
@@ -86,7 +91,7 @@ class LiteRTModel(Model):
 
     def _run(self, signature: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         # Files of any size take no masks; the others take them, and pictures, as float32.
-        taken = {name: inputs[name].astype(dtype) for name, dtype in self._types[signature].items()}
+        taken = {name: inputs[name].astype(dtype, copy=False) for name, dtype in self._types[signature].items()}
         return self._runners[signature](**taken)
 
 
@@ -123,9 +128,11 @@ class LiteRTClassifier:
         if len(images) != len(labels):
             raise InputError(f"labels must be as many as images ({len(images)}); got {len(labels)}.")
         classes, numbers = np.unique(_label_array(labels), return_inverse=True)
-        features, others = self._features_of(images), self._features_of(unlabelled)
+        features = self._features_of(images)
+        others = self._features_of(unlabelled) if len(unlabelled) else features[:0]
         weights = self.model.adapt(features, numbers, others)
         logits = self.model.classify(others if len(others) else features, weights[0])[0]
+        self._dim = features.shape[1]
         # All or, after an error, none: an earlier fit stays whole.
         self.classes_, self.weights_by_step_, self._centre = classes, weights, open_set.centre(logits)
         return self
@@ -170,7 +177,7 @@ class LiteRTClassifier:
         if new:
             self._features.update(zip(new, self.model.embed(np.stack(list(new.values()))), strict=True))
         if not keys:
-            return np.zeros((0, self.model.description["feature_dim"]), np.float32)
+            return np.zeros((0, self.model.description["feature_dim"] or self._dim), np.float32)
         features = np.stack([self._features[key] for key in keys])
         for key in keys:
             self._features[key] = self._features.pop(key)  # The latest come last.

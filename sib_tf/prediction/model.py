@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from sib_tf.errors import InputError
-from sib_tf.prediction.description import checked
+from sib_tf.prediction.description import checked, takes_any_length
 
 HEAD_SIGNATURES = ("adapt", "classify")
 SIGNATURES = ("embed", *HEAD_SIGNATURES)
@@ -23,6 +23,7 @@ class Model(abc.ABC):
         description: the same, checked (`image_size`, `feature_dim`, `num_steps`, ...).
         way: the most classes that the file takes; None: any number.
         max_support, max_query: the most labelled and unlabelled pictures; None: any number.
+        any_length: whether it takes features of any length D; it has the head alone then.
 
     Raises:
         InputError: the description lacks something, or no export writes it.
@@ -34,7 +35,7 @@ class Model(abc.ABC):
     def __init__(self, path: str | os.PathLike, description: dict):
         self.path = path
         self.description = checked(description, path)
-        self.way = self.description["way"]
+        self.way, self.any_length = self.description["way"], takes_any_length(self.description)
         self.max_support, self.max_query = self.description["max_support"], self.description["max_query"]
 
     @property
@@ -46,8 +47,9 @@ class Model(abc.ABC):
         """
         if self.description["head_only"]:
             raise InputError(
-                f"{self.path} has the head alone: it takes no pictures, but features of length "
-                f"{self.description['feature_dim']} for adapt and classify. Embed the pictures with the backbone that "
+                f"{self.path} has the head alone: it takes no pictures, but features of "
+                f"{'any length' if self.any_length else 'length ' + str(self.description['feature_dim'])} for adapt "
+                "and classify. Embed the pictures with the backbone that "
                 "it was meta-trained on, or export a file that has it inside (--backbone_dir instead of --head_only)."
             )
         return self.description["image_size"]
@@ -79,25 +81,28 @@ class Model(abc.ABC):
         Args:
             support: `[support_rows, D]` float32 features.
             support_labels: `[support_rows]` integers in `[0, way)`, every class at least once.
-            query: `[queries, D]` float32 features; may be empty: no step moves then.
+            query: `[queries, D]` float32 features; may be empty: no step moves then, but for the support's gradient
+                in a file for features of any length.
 
         Returns:
-            `[K + 1, way, D]` float32: theta^0 .. theta^K; way as in the labels.
+            `[K + 1, way, weights_dim]` float32: theta^0 .. theta^K; way as in the labels.
 
         Raises:
             InputError: more classes or rows than the file takes, a class without a row, or numbers that are not finite.
         """
-        self._check_features("support", support, "feature_dim")
-        self._check_features("query", query, "feature_dim")
+        self._check_features("support", support, self.description["feature_dim"])
+        self._check_features("query", query, support.shape[1])
         labels = np.asarray(support_labels)
         way = _way(labels, len(support))
         self.check_sizes(len(support), len(query), way)
         inputs = padded_episode(support, labels.astype(np.int32), query, self.max_support, self.max_query)
+        if self.any_length and len(query) == 0:
+            inputs["query_mask"] = ~inputs["query_mask"]
         path = self._run("adapt", **inputs)["weights_by_step"][0, :, :way]
-        return path if len(query) else np.broadcast_to(path[:1], path.shape)
+        return path if len(query) or self.any_length else np.broadcast_to(path[:1], path.shape)
 
     def classify(self, query: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features `[queries, D]` under `[way, D]` -> (logits, probabilities), both `[queries, way]` float32.
+        """Features `[queries, D]` under `[way, weights_dim]` -> (logits, probabilities), both `[queries, way]` float32.
 
         Raises:
             InputError: another shape, numbers that are not finite, or more classes than the file takes.
@@ -139,8 +144,13 @@ class Model(abc.ABC):
 
     def _classified(self, query: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
         """All outputs of the file, for the queries and classes there are."""
-        self._check_features("query", query, "feature_dim")
-        self._check_features("weights", weights, "weights_dim")
+        self._check_features("query", query, self.description["feature_dim"])
+        self._check_features("weights", weights, self.description["weights_dim"])
+        if self.any_length and weights.shape[1] % query.shape[1]:
+            raise InputError(
+                f"query must have features as long as those that weights were made from, a part of their "
+                f"{weights.shape[1]} numbers; got {query.shape[1]}."
+            )
         if len(weights) == 0:
             raise InputError("weights must have at least 1 row, one for each class; got none.")
         self._check_way(len(weights))
@@ -152,10 +162,10 @@ class Model(abc.ABC):
         outputs = {name: np.concatenate([part[name][0] for part in found])[:queries] for name in found[0]}
         return {name: values if values.ndim == 1 else values[:, : len(weights)] for name, values in outputs.items()}
 
-    def _check_features(self, name: str, features: np.ndarray, length: str) -> None:
-        dim = self.description[length]
-        if features.ndim != 2 or features.shape[1] != dim:
-            raise InputError(f"{name} must have the shape [rows, {dim}]; got {features.shape}.")
+    def _check_features(self, name: str, features: np.ndarray, length: int | None) -> None:
+        """`length` is that of a row; None: any but 0."""
+        if features.ndim != 2 or (features.shape[1] != length if length else features.shape[1] == 0):
+            raise InputError(f"{name} must have the shape [rows, {length or 'any length'}]; got {features.shape}.")
         if features.dtype != np.float32:
             raise InputError(f"{name} must be float32; got {features.dtype}. Convert it with .astype(numpy.float32).")
         # Lengths are computed: of a row whose squares add up to infinity nothing would be left.
@@ -189,8 +199,8 @@ def padded_episode(
 ) -> dict[str, np.ndarray]:
     """Returns the inputs of `adapt` for one episode, `[1, rows, ...]` each, padded to the rows asked for; None: none.
 
-    Without numbers of rows there are no masks in files: there the row that stands for no query counts, and so it does
-    in TensorFlow.
+    Without numbers of rows there are no masks in files, but those for features of any length: there the row that stands
+    for no query counts, and so it does in TensorFlow.
     """
     queries = max(len(query), 1) if query_rows is None else len(query)
     inputs = {
@@ -219,4 +229,6 @@ def _way(labels: np.ndarray, rows: int) -> int:
 def _padded(rows: np.ndarray, length: int | None) -> np.ndarray:
     """Appends rows of zeros; without a length, one where there is no row: nothing runs on an empty input."""
     length = max(len(rows), 1) if length is None else length
+    if length == len(rows):
+        return rows
     return np.concatenate([rows, np.zeros((length - len(rows), *rows.shape[1:]), rows.dtype)])

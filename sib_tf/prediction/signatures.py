@@ -51,13 +51,13 @@ class Signatures:
         if self.calibration is not None:
             logits = [mixture_logits(self._logits(weights, query, class_mask)) for weights in path]
             temperatures = [self.calibration.temperature(x, step, query_mask) for step, x in enumerate(logits)]
-            path = [unit(weights) / t[:, None, None, None] for weights, t in zip(path, temperatures, strict=True)]
+            path = [self._with_length(weights, 1.0 / t) for weights, t in zip(path, temperatures, strict=True)]
         if self.samples:
             # A padded class has samples around zero: they are no class's.
             path = [tf.where(class_mask[..., None, None], weights, 0.0) for weights in path]
         there = _THERE * tf.cast(class_mask, tf.float32)[..., None, None]
         path = [weights + there for weights in path]
-        path = [tf.reshape(weights, (*tf.unstack(tf.shape(weights))[:2], self.weights_dim)) for weights in path]
+        path = [tf.reshape(weights, (*tf.unstack(tf.shape(weights))[:2], self.weights_dim or -1)) for weights in path]
         return {"weights": path[-1], "weights_by_step": tf.stack(path, axis=1)}
 
     def classify(self, query, weights) -> dict:
@@ -68,22 +68,39 @@ class Signatures:
             uncertainty: with samples, `[episodes, queries]` float32, their disagreement in nats, before calibration.
         """
         class_mask = tf.reduce_any(weights != 0, axis=-1)
-        shape = (*tf.unstack(tf.shape(weights))[:2], max(self.samples, 1), self.sib.config.feature_dim)
-        weights = tf.reshape(weights, shape)
+        samples = max(self.samples, 1)
+        dim = self.weights_dim // samples if self.weights_dim else -1
+        weights = tf.reshape(weights, (*tf.unstack(tf.shape(weights))[:2], samples, dim))
         sampled = self._logits(weights, query, class_mask)
         logits = tf.where(class_mask[:, None], mixture_logits(sampled), MASKED_LOGIT)
         # Classes without weights have length 0, the others all the same.
-        inverse = 1.0 if self.calibration is None else tf.reduce_max(norm(weights[:, :, 0]), axis=1, keepdims=True)
+        inverse = (
+            1.0
+            if self.calibration is None
+            else tf.reduce_max(norm(self._parts(weights)[0][:, :, 0]), axis=1, keepdims=True)
+        )
         result = {"logits": logits, "probabilities": tf.nn.softmax(logits * inverse)}
         return {**result, "uncertainty": disagreement(sampled)} if self.samples else result
 
     @property
-    def weights_dim(self) -> int:
-        """Numbers of a class's weights, S * D."""
-        return max(self.samples, 1) * self.sib.config.feature_dim
+    def weights_dim(self) -> int | None:
+        """Numbers of a class's weights: S * D, or D and as many of the centre; None where D is any."""
+        dim = self.sib.config.feature_dim
+        return dim and (max(self.samples, 1) if self.sib.normalizer is None else 2) * dim
+
+    def _parts(self, weights) -> list:
+        """The classifiers `[..., D]`, and what stands behind them: the centre, or nothing."""
+        return [weights] if self.sib.normalizer is None else tf.split(weights, 2, axis=-1)
+
+    def _with_length(self, weights, length):
+        """Classifiers of that length, `[episodes]`, in place of their own."""
+        classifiers, *centre = self._parts(weights)
+        return tf.concat([unit(classifiers) * length[:, None, None, None], *centre], axis=-1)
 
     def _weights(self, theta):
         """Classifiers of a step, `[episodes, way, S, D]`; S is 1 where nothing is sampled."""
+        if self.sib.normalizer is not None:
+            return theta[:, :, None]
         if not self.samples:
             return self.sib.mean_weights(theta)[:, :, None]
         dim, way = self.sib.config.feature_dim, ops.shape(theta)[1]

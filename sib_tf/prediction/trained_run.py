@@ -51,7 +51,7 @@ class Run:
             "format": FORMAT,
             **self._input(),
             "feature_dim": sib.feature_dim,
-            "weights_dim": max(self.samples, 1) * sib.feature_dim,
+            "weights_dim": self.signatures().weights_dim,
             "posterior_samples": self.samples,
             "fixed_way": sib.fixed_way,
             "way": sib.fixed_way,
@@ -105,29 +105,33 @@ def load(model_dir: str | os.PathLike, backbone_dir: str | os.PathLike, samples:
 
 def load_head(
     model_dir: str | os.PathLike,
-    feature_dim: int,
+    feature_dim: int | None,
     weights: str | None = None,
     other: str = "",
     samples: int = 0,
     image_size: int | None = None,
 ) -> Run:
-    """Loads stage 2 without its backbone, for features of length `feature_dim`; `samples` as in `Run`.
+    """Loads stage 2 without its backbone, for features of length `feature_dim`, or None: any; `samples` as in `Run`.
 
     `weights`, `other` and `image_size` are those of `runs.load_model`.
 
     Raises:
-        InputError: as `load`.
+        InputError: as `load`, or the model was built for one length only.
     """
     sib, record = runs.load_model(model_dir, weights, other, image_size)
+    if feature_dim is None and sib.config.feature_dim is not None:
+        raise InputError(
+            f"feature_dim must be {sib.config.feature_dim} for the model in {model_dir}, which was built for features "
+            "of that length; got any. Train one with --any_feature_dim, or with several --features_dir."
+        )
     if samples and sib.config.posterior != "gaussian":
         raise InputError(
             f"posterior_samples must be 0 for a model with posterior={sib.config.posterior}; got {samples}."
         )
     features = record["features"] if isinstance(record.get("features"), dict) else {}
     fitted = calibration.load(model_dir, weights_fingerprint(sib))
-    return Run(
-        None, None, sib.bound(feature_dim), features.get("backbone"), _name(features.get("dataset")), fitted, samples
-    )
+    sib = sib if feature_dim is None else sib.bound(feature_dim)
+    return Run(None, None, sib, features.get("backbone"), _name(features.get("dataset")), fitted, samples)
 
 
 def _name(dataset: dict | None) -> str | None:

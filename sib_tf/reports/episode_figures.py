@@ -29,8 +29,9 @@ def path_figure(model: SIB, rows: EpisodeRows, index: int, table: np.ndarray, pa
     support, query = (_unit(table[numbers[0]]) for numbers in (episode.support, episode.query))
     way, kept = int(episode.support_labels.max()) + 1, episode.query_mask[0]
     arguments = (support[None], episode.support_labels, query[None], episode.support_mask, episode.query_mask, way)
-    path_weights = [model.mean_weights(theta)[0].numpy() for theta in model.adapt(*arguments)[0]]
-    steps = _unit(np.stack(path_weights))  # [K + 1, way, D]
+    thetas = model.adapt(*arguments)[0]
+    query = model.seen(thetas[-1], query[None])[1].rows[0].numpy()
+    steps = _unit(np.stack([model.mean_weights(theta)[0].numpy() for theta in thetas]))  # [K + 1, way, D]
     predicted = (query[kept] @ steps.swapaxes(1, 2)).argmax(-1)  # [K + 1, queries]
     centre = steps[-1].mean(axis=0)
     plane = np.linalg.svd(steps[-1] - centre)[2][:2].T

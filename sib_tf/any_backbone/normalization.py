@@ -1,0 +1,184 @@
+"""Features of any backbone made alike: every episode chooses the centre that its unit rows are seen from.
+
+Ours, not the paper's. Cosines of features that lie in a cone (after a ReLU, or of pictures unlike those of the
+backbone's training) are all near 1; taking a common centre off spreads them. Which centre is safe depends on the
+episode: the mean of the unlabelled rows helps where these are spread evenly over the classes and there are few
+labelled ones, and harms where one class has nearly all. A small network reads what tells these cases apart, none of
+which depends on D, and chooses; it is trained with the steps, through them.
+"""
+
+from typing import NamedTuple
+
+import keras
+from keras import ops
+
+from sib_tf.layers import norm, unit
+
+# Queries at which their mean counts for half of what it may.
+_HALF = 10.0
+# Logit scale of the assignments that the context is read from.
+_LOOK_SCALE = 40.0
+_CONTEXT = 17
+# Where the gates begin: centre of the support, of the queries, of classes refined; two domains; scale; trust.
+_START = (0.0, -1.0, -1.0, -3.0, 0.0, 2.0)
+
+
+class Frame(NamedTuple):
+    """Where an episode's rows lie, and how far the steps may trust what they see there.
+
+    Attributes:
+        support: `[episodes, support_rows, D]`, unit rows.
+        query: `[episodes, queries, D]`, unit rows.
+        centre: `[episodes, 1, D]`, of the queries, and of all that is classified later.
+        scale: `[episodes, 1, 1]` above 0, what logits are multiplied by in the steps.
+        trust: `[episodes, 1, 1]` in [0, 1], what the queries' gradient is multiplied by.
+    """
+
+    support: object
+    query: object
+    centre: object
+    scale: object
+    trust: object
+
+
+class _Rows(NamedTuple):
+    """Unit rows of an episode, and what counts of them.
+
+    Attributes:
+        support, query: `[episodes, rows, D]`.
+        membership: `[episodes, support_rows, way]`.
+        mask: `[episodes, queries, 1]` float32.
+        counts: `[episodes, way, 1]`, labelled rows.
+    """
+
+    support: object
+    query: object
+    membership: object
+    mask: object
+    counts: object
+
+    @property
+    def classes(self):
+        """`[episodes, way, 1]`, 1 for classes that there are."""
+        return ops.cast(self.counts > 0, self.mask.dtype)
+
+    @property
+    def way(self):
+        """`[episodes, 1, 1]`, their number."""
+        return ops.maximum(ops.sum(self.classes, axis=1, keepdims=True), 1.0)
+
+    @property
+    def queries(self):
+        """`[episodes, 1, 1]`, their number."""
+        return ops.sum(self.mask, axis=1, keepdims=True)
+
+    def class_mean(self, values):
+        """Mean over the classes of `[episodes, way, n]`: `[episodes, 1, n]`."""
+        return ops.sum(values * self.classes, axis=1, keepdims=True) / self.way
+
+    def query_mean(self, values):
+        """Mean over the queries of `[episodes, queries, n]`: `[episodes, 1, n]`; 0 without any."""
+        return ops.sum(values * self.mask, axis=1, keepdims=True) / ops.maximum(self.queries, 1.0)
+
+    def look(self, means, rows, centre):
+        """Cosines of rows and class means seen from a centre, `[episodes, rows, way]`; -1e9 where there is no class."""
+        cosine = ops.matmul(unit(rows - centre), ops.swapaxes(unit(means - centre), 1, 2))
+        return cosine + (ops.swapaxes(self.classes, 1, 2) - 1.0) * 1e9
+
+
+@keras.saving.register_keras_serializable("sib_tf")
+class EpisodeNormalizer(keras.layers.Layer):
+    """Chooses the centre of an episode; a pure function of its features, whatever their length.
+
+    The centre is a * m_s + n / (n + 10) * (b * (m_q - m_s) + c * (m_r - m_s)): m_s is the mean of the support, all
+    classes alike; m_q that of the n queries; m_r that of the classes after the queries joined them. Where labelled and
+    unlabelled rows come from two domains, each goes some way to its own mean. a, b, c and that way are gates in (0, 1).
+    """
+
+    def __init__(self, units: int = 24, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.hidden1 = keras.layers.Dense(units, activation="relu", name="hidden1")
+        self.hidden2 = keras.layers.Dense(units, activation="relu", name="hidden2")
+        # Zeros: at the start all episodes are treated alike.
+        self.gates = keras.layers.Dense(len(_START), kernel_initializer="zeros", name="gates")
+
+    def build(self, *_):
+        self.hidden1.build((None, _CONTEXT))
+        self.hidden2.build((None, self.units))
+        self.gates.build((None, self.units))
+
+    def call(self, support, membership, query, query_mask=None) -> Frame:
+        """Features `[episodes, rows, D]`, the support's `membership` `[episodes, support_rows, way]`, and a mask."""
+        support, query = unit(support), unit(query)
+        mask = ops.ones_like(query[..., :1]) if query_mask is None else ops.cast(query_mask, query.dtype)[..., None]
+        rows = _Rows(support, query, membership, mask, ops.sum(membership, axis=1)[..., None])
+        means = ops.matmul(ops.swapaxes(membership, 1, 2), support) / ops.maximum(rows.counts, 1.0)
+        of_support, of_query = rows.class_mean(means), rows.query_mean(query)
+        share = rows.queries / (rows.queries + _HALF)
+        middle = of_support + 0.5 * share * (of_query - of_support)
+        seen = rows.look(means, query, middle)
+        joined = ops.softmax(_LOOK_SCALE * seen, axis=-1) * mask
+        refined = rows.counts * means + ops.matmul(ops.swapaxes(joined, 1, 2), query)
+        refined = refined / ops.maximum(rows.counts + ops.sum(joined, axis=1)[..., None], 1e-6)
+        of_refined = rows.class_mean(refined)
+        context = _context(rows, means, middle, seen, joined, share, refined)
+        chosen = self.gates(self.hidden2(self.hidden1(context))) + ops.convert_to_tensor(_START, query.dtype)
+        a, b, c, apart, scale, trust = ops.split(chosen[:, None], len(_START), axis=-1)
+        to_query, to_refined = (share * ops.sigmoid(gate) for gate in (b, c))
+        common = ops.sigmoid(a) * of_support
+        common = common + to_query * (of_query - of_support) + to_refined * (of_refined - of_support)
+        own = ops.sigmoid(apart)
+        centre = common + own * share * (of_query - common)
+        support = unit(support - common - own * (of_support - common))
+        return Frame(support, unit(query - centre), centre, ops.exp(ops.clip(scale, -2.0, 2.0)), ops.sigmoid(trust))
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+def _context(rows: _Rows, means, middle, seen, joined, share, refined):
+    """What the gates read, of the order of one and none of it of length D: `[episodes, 17]`.
+
+    Queries, classes, shots and their spread; how far apart the two means are, and by how much the classes as they are
+    joined do not explain it (two domains); how narrow the cone is; how near the queries are to classes, how sure and
+    how evenly spread they look, from the middle, from the origin, and once the classes are refined; how the labelled
+    rows fit their own classes.
+    """
+    of_support, of_query = rows.class_mean(means), rows.query_mean(rows.query)
+    of_refined = rows.class_mean(refined)
+    plain, again = rows.look(means, rows.query, 0.0), rows.look(refined, rows.query, of_refined)
+    plain_joined, joined_again = (ops.softmax(_LOOK_SCALE * each, axis=-1) * rows.mask for each in (plain, again))
+    log_way = ops.log(ops.maximum(rows.way, 1.0001))
+    log_shots = ops.log(ops.maximum(rows.counts, 1.0))
+    shots = rows.class_mean(log_shots)
+    spread = ops.sqrt(rows.class_mean(ops.square(log_shots - shots)) + 1e-6)
+    explained = ops.matmul(ops.swapaxes(_shares(rows, joined), 1, 2), means)
+    entropy = rows.query_mean(-ops.sum(joined * ops.log(joined + 1e-9), axis=-1, keepdims=True)) / log_way
+    own = ops.sum(rows.membership * rows.look(means, rows.support, middle), axis=(1, 2), keepdims=True)
+    parts = [
+        share,
+        1.0 / rows.way,
+        shots,
+        spread,
+        share * norm(of_query - of_support),
+        share * norm(of_query - explained),
+        norm(of_support),
+        share * norm(of_query),
+        *(rows.query_mean(ops.max(each, axis=-1, keepdims=True)) for each in (seen, plain, again)),
+        entropy,
+        *(share * _unevenness(_shares(rows, each), log_way) for each in (joined, plain_joined, joined_again)),
+        own / ops.maximum(ops.sum(rows.counts, axis=1, keepdims=True), 1.0),
+        norm(of_refined - of_support),
+    ]
+    return ops.concatenate(parts, axis=-1)[:, 0]
+
+
+def _shares(rows: _Rows, joined):
+    """`[episodes, way, 1]`: what part of the queries joined each class."""
+    return ops.sum(joined, axis=1)[..., None] / ops.maximum(rows.queries, 1.0)
+
+
+def _unevenness(shares, log_way):
+    """0 for even shares, 1 where one class has all: `[episodes, 1, 1]`."""
+    return 1.0 + ops.sum(shares * ops.log(shares + 1e-9), axis=1, keepdims=True) / log_way

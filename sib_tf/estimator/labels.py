@@ -1,0 +1,78 @@
+"""Labels as scikit-learn's users give them, some of them missing."""
+
+from numbers import Number
+
+import numpy as np
+
+from sib_tf.errors import InputError
+
+# Of a row without a label: in what users give, where labels are numbers, and in numbered classes.
+UNLABELLED = -1
+
+
+def numbered(y, name: str = "y") -> tuple[np.ndarray, np.ndarray]:
+    """Returns the classes, sorted, and the number of every row's class.
+
+    Args:
+        y: `[rows]`, text, whole numbers or booleans; -1, or between text None, NaN or NA: the row has no label.
+        name: of y, for errors.
+
+    Returns:
+        (classes, numbers): `[way]` of the kind of y, and `[rows]` integers, `UNLABELLED` for rows without a label;
+        there may be no class at all.
+
+    Raises:
+        ValueError: y is none of these, or text and numbers are mixed.
+    """
+    from sklearn.utils import assert_all_finite, column_or_1d
+    from sklearn.utils.multiclass import check_classification_targets
+
+    y = np.asarray(y)
+    y = y if y.ndim == 1 else column_or_1d(y, warn=True)
+    if y.dtype.kind in "fc":
+        assert_all_finite(y, input_name=name)
+    labels, given = y, np.ones(len(y), bool)
+    if y.dtype.kind in "OT":
+        given = np.array([not _is_missing(label) for label in y], bool)
+        labels = _plain(y[given].tolist(), y.dtype, name)
+    if labels.dtype.kind in "if":
+        is_label = labels != UNLABELLED
+        given[given], labels = is_label, labels[is_label]
+    if labels.dtype.kind not in "iubU" and len(labels):
+        check_classification_targets(labels)
+    classes, found = np.unique(labels, return_inverse=True)
+    numbers = np.full(len(y), UNLABELLED)
+    numbers[given] = found
+    return classes, numbers
+
+
+def joined(classes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Returns both lists of classes as one, sorted; raises an InputError if one is text and the other is not."""
+    if len(classes) == 0 or len(others) == 0:
+        return classes if len(others) == 0 else others
+    # NumPy would turn numbers beside text into text.
+    if _is_text(classes) != _is_text(others):
+        raise InputError(f"y must be labels of the kind of {classes[0]!r}; got {others[0]!r}.")
+    return np.union1d(classes, others)
+
+
+def _is_text(classes: np.ndarray) -> bool:
+    return classes.dtype.kind in "OTU"
+
+
+def _is_missing(label) -> bool:
+    # pandas's NA is equal to nothing, itself included, and has no truth; its type is told by name without pandas.
+    return label is None or type(label).__name__ == "NAType" or (isinstance(label, float) and label != label)
+
+
+def _plain(labels: list, dtype: np.dtype, name: str) -> np.ndarray:
+    """Text as it was kept; numbers that lay among objects as numbers."""
+    if all(isinstance(label, str) for label in labels):
+        return np.array(labels, dtype=dtype)
+    if all(isinstance(label, Number) for label in labels):
+        return np.array(labels)
+    kinds = ", ".join(sorted({type(label).__name__ for label in labels}))
+    raise InputError(
+        f"{name} must be text for every row, or whole numbers for every row (None: no label); got {kinds}. "
+        "Unknown label type: mixed."
+    )

@@ -1,0 +1,116 @@
+"""The rows that a classifier keeps: what it needs to learn again, with more of them or fewer classes."""
+
+import dataclasses
+
+import numpy as np
+
+from sib_tf.estimator import labels
+
+# Numbers in the largest arrays of labelled rows, 128 MB each: D, or classes, times rows.
+_MOST_LABELLED = 1 << 25
+# More rows of a class hardly move its mean.
+_MOST_SHOTS = 500
+# Pairs of an unlabelled row and a class that the steps see: of each there are some hundred numbers.
+_MOST_PAIRS = 400_000
+
+
+@dataclasses.dataclass(frozen=True)
+class KeptRows:
+    """Labelled rows, a sample of each class's, and a sample of the unlabelled ones: every row was as likely as others.
+
+    Attributes:
+        classes: `[way]`, sorted.
+        support: `[support_rows, D]` float32, the labelled rows.
+        numbers: `[support_rows]`, their classes' places in `classes`.
+        seen: `[way]`, how many labelled rows of each class there were.
+        unlabelled: `[queries, D]` float32.
+        unlabelled_seen: how many unlabelled rows there were.
+    """
+
+    classes: np.ndarray
+    support: np.ndarray
+    numbers: np.ndarray
+    seen: np.ndarray
+    unlabelled: np.ndarray
+    unlabelled_seen: int
+
+    @classmethod
+    def none(cls, feature_dim: int) -> "KeptRows":
+        """No rows and no classes, of features of length D."""
+        rows, numbers = np.zeros((0, feature_dim), np.float32), np.zeros(0, np.intp)
+        return cls(numbers, rows, numbers, numbers, rows, 0)
+
+    def with_more(self, X, classes, numbers, most_unlabelled: int, random: np.random.RandomState) -> "KeptRows":
+        """Returns these and more rows, or a sample of both.
+
+        Args:
+            X: `[rows, D]`, as `float_rows` takes it.
+            classes, numbers: of `labels.numbered`.
+            most_unlabelled: the most unlabelled rows that are kept.
+            random: draws the samples.
+        """
+        every = labels.joined(self.classes, classes)
+        way = len(every)
+        most = max(1, min(_MOST_SHOTS, _MOST_LABELLED // (way * max(way, X.shape[1]))))
+        here, there = np.searchsorted(every, self.classes)[self.numbers], _renumbered(every, classes, numbers)
+        before, seen = np.zeros(way, np.intp), np.bincount(there[there >= 0], minlength=way)
+        before[np.searchsorted(every, self.classes)] = self.seen
+        of_old, of_new = np.flatnonzero(here >= 0), np.flatnonzero(there >= 0)
+        for place in np.flatnonzero(before + seen > most):
+            some = here[of_old] == place, there[of_new] == place
+            chosen = _drawn(of_old[some[0]], of_new[some[1]], before[place], most, random)
+            of_old, of_new = (
+                np.concatenate([rows[~own], mine])
+                for rows, own, mine in zip((of_old, of_new), some, chosen, strict=True)
+            )
+        most = min(most_unlabelled, max(1, _MOST_PAIRS // way))
+        piles = np.arange(len(self.unlabelled)), np.flatnonzero(there < 0)
+        kept, new = _drawn(*piles, self.unlabelled_seen, most, random)
+        return KeptRows(
+            every,
+            _joined(self.support[of_old], float_rows(X, of_new)),
+            np.concatenate([here[of_old], there[of_new]]),
+            before + seen,
+            _joined(self.unlabelled[kept], float_rows(X, new)),
+            self.unlabelled_seen + len(piles[1]),
+        )
+
+    def without(self, label) -> "KeptRows":
+        """Returns these less the class `label`, which must be one of them, and its rows."""
+        [place] = np.flatnonzero(self.classes == label)
+        rows, numbers = self.numbers != place, self.numbers - (self.numbers > place)
+        return dataclasses.replace(
+            self,
+            classes=np.delete(self.classes, place),
+            support=self.support[rows],
+            numbers=numbers[rows],
+            seen=np.delete(self.seen, place),
+        )
+
+
+def float_rows(X, places) -> np.ndarray:
+    """Rows of X, dense or a SciPy CSR matrix, at `places`, an index or slice, as `[rows, D]` float32."""
+    rows = X[places]
+    return np.asarray(rows.toarray() if hasattr(rows, "toarray") else rows, dtype=np.float32)
+
+
+def _renumbered(every: np.ndarray, classes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Numbers of `classes` as numbers of `every`, which has them all; those below 0 stay."""
+    return np.append(np.searchsorted(every, classes), labels.UNLABELLED)[numbers]
+
+
+def _drawn(old: np.ndarray, new: np.ndarray, before: int, most: int, random: np.random.RandomState):
+    """Some of `old`, a sample of `before` rows, and some of `new`: together at most `most`, a sample of all."""
+    if before + len(new) <= most:
+        return old, new
+    from_new = int(random.hypergeometric(len(new), before, most))
+    return _some(old, min(len(old), most - from_new), random), _some(new, from_new, random)
+
+
+def _some(places: np.ndarray, count: int, random: np.random.RandomState) -> np.ndarray:
+    """`count` of the places, in their order."""
+    return places if count == len(places) else places[np.sort(random.choice(len(places), count, replace=False))]
+
+
+def _joined(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    return np.concatenate([old, new]) if len(old) else new
