@@ -1,7 +1,6 @@
 """Measures all entrants of a setting on one list of episodes, and keeps the results in files that are gone on from."""
 
 import dataclasses
-import io
 import os
 import platform
 from collections.abc import Sequence
@@ -13,11 +12,11 @@ import tensorflow as tf
 from benchmarks import entrants, measurement
 from benchmarks.entrants import META_TRAINED, Entrant
 from benchmarks.peers import SLOW, known_names
+from benchmarks.result_files import held, save
 from benchmarks.settings import Setting
 from sib_tf.episodes import EpisodeSampler, check_room_for_imbalance, fingerprint
 from sib_tf.evaluation import mean_and_ci95
 from sib_tf.features import FeatureCache
-from sib_tf.storage import array_files, atomic
 
 _SPLIT = "test"
 _BASELINE = "prototypes, authors"
@@ -70,7 +69,7 @@ class Sweep:
         table = tf.constant(cache.table(_SPLIT))
         header = self._header(cache, setting, fingerprint(rows))
         path = Path(self.output_dir) / f"{setting.name}.json"
-        measured, accuracies = _held(path, header)
+        measured, accuracies = held(path, header, ("episode_hash", "dataset", "backbone"))
         for entrant in taking_part:
             count = min(self.slow_episodes, self.episodes) if entrant.name in SLOW else self.episodes
             own = {"name": entrant.name, "config": entrant.config, "episodes": count}
@@ -87,7 +86,7 @@ class Sweep:
             figures = _figures(accuracy, accuracies[_BASELINE])
             measured[entrant.label] = {**own, "constants": entrant.constants, **figures, "seconds_per_episode": seconds}
             best = _against_best_peer(measured, accuracies)
-            _save(path, {**header, "methods": measured, "against_best_peer": best}, accuracies)
+            save(path, {**header, "methods": measured, "against_best_peer": best}, accuracies)
         return measured
 
     def _header(self, cache: FeatureCache, setting: Setting, episode_hash: str) -> dict:
@@ -107,25 +106,6 @@ class Sweep:
             "backbone": cache.manifest["backbone"],
             "hardware": f"{os.cpu_count()} cores, {platform.machine()}, TensorFlow {tf.__version__}",
         }
-
-
-def _held(path: Path, header: dict) -> tuple[dict, dict]:
-    """What earlier runs measured on the same episodes and features: figures and accuracies by label."""
-    record = atomic.read_json(path, "Results") if path.is_file() else None
-    same = ("episode_hash", "dataset", "backbone")
-    if not isinstance(record, dict) or any(record.get(name) != header[name] for name in same):
-        return {}, {}
-    accuracies = array_files.read_npz(path.with_suffix(".npz"), f"remove {path} too")
-    return {label: figures for label, figures in record["methods"].items() if label in accuracies}, accuracies
-
-
-def _save(path: Path, record: dict, accuracies: dict[str, np.ndarray]) -> None:
-    """Writes the accuracies first: the JSON file names nothing that is not there."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **accuracies)
-    with atomic.new_file(path.with_suffix(".npz")) as partial:
-        partial.write_bytes(buffer.getvalue())
-    atomic.write_json(path, record)
 
 
 def _figures(accuracy: np.ndarray, baseline: np.ndarray) -> dict:

@@ -40,6 +40,7 @@ PEER_NAMES = {
     "tim_gd": "TIM-GD",
     "alpha_tim": "alpha-TIM",
     "pt_map": "PT-MAP",
+    "unem": "UNEM",
 }
 _KEYS = {"setting", "group", "value", "shot", "episode_spec", "episode_hash", "methods", "dataset", "hardware", "seed"}
 _METRICS_KEYS = {"accuracy", "ci95", "baseline_accuracy", "baseline_ci95", "difference", "difference_ci95", "dataset"}

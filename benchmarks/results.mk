@@ -25,7 +25,7 @@ METRICS := $(MEASURED:%=$(RESULTS_RUN)/metrics/%.json)
 results: install $(FEATURES)/manifest.json $(if $(MODELS),,$(TRAINED_MODELS:%=$(RESULTS_RUN)/%/calibration.json)) $(if $(QUICK),,$(TUNED) $(METRICS))
 	$(BIN)/python -m benchmarks.sweeps --features_dir=$(FEATURES) --models=$(COMPARED) --output_dir=$(SWEEPS) $(addprefix --tuned=,$(wildcard $(TUNED))) $(if $(QUICK),--quick)
 	$(if $(QUICK),,$(BIN)/python -m benchmarks.paper_rows --features_dir=$(FEATURES) --output_dir=$(RESULTS_RUN)/rows)
-	$(BIN)/python -m benchmarks.results --sweeps_dir=$(SWEEPS) $(if $(QUICK),--output=$(SWEEPS)/RESULTS.md --figures_dir=$(SWEEPS)/figures,$(patsubst %,--rows_dir=%,$(RESULTS_RUN)/rows $(EXTRA_ROWS)) $(addprefix --bayes_dir=,$(wildcard $(RESULTS_RUN)/bayes)) $(METRICS:%=--metrics=%) $(patsubst %.json,--metrics=%-dirichlet.json,$(METRICS)) $(EXTRA_SWEEPS:%=--sweeps_dir=%))
+	$(BIN)/python -m benchmarks.results --sweeps_dir=$(SWEEPS) $(if $(QUICK),--output=$(SWEEPS)/RESULTS.md --figures_dir=$(SWEEPS)/figures,$(patsubst %,--rows_dir=%,$(RESULTS_RUN)/rows $(EXTRA_ROWS)) $(addprefix --bayes_dir=,$(wildcard $(RESULTS_RUN)/bayes)) $(addprefix --unseen_dir=,$(wildcard $(RESULTS_RUN)/unseen)) $(METRICS:%=--metrics=%) $(patsubst %.json,--metrics=%-dirichlet.json,$(METRICS)) $(EXTRA_SWEEPS:%=--sweeps_dir=%))
 	$(if $(QUICK),$(BIN)/python -m benchmarks.agreement --first=$(SWEEPS) --second=$(RECORDED),mkdir -p $(RECORDED) && cp $(SWEEPS)/*.json $(RECORDED) && rm -f $(RECORDED)/tuned.json)
 
 $(FEATURES)/manifest.json: | install

@@ -3,8 +3,10 @@
     python -m benchmarks.results --sweeps_dir=RUN/sweeps --metrics=RUN/joint.json --metrics=RUN/per_class.json
 
 --sweeps_dir may be given several times, once a data set; --rows_dir too, with folders of benchmarks.paper_rows.
+--unseen_dir is a folder of benchmarks.unseen.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -16,14 +18,17 @@ FLAGS = flags.FlagValues()
 flags.DEFINE_multi_string("sweeps_dir", [], "Folder of benchmarks.sweeps.", flag_values=FLAGS)
 flags.DEFINE_multi_string("rows_dir", [], "Folder of benchmarks.paper_rows.", flag_values=FLAGS)
 flags.DEFINE_string("bayes_dir", None, "Folder of benchmarks.bayes_rows.", flag_values=FLAGS)
+flags.DEFINE_string("unseen_dir", None, "Folder of benchmarks.unseen.", flag_values=FLAGS)
 flags.DEFINE_multi_string("metrics", [], "metrics.json of train.evaluate, for the first table.", flag_values=FLAGS)
 flags.DEFINE_string("output", "RESULTS.md", "The page.", flag_values=FLAGS)
 flags.DEFINE_string("figures_dir", "docs/results", "Folder for the figures.", flag_values=FLAGS)
 
 
 def main() -> None:
-    if not any((FLAGS.sweeps_dir, FLAGS.metrics, FLAGS.rows_dir, FLAGS.bayes_dir)):
-        raise cli.InputError("sweeps_dir, rows_dir, bayes_dir or metrics must be given: there is nothing to report.")
+    if not any((FLAGS.sweeps_dir, FLAGS.metrics, FLAGS.rows_dir, FLAGS.bayes_dir, FLAGS.unseen_dir)):
+        raise cli.InputError(
+            "sweeps_dir, rows_dir, bayes_dir, unseen_dir or metrics must be given: there is nothing to report."
+        )
     cli.load_tensorflow()
     from benchmarks import results_figures, results_page, row_tables
     from benchmarks.records import load_metrics, load_sweep, points
@@ -38,6 +43,7 @@ def main() -> None:
         {"points": points, "model": results_page.model_in_words},
         paper=row_tables.paper(FLAGS.rows_dir) if FLAGS.rows_dir else [],
         views=row_tables.views(FLAGS.rows_dir),
+        unseen=_unseen() if FLAGS.unseen_dir else None,
         metrics=metrics,
         bayes=row_tables.bayes(FLAGS.bayes_dir) if FLAGS.bayes_dir else None,
         sweeps=[
@@ -47,6 +53,14 @@ def main() -> None:
     )
     atomic.write_text(FLAGS.output, page)
     print(f"Page: {FLAGS.output}")
+
+
+def _unseen() -> dict:
+    from benchmarks.unseen import figure, page
+
+    records, picture = page.load(FLAGS.unseen_dir), Path(FLAGS.figures_dir) / "unseen.png"
+    figure.draw(records, picture)
+    return page.section(records, os.path.relpath(picture, Path(FLAGS.output).parent))
 
 
 if __name__ == "__main__":

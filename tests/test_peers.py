@@ -267,6 +267,22 @@ def test_pt_map_gives_every_class_the_same_number_of_queries():
     np.testing.assert_allclose(plan.sum(axis=0), [2, 2], atol=1e-4)
 
 
+def test_unem_by_hand():
+    """Support (1, 0), (0, 1), one query q = (0.6, 0.8): -|q - p_c|^2 / 2 = -0.4, -0.2.
+
+    Layer 1, temperature 0.2 / ln 4: u = (1, 4) / 5, and so shares 0.2, 0.8, and the means of soft k-means above with
+    squared distances 0.555556, 0.123457. Layer 2, temperature 0.5, balance 1: (-0.277778 + ln 0.2) / 0.5 = -3.774431
+    and (-0.061728 + ln 0.8) / 0.5 = -0.569744.
+    """
+    method = PEERS["unem"](temperatures=(0.2 / math.log(4), 0.5), balances=(0.7, 1.0))
+    np.testing.assert_allclose(scores_of(method, [[1, 0], [0, 1]], [[3, 4]]), [[-3.774431, -0.569744]], atol=1e-5)
+
+
+def test_pt_map_takes_features_below_zero():
+    found = pt_map.PTMAP().transform(tf.constant([[[9.0, -16.0], [9.0, 16.0]]]), tf.ones([1, 2, 1]), None)
+    np.testing.assert_allclose(found[0], [[0, -1], [0, 1]], atol=1e-4)
+
+
 def test_authors_constants_depend_on_the_shot_where_they_say_so():
     assert (authors("alpha_tim", 1).alpha, authors("alpha_tim", 5).alpha) == (2.0, 7.0)
     assert authors("tim_gd", 1) == authors("tim_gd", 5) == PEERS["tim_gd"]()

@@ -162,7 +162,7 @@ def test_results_of_two_data_sets_need_two_folders(sweeps_dir):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, "sweeps_dir, rows_dir, bayes_dir or metrics must be given"),
+        ({}, "sweeps_dir, rows_dir, bayes_dir, unseen_dir or metrics must be given"),
         ({"sweeps_dir": "nothing"}, "sweeps_dir nothing holds no results"),
         ({"bayes_dir": "nothing"}, "bayes_dir nothing holds no metrics"),
         ({"metrics": "nothing.json"}, "metrics nothing.json cannot be read"),

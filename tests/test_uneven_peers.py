@@ -148,8 +148,18 @@ def pt_map(peer, support, labels, query, way):
     return assignments(centres)
 
 
+def unem(peer, support, labels, query, way):
+    centres, shares, scores = class_means(support, labels, way), np.full(way, 1 / way), None
+    for temperature, balance in zip(peer.temperatures, peer.balances, strict=True):
+        if scores is not None:
+            u = softmax(scores)
+            shares, centres = u.mean(axis=0), means_with(support, labels, query, u)
+        scores = (-squares(query, centres) / 2 + balance * np.log(shares)) / temperature
+    return scores
+
+
 LOOPS = {loop.__name__: loop for loop in (
-    prototypes, simple_shot, soft_kmeans, bd_cspn, laplacian_shot, tim_gd, tim_adm, pt_map
+    prototypes, simple_shot, soft_kmeans, bd_cspn, laplacian_shot, tim_gd, tim_adm, pt_map, unem
 )} | {"alpha_tim": tim_gd}  # fmt: skip
 
 

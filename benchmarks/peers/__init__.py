@@ -6,6 +6,7 @@ from benchmarks.peers.peer import Peer
 from benchmarks.peers.prototypes import Prototypes, SimpleShot, SoftKMeans
 from benchmarks.peers.pt_map import PTMAP
 from benchmarks.peers.tim import TIMADM, TIMGD, AlphaTIM
+from benchmarks.peers.unem import UNEM
 from sib_tf.errors import InputError
 
 PEERS: dict[str, type[Peer]] = {
@@ -18,6 +19,7 @@ PEERS: dict[str, type[Peer]] = {
     "tim_gd": TIMGD,
     "alpha_tim": AlphaTIM,
     "pt_map": PTMAP,
+    "unem": UNEM,
 }
 # A thousand steps an episode: measured on fewer episodes.
 SLOW = ("tim_gd", "alpha_tim")

@@ -58,16 +58,20 @@ class Peer(abc.ABC):
             way: above every label; classes without support get `MASKED_LOGIT`.
             base_mean: `[D]` float32, the mean feature of the meta-training pictures.
         """
+        task = self.task(episode, way, base_mean)
+        return arrays.hide(self.scores(task), task.classes)
+
+    def task(self, episode: Episode, way: int, base_mean: tf.Tensor) -> Task:
+        """The episodes as the method takes them; arguments as for calling it."""
         support_weights, query_weights = (
             tf.cast(mask, tf.float32)[..., None] for mask in (episode.support_mask, episode.query_mask)
         )
-        task = Task(
+        return Task(
             self.transform(episode.support, support_weights, base_mean) * support_weights,
             tf.one_hot(episode.support_labels, way) * support_weights,
             self.transform(episode.query, query_weights, base_mean) * query_weights,
             query_weights,
         )
-        return arrays.hide(self.scores(task), task.classes)
 
     def transform(self, rows, weights, base_mean) -> tf.Tensor:
         """Features `[episodes, rows, D]` as the method takes them: of unit length, unless it says otherwise."""

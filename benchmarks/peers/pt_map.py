@@ -13,8 +13,8 @@ class PTMAP(Peer):
     """Power transform, then centres and optimal-transport assignments in turn (their algorithm 1).
 
     The transport gives every class the same number of queries: a balanced query set is part of the method. The
-    released code's QR decomposition changes no distance, only their cost, and is left out. Features must not be below
-    zero (ReLU).
+    released code's QR decomposition changes no distance, only their cost, and is left out. Its features are not below
+    zero (ReLU); ours of numbers that are is minus the power of their size.
     """
 
     power: float = 0.5  # beta
@@ -24,7 +24,8 @@ class PTMAP(Peer):
 
     def transform(self, rows, weights, base_mean):
         """(x + 1e-6)^power to unit length, minus the mean of the set (support or query), to unit length again."""
-        rows = arrays.unit((rows + 1e-6) ** self.power)
+        powers = (tf.abs(rows) + 1e-6) ** self.power
+        rows = arrays.unit(tf.where(rows < 0, -powers, powers))
         return arrays.unit(rows - arrays.mean_row(rows, weights))
 
     def scores(self, task):
