@@ -3,7 +3,7 @@
     python -m train.calibrate --features_dir=RUN/features --model_dir=RUN/sib --way=5 --shot=1
 
 Writes calibration.json into the model's folder, where evaluate and the exporters find it. Half of the episodes are
-balanced, half have Dirichlet query sets.
+balanced, half have Dirichlet query sets, unless --balanced_fraction says otherwise.
 """
 
 import sys
@@ -21,12 +21,16 @@ flags.DEFINE_multi_string(
 )  # fmt: skip
 flags.DEFINE_string("model_dir", None, "Folder of a meta-training.", required=True, flag_values=FLAGS)
 episode_flags.define_support(FLAGS)
+flags.DEFINE_float(
+    "balanced_fraction", 0.5, "Share of balanced episodes; the others have Dirichlet query sets.", 0, 1,
+    flag_values=FLAGS,
+)  # fmt: skip
 flags.DEFINE_integer("episodes", 1000, "Validation episodes.", 10, flag_values=FLAGS)
 flags.DEFINE_integer("seed", 0, "Seed of the episodes.", 0, flag_values=FLAGS)
 
 
 def main() -> None:
-    spec = EpisodeSpec(**episode_flags.support(FLAGS), query_distribution="dirichlet", balanced_fraction=0.5)
+    spec = EpisodeSpec(**episode_flags.support(FLAGS), query_distribution="dirichlet", balanced_fraction=FLAGS.balanced_fraction)
     cli.load_tensorflow()
     from sib_tf import calibration
 

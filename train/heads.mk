@@ -28,6 +28,7 @@ $(HEAD_RUN)/%/calibration.json: $(HEAD_FEATURES:%=%/manifest.json) | install
 	$(BIN)/python -m train.calibrate --flagfile=train/flagfiles/heads/calibrate_$* $(HEAD_FEATURES:%=--features_dir=%) --model_dir=$(@D)
 
 .SECONDEXPANSION:
+.SECONDARY: $(foreach backbone,conv4_64 conv4_32 lite0 mobilenet,$(HEAD_RUN)/backbones/$(backbone)/config.json)
 $(HEAD_RUN)/features/%/manifest.json: $(HEAD_RUN)/backbones/$$(lastword $$(subst -, ,$$*))/config.json
 	$(BIN)/python -m train.extract_features $(HEAD_DATA) $(PICTURES_$(firstword $(subst -, ,$*))) --backbone_dir=$(<D) --output_dir=$(@D)
 
@@ -40,5 +41,7 @@ $(HEAD_RUN)/backbones/lite0/config.json: | install
 $(HEAD_RUN)/backbones/mobilenet/config.json: | install
 	$(BIN)/python -m train.import_backbone --source=keras_applications:MobileNet --alpha=0.25 --image_size=224 $(addprefix --weights=,$(MOBILENET)) --output_dir=$(@D)
 
+# What the package holds: the files, and a list of their digests.
 ship: head
-	$(BIN)/python -m train.ship_heads --run_dir=$(HEAD_RUN)
+	for head in $(SHIPPED); do mkdir -p sib_tf/heads/$$head && cp $(HEAD_RUN)/$$head.tflite sib_tf/heads && cd $(HEAD_RUN)/$$head && cp config.json best.keras calibration.json history.csv $(CURDIR)/sib_tf/heads/$$head && cd $(CURDIR) || exit 1; done
+	$(BIN)/python -m train.list_heads

@@ -14,6 +14,8 @@ from sib_tf.errors import InputError
 from sib_tf.storage import atomic, digests
 
 NAMES = ("general", "balanced")
+# Of the files that belong to a head.
+SUFFIXES = (".tflite", ".keras", ".json", ".csv")
 _HERE = Path(__file__).parent
 _WAY_OUT = "install the package again"
 
