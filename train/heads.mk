@@ -28,7 +28,7 @@ $(HEAD_RUN)/%/calibration.json: $(HEAD_FEATURES:%=%/manifest.json) | install
 	$(BIN)/python -m train.calibrate --flagfile=train/flagfiles/heads/calibrate_$* $(HEAD_FEATURES:%=--features_dir=%) --model_dir=$(@D)
 
 .SECONDEXPANSION:
-.SECONDARY: $(foreach backbone,conv4_64 conv4_32 lite0 mobilenet,$(HEAD_RUN)/backbones/$(backbone)/config.json)
+.PRECIOUS: $(HEAD_RUN)/features/%/manifest.json $(HEAD_RUN)/%/calibration.json
 $(HEAD_RUN)/features/%/manifest.json: $(HEAD_RUN)/backbones/$$(lastword $$(subst -, ,$$*))/config.json
 	$(BIN)/python -m train.extract_features $(HEAD_DATA) $(PICTURES_$(firstword $(subst -, ,$*))) --backbone_dir=$(<D) --output_dir=$(@D)
 
