@@ -27,6 +27,7 @@ from sib_tf.features import weights_fingerprint
 from sib_tf.pictures.picture_folders import folder_of_classes
 from sib_tf.prediction.litert import LiteRTClassifier
 from sib_tf.prediction.models import KerasModel, open_model
+from sib_tf.prediction.predictions import sample
 
 CLASSES = ("ant", "bee", "cat", "dog", "elk")
 LABELLED, NEW = np.concatenate([pictures(2, 10 + seed) for seed in range(5)]), pictures(12, 2)
@@ -216,10 +217,27 @@ def test_broken_pictures_are_named_and_skipped(models, folders, capsys):
     assert "bad/a.png" in capsys.readouterr().out
 
 
+def test_a_static_file_limits_what_the_steps_see_and_not_what_is_answered(models, folders, capsys):
+    write_pictures(folders / "heap", [f"{i:02d}.png" for i in range(40)], 3)
+    assert run(models["static"], query="heap") == 0
+    out = capsys.readouterr().out
+    assert out.startswith("40 pictures, 5 classes") and "\nThe steps saw 16 of the pictures, drawn at random" in out
+    model = open_model(models["static"])
+    seen = sample(40, 16)
+    assert len(set(seen)) == 16 and seen.max() < 40 and (np.diff(seen) > 0).all()
+    query = model.embed(pictures(40, 3))
+    path = model.adapt(model.embed(LABELLED), np.repeat(np.arange(5), 2), query[seen])
+    expected = model.classify(query, path[-1])[1]
+    assert [row["class"] for row in rows()] == [CLASSES[place] for place in expected.argmax(axis=1)]
+    np.testing.assert_allclose([float(row["probability"]) for row in rows()], expected.max(axis=1), atol=1e-5)
+
+
 def test_output_replaces_an_older_one_only_when_it_is_whole(models, folders, capsys):
     Path("old.csv").write_text("old")
-    write_pictures(folders / "heap", [f"{i}.png" for i in range(17)], 3)
-    check_refused(capsys, run(models["static"], query="heap", output="old.csv"), "query must have at most 16 rows")
+    write_pictures(folders / "labelled" / "bee", [f"more{i}.png" for i in range(10)], 3)
+    check_refused(capsys, run(models["static"], output="old.csv"), "support must have at most")
+    shutil.rmtree(folders / "labelled" / "bee")
+    write_pictures(folders / "labelled" / "bee", ["0.png", "1.png"], 11)
     assert Path("old.csv").read_text() == "old"
     # The labelled pictures may be asked for as well.
     assert run(models["static"], query="labelled", output="old.csv") == 0
@@ -283,8 +301,8 @@ def test_the_page_shows_every_picture_and_needs_nothing_else(models, folders):
     assert run(models["dynamic"], html="out.html") == 0
     page = Page("out.html")
     assert page.headings == list(CLASSES)
-    # By class, the most certain first.
-    ordered = sorted(rows(), key=lambda row: (row["class"], -float(row["probability"])))
+    # By class, the doubtful first.
+    ordered = sorted(rows(), key=lambda row: (row["class"], float(row["probability"])))
     assert page.names == [row["file"] for row in ordered]
     framed = [given for tag, given, _ in page.elements if tag == "figure" and given.get("class") == "changed"]
     assert len(framed) == sum(row["changed"] == "yes" for row in rows())

@@ -50,6 +50,7 @@ class SIBClassifier(ClassifierManners):
         transduction_: `[rows]`, the labels of all rows of the last `fit` or `add`, given or found. Not there after
             `forget` and `load`.
         backbone_: `backbone`, when it was fitted.
+        labelled_seen_: how many labelled rows it was given, those of `add` included.
     """
 
     def __init__(
@@ -122,6 +123,18 @@ class SIBClassifier(ClassifierManners):
             found[part] = probabilities
         return found
 
+    def prototype_proba(self, X) -> np.ndarray:
+        """Returns what `predict_proba` would without the steps, those of nearest prototypes: `[rows, way]` float32."""
+        X = self._rows_to_answer(X)
+        found = [probabilities for _, _, probabilities in self._head.blocks(X, self._weights[0])]
+        return np.concatenate([np.zeros((0, len(self.classes_)), np.float32), *found])
+
+    @property
+    def head_description_(self) -> dict:
+        """What the head says of itself: `num_steps`, `known` (None: it cannot tell), and the like."""
+        self._require_fitted()
+        return self._head.model.description
+
     def known_proba(self, X) -> np.ndarray:
         """Returns the probabilities `[rows]` that rows are of one of the classes at all.
 
@@ -178,6 +191,7 @@ class SIBClassifier(ClassifierManners):
         classifier._head.check_length(contents.rows.support.shape[1])
         classifier._rows, classifier._weights, classifier._log_shift = contents[3:6]
         classifier.classes_, classifier.backbone_ = contents.rows.classes, contents.backbone
+        classifier.labelled_seen_ = int(contents.rows.seen.sum())
         classifier.n_features_in_ = contents.rows.support.shape[1]
         if contents.columns is not None:
             classifier.feature_names_in_ = np.array(contents.columns, dtype=object)
@@ -245,7 +259,7 @@ class SIBClassifier(ClassifierManners):
             pile = [np.zeros((0, len(prior))), *(p for _, _, p in head.blocks(rows.unlabelled, weights[1]))]
             log_shift = class_shares.shift_to_shares(np.concatenate(pile), prior)
         self._head, self._rows, self._weights, self._log_shift = head, rows, weights, log_shift
-        self.classes_ = rows.classes
+        self.classes_, self.labelled_seen_ = rows.classes, int(rows.seen.sum())
 
     def _class_shares(self, classes: np.ndarray) -> np.ndarray | None:
         if self.class_prior is None:

@@ -3,42 +3,111 @@
 import base64
 import io
 import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 from tqdm import tqdm
 
 from sib_tf import templates
-from sib_tf.pictures.picture_folders import Query, Support
 from sib_tf.pictures.pixels import read_picture
 from sib_tf.prediction.predictions import Answer
 from sib_tf.storage import atomic
 
 _THUMBNAIL = 112
+# Pictures of a class: shown at once, shown when asked for, and all of a page. A picture takes some 6 kB of it.
+_AT_ONCE, _MOST_OF_CLASS, _MOST_OF_PAGE = 24, 120, 4000
+_MOST_LABELLED = 12
 
 
-def save(path: str | os.PathLike, answers: list[Answer], support: Support, query: Query, description: dict) -> None:
-    """Writes the page, with a small copy of every picture inside; `answers` are in the order of `query`."""
-    labelled, cards = ({name: [] for name in sorted(set(support.labels))} for _ in range(2))
-    none_of_these = []
-    for label, file in zip(support.labels, support.paths, strict=True):
-        labelled[label].append((_data_url(file), file.name))
-    most_certain_first = sorted(zip(answers, query.paths, strict=True), key=lambda pair: -pair[0].probability)
-    for answer, file in tqdm(most_certain_first, unit="picture", desc="page", delay=1, leave=False):
-        (none_of_these if answer.none_of_these else cards[answer.class_name]).append((_data_url(file), answer))
+class Learned(NamedTuple):
+    """What the classes were learned from.
+
+    Attributes:
+        classes: their names, sorted.
+        labelled: how many labelled pictures there were.
+        examples: (class, file) of those that are at hand; none where they were learned earlier.
+        num_steps: K.
+        calibrated: whether probabilities are.
+        skipped: what was left out, in sentences.
+    """
+
+    classes: list[str]
+    labelled: int
+    examples: list[tuple[str, Path]]
+    num_steps: int
+    calibrated: bool
+    skipped: list[str]
+
+
+class Section(NamedTuple):
+    """A class on the page: how many pictures it has, the first of them, which are in doubt, and those below a fold."""
+
+    name: str
+    labelled: list
+    pictures: int
+    first: list
+    folded: list
+
+
+def save(
+    path: str | os.PathLike,
+    answers: Sequence[Answer],
+    files: Sequence[Path],
+    learned: Learned,
+    label_next: Sequence[int] = (),
+) -> None:
+    """Writes the page: by class, the pictures in doubt first, at most some 100 of each, as small copies inside.
+
+    Args:
+        path: the page.
+        answers, files: of the pictures, in the same order.
+        learned: what the classes were learned from.
+        label_next: places of the pictures that should be labelled next.
+    """
+    places: dict[str | None, list[int]] = {name: [] for name in learned.classes}
+    changed = 0
+    for place, answer in enumerate(answers):
+        places.setdefault(None if answer.none_of_these else answer.class_name, []).append(place)
+        changed += answer.changed
+    most = max(_AT_ONCE // 4, min(_MOST_OF_CLASS, _MOST_OF_PAGE // max(len(places), 1)))
+    examples: dict[str, list] = {name: [] for name in learned.classes}
+    for name, file in learned.examples:
+        if len(examples[name]) < _MOST_LABELLED:
+            examples[name].append(file)
+    none_of_these = places.pop(None, [])
+    chosen = {name: sorted(own, key=lambda place: answers[place].probability)[:most] for name, own in places.items()}
+    none_shown = sorted(none_of_these, key=lambda place: answers[place].known_probability)[:most]
+    asked = list(label_next)[:_MOST_OF_CLASS]
+    shown = [place for own in (*chosen.values(), none_shown, asked) for place in own]
+    copies = _copies({files[place] for place in shown} | {file for own in examples.values() for file in own})
+
+    def section(name: str, own: list[int], first: list[int]) -> Section:
+        cards = [(copies[files[place]], answers[place]) for place in first]
+        labelled = [(copies[file], file.name) for file in examples.get(name, ())]
+        return Section(name, labelled, len(own), cards[:_AT_ONCE], cards[_AT_ONCE:])
+
     page = templates.render(
         "page.html",
         __package__,
         pictures=len(answers),
-        changed=sum(answer.changed for answer in answers),
-        labelled=len(support.labels),
-        classes=[(name, labelled[name], cards[name]) for name in labelled],
-        none_of_these=none_of_these,
-        skipped=[*support.skipped, *query.skipped],
-        num_steps=description["num_steps"],
-        calibrated=description.get("calibrated"),
+        changed=changed,
+        learned=learned,
+        sections=[section(name, own, chosen[name]) for name, own in places.items()],
+        none_of_these=section("None of these", none_of_these, none_shown) if none_of_these else None,
+        label_next=[(copies[files[place]], answers[place]) for place in asked],
     )
     atomic.write_text(path, page)
+
+
+def _copies(files: set[Path]) -> dict[Path, str]:
+    ordered = sorted(files)
+    # Decoders release the interpreter's lock.
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        made = tqdm(pool.map(_data_url, ordered), total=len(ordered), unit="picture", desc="page", delay=1, leave=False)
+        return dict(zip(ordered, made, strict=True))
 
 
 def _data_url(file: Path) -> str:

@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +16,9 @@ from sib_tf.storage import atomic
 
 # Pictures between two movements of the progress bar.
 _CHUNK = 32
+# Of a table of answers: how many columns, and what they hold. Places of three classes; their probabilities, and that of
+# being of one at all.
+_COLUMNS = (3, np.int32), (4, np.float32)
 
 
 class Answer(NamedTuple):
@@ -47,10 +50,73 @@ class Answer(NamedTuple):
         return self.class_name != self.prototype_class
 
 
+class AnswerTable(Sequence):
+    """Answers as columns of numbers: of many pictures they take a tenth of the memory.
+
+    Args:
+        files, classes: names.
+        unknown_below: as of `predict`.
+        features_of: as `next_labels.choose` takes it.
+
+    Attributes:
+        features_of: as given.
+    """
+
+    def __init__(self, files: Sequence[str], classes: Sequence[str], unknown_below: float, features_of: Callable):
+        self.features_of = features_of
+        self._files, self._classes, self._unknown_below = files, classes, unknown_below
+        self._places, self._numbers = (np.zeros((len(files), columns), kind) for columns, kind in _COLUMNS)
+        self._filled = 0
+
+    def extend(self, before: np.ndarray, after: np.ndarray, known: np.ndarray | None) -> None:
+        """Adds the next pictures' probabilities `[pictures, way]`, before and after the steps.
+
+        `known` are `[pictures]`, those of being of one of the classes at all; None: it cannot be told.
+        """
+        # Stable: of equal probabilities the first class wins, here as in argmax.
+        first, second = np.argsort(-after, axis=1, kind="stable")[:, :2].T
+        chosen = (after, first), (after, second), (before, before.argmax(axis=1))
+        part = slice(self._filled, self._filled + len(after))
+        rows = np.arange(len(after))
+        self._places[part] = np.stack([place for _, place in chosen], axis=1)
+        self._numbers[part, :3] = np.stack([numbers[rows, place] for numbers, place in chosen], axis=1)
+        self._numbers[part, 3] = np.nan if known is None else known
+        self._filled = part.stop
+
+    def __len__(self) -> int:
+        return self._filled
+
+    def __getitem__(self, place: int) -> Answer:
+        numbers = self._numbers[place].tolist()
+        named = [
+            value
+            for column, number in zip(self._places[place], numbers[:3], strict=True)
+            for value in (self._classes[column], number)
+        ]
+        known = None if np.isnan(numbers[3]) else numbers[3]
+        return Answer(self._files[place], *named, known, known is not None and known < self._unknown_below)
+
+    @property
+    def margins(self) -> np.ndarray:
+        """`[pictures]`, by how much the most probable class is before the one after it."""
+        return self._numbers[: self._filled, 0] - self._numbers[: self._filled, 1]
+
+
+def check_unknown_below(unknown_below: float, description: dict) -> None:
+    """Raises an InputError if pictures of no class are asked for, and the model cannot tell them."""
+    if unknown_below and description.get("known") is None:
+        raise InputError(
+            "unknown_below needs a model that tells known pictures from unknown ones; fit it with train.calibrate, on "
+            "validation classes that are more than its way (and export it again)."
+        )
+
+
 def predict(
     model: Model, support: Support, query: Query, query_folder: str | os.PathLike, unknown_below: float = 0.0
-) -> list[Answer]:
-    """Learns the classes of `support` with all pictures of `query` at once, and gives each of these a class.
+) -> AnswerTable:
+    """Learns the classes of `support` with the pictures of `query`, and gives each of these a class.
+
+    Where they are more than the model's steps can see at once, these see a sample; every picture is answered.
 
     Args:
         model: from `models.open_model`.
@@ -63,53 +129,56 @@ def predict(
         An answer for every picture, in the order of the files.
 
     Raises:
-        InputError: more classes or pictures than the model takes, or `unknown_below` for a model that cannot tell.
+        InputError: more classes or labelled pictures than the model takes, or `unknown_below` for one that cannot tell.
     """
     classes, labels = np.unique(support.labels, return_inverse=True)
     # Before the pictures are embedded, which takes time.
-    model.check_sizes(len(labels), len(query.paths), len(classes))
-    fitted = model.description.get("known")
-    if unknown_below and fitted is None:
-        raise InputError(
-            "unknown_below needs a model that tells known pictures from unknown ones; fit it with train.calibrate, on "
-            "validation classes that are more than its way (and export it again)."
-        )
-    pictures = np.concatenate([support.pictures, query.pictures])
+    seen = sample(len(query.paths), model.max_query)
+    model.check_sizes(len(labels), len(seen), len(classes))
+    check_unknown_below(unknown_below, model.description)
+    features = _embedded(model, np.concatenate([support.pictures, query.pictures]))
+    support_features, query_features = np.split(features, [len(labels)])
+    weights = model.adapt(support_features, labels, query_features[seen])
+    (logits, before), (_, after) = (model.classify(query_features, weights[step]) for step in (0, -1))
+    known, fitted = None, model.description.get("known")
+    # One picture alone has nothing to be compared with.
+    if fitted is not None and len(query.paths) > 1:
+        known = open_set.probability(open_set.score(logits, open_set.centre(logits)), fitted)
+    files = [path.relative_to(query_folder).as_posix() for path in query.paths]
+    answers = AnswerTable(files, classes.tolist(), unknown_below, query_features.__getitem__)
+    answers.extend(before, after, known)
+    return answers
+
+
+def sample(pictures: int, most: int | None) -> np.ndarray:
+    """Returns the places of the pictures that the steps see, sorted: all, or of more than `most` a seeded sample."""
+    if most is None or pictures <= most:
+        return np.arange(pictures)
+    return np.sort(np.random.default_rng(0).choice(pictures, most, replace=False))
+
+
+def _embedded(model: Model, pictures: np.ndarray) -> np.ndarray:
     features = []
     with tqdm(total=len(pictures), unit="picture", desc="embed", delay=1) as progress:
         for start in range(0, len(pictures), _CHUNK):
             features.append(model.embed(pictures[start : start + _CHUNK]))
             progress.update(len(features[-1]))
-    features = np.concatenate(features)
-    support_features, query_features = np.split(features, [len(labels)])
-    weights = model.adapt(support_features, labels, query_features)
-    (logits, before), (_, after) = (model.classify(query_features, weights[step]) for step in (0, -1))
-    known = [None] * len(query.paths)
-    # One picture alone has nothing to be compared with.
-    if fitted is not None and len(query.paths) > 1:
-        known = open_set.probability(open_set.score(logits, open_set.centre(logits)), fitted).tolist()
-    files = [path.relative_to(query_folder).as_posix() for path in query.paths]
-    rows = zip(files, before, after, known, strict=True)
-    return [_answer(file, classes.tolist(), *numbers, unknown_below) for file, *numbers in rows]
+    return np.concatenate(features)
 
 
-def save(path: str | os.PathLike, answers: Iterable[Answer]) -> None:
-    """Writes answers as CSV (RFC 4180, UTF-8), a row each.
+def save(path: str | os.PathLike, answers: Iterable[Answer], label_next: Sequence[int] | None = None) -> None:
+    """Writes answers as CSV (RFC 4180, UTF-8), a row each; the last column, if asked for, numbers `label_next`, places.
 
     Names are written as they are: import them as text where a spreadsheet would take "=1+1" for a formula.
     """
     with atomic.new_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(["class" if name == "class_name" else name for name in (*Answer._fields, "changed")])
-        table.writerows([_cell(value) for value in (*answer, answer.changed)] for answer in answers)
-
-
-def _answer(file, classes, before, after, known, unknown_below) -> Answer:
-    # Stable: of equal probabilities the first class wins, here as in argmax.
-    first, second = np.argsort(-after, kind="stable")[:2]
-    chosen = (after, first), (after, second), (before, before.argmax())
-    named = [value for numbers, place in chosen for value in (classes[place], float(numbers[place]))]
-    return Answer(file, *named, known, known is not None and known < unknown_below)
+        names = ["class" if name == "class_name" else name for name in (*Answer._fields, "changed")]
+        table.writerow(names if label_next is None else [*names, "label_next"])
+        turns = {place: turn for turn, place in enumerate(label_next or (), start=1)}
+        for place, answer in enumerate(answers):
+            cells = [_cell(value) for value in (*answer, answer.changed)]
+            table.writerow(cells if label_next is None else [*cells, turns.get(place)])
 
 
 def _cell(value: str | float | bool | None):

@@ -1,0 +1,91 @@
+"""The labelled pictures of a folder, listed and embedded; those that are there twice are said. Nothing is kept of them.
+
+Unlike `picture_folders.read_support`, whose pictures are all in memory.
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from sib_tf.errors import InputError
+from sib_tf.photographs.streaming import Embedded
+from sib_tf.pictures.class_names import by_class
+from sib_tf.pictures.files import list_class, loose_pictures, subfolders
+from sib_tf.pictures.picture_folders import SupportFiles, list_support, repeats
+
+# Of a class, what is embedded: more hardly move its mean.
+MOST_OF_CLASS = 2000
+
+
+class Labelled(NamedTuple):
+    """Labelled pictures that could be read.
+
+    Attributes:
+        pictures: as embedded.
+        labels: class of each.
+        skipped, notes: sentences, of what was left out, and of pictures with two labels.
+    """
+
+    pictures: Embedded
+    labels: list[str]
+    skipped: list[str]
+    notes: list[str]
+
+
+def listed(support: Path | None, add: Path | None) -> SupportFiles:
+    """Lists `support/<class>/<pictures>`, two classes or more, and `add/<class>/<pictures>`, one or more.
+
+    Raises:
+        InputError: they are none such folders.
+    """
+    parts = [] if support is None else [list_support(support)]
+    parts += [] if add is None else [_list_added(add)]
+    paths, labels, skipped = ([item for part in parts for item in part[column]] for column in range(3))
+    return SupportFiles(*_at_most(paths, labels), skipped)
+
+
+def checked(files: SupportFiles, pictures: Embedded) -> Labelled:
+    """Returns what was read of the files; raises an InputError if a class has no picture left."""
+    labels = [label for label, kept in zip(files.labels, pictures.kept, strict=True) if kept]
+    if lost := sorted(set(files.labels) - set(labels)):
+        raise InputError(
+            f"Class folder {lost[0]} must have at least one picture; it has only broken ones: {pictures.skipped[0]}"
+        )
+    notes = repeats(_names_of(pictures), pictures.paths, labels)
+    return Labelled(pictures, labels, files.skipped + pictures.skipped, notes)
+
+
+def also_unlabelled(labelled: Labelled, query: Embedded) -> list[str]:
+    """Says how many of the labelled pictures are among the unlabelled ones."""
+    names = _names_of(labelled.pictures) + _names_of(query)
+    said = repeats(names, labelled.pictures.paths + query.paths, [*labelled.labels, *[None] * len(query.paths)])
+    return [sentence for sentence in said if sentence not in labelled.notes]
+
+
+def _names_of(pictures: Embedded) -> list[bytes]:
+    # Files with the same content have the same row.
+    return [place.to_bytes(8, "little") for place in pictures.places.tolist()]
+
+
+def _list_added(folder: Path) -> SupportFiles:
+    classes = by_class(subfolders(folder))
+    if not classes:
+        raise InputError(f"add {folder} must have a folder of pictures for each class, <add>/<class>/; it has none.")
+    loose = [f"{path} lies in no class folder." for path in loose_pictures(folder)]
+    listings = {name: list_class(*folders) for name, folders in classes.items()}
+    paths = [picture.path for listing in listings.values() for picture in listing.pictures]
+    labels = [name for name, listing in listings.items() for _ in listing.pictures]
+    return SupportFiles(paths, labels, loose + [text for listing in listings.values() for text in listing.skipped])
+
+
+def _at_most(paths: list[Path], labels: list[str]) -> tuple[list[Path], list[str]]:
+    """All files, or of a class with very many a seeded sample."""
+    if not labels or max(Counter(labels).values()) <= MOST_OF_CLASS:
+        return paths, labels
+    given, random = np.array(labels), np.random.default_rng(0)
+    own = [np.flatnonzero(given == name) for name in dict.fromkeys(labels)]
+    some = [random.permutation(places)[:MOST_OF_CLASS] for places in own]
+    places = np.sort(np.concatenate(some)).tolist()
+    return [paths[place] for place in places], [labels[place] for place in places]

@@ -1,0 +1,145 @@
+"""Folders of photographs to answers: EfficientNet-Lite0 embeds, the head that ships learns, every one is answered."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from sib_tf import SIBClassifier
+from sib_tf.errors import InputError
+from sib_tf.photographs import cache, embedder, labelled, streaming
+from sib_tf.photographs.feature_store import FeatureStore
+from sib_tf.photographs.labelled import Labelled
+from sib_tf.photographs.streaming import Embedded
+from sib_tf.pictures.picture_folders import list_pictures
+from sib_tf.prediction.page import Learned
+from sib_tf.prediction.predictions import AnswerTable, check_unknown_below, sample
+
+# Pictures that are answered at once: 10 MB of features.
+_BLOCK = 2048
+
+
+class Request(NamedTuple):
+    """What a user asks for.
+
+    Attributes:
+        support: folder of labelled pictures, `<class>/<pictures>`; None with `learned`.
+        learned: a saved classifier; None: a new one learns from `support`.
+        add: folder of further labelled pictures, of its classes or of new ones.
+        query: folder of unlabelled pictures; None: there are none.
+        unknown_below: as of `predictions.predict`.
+        threads: that read and embed.
+    """
+
+    support: Path | None
+    learned: Path | None
+    add: Path | None
+    query: Path | None
+    unknown_below: float
+    threads: int
+
+
+class Sorted(NamedTuple):
+    """What came out.
+
+    Attributes:
+        classifier: fitted.
+        answers: of every picture that could be read, `files`, in the same order.
+        files: of the unlabelled pictures.
+        learned: what the classes were learned from.
+        steps_saw: how many unlabelled pictures the steps saw; None: nothing was learned anew.
+        notes: what should be said, in sentences.
+    """
+
+    classifier: SIBClassifier
+    answers: AnswerTable
+    files: list[Path]
+    learned: Learned
+    steps_saw: int | None
+    notes: list[str]
+
+
+def sort(request: Request, store: FeatureStore) -> Sorted:
+    """Learns, and answers; the memory hardly grows with the number of pictures.
+
+    Raises:
+        InputError: there is nothing to learn from, a saved classifier is of another backbone, or pictures of no class
+            are asked for and the head cannot tell.
+    """
+    classifier = _opened(request.learned)
+    files = labelled.listed(request.support, request.add)
+    listing = None if request.query is None else list_pictures(request.query)
+    known = labelled.checked(files, _embedded(request, files.paths, store, "labelled"))
+    pile = _embedded(request, listing.pictures if listing else [], store, "pictures")
+    seen = _learn(classifier, known, pile, store)
+    check_unknown_below(request.unknown_below, classifier.head_description_)
+    if len(classifier.classes_) < 2:
+        raise InputError(f"learned must know at least two classes; it knows {classifier.classes_.tolist()}. Use add.")
+    answers = _answers(request, classifier, pile, store)
+    skipped = [*known.skipped, *(listing.skipped if listing else []), *pile.skipped]
+    notes = [*known.notes, *labelled.also_unlabelled(known, pile)]
+    return Sorted(classifier, answers, pile.paths, _learned(classifier, known, skipped), seen, notes)
+
+
+def new_store() -> FeatureStore:
+    """Opens the features that were kept of pictures seen before, in the cache; 5 kB a picture."""
+    return FeatureStore(cache.folder() / "features" / embedder.file().stem, embedder.FEATURE_DIM)
+
+
+def _opened(learned: Path | None) -> SIBClassifier:
+    if learned is None:
+        return SIBClassifier(backbone=embedder.BACKBONE)
+    return SIBClassifier.load(learned, backbone=embedder.BACKBONE)
+
+
+def _embedded(request: Request, paths: list[Path], store: FeatureStore, what: str) -> Embedded:
+    content: list[bytes] = []
+
+    def opened() -> embedder.Embedder:
+        if not content:
+            content.append(embedder.file().read_bytes())
+        return embedder.Embedder(content[0])
+
+    return streaming.embed(paths, embedder.IMAGE_SIZE, opened, store, request.threads, what)
+
+
+def _learn(classifier: SIBClassifier, known: Labelled, pile: Embedded, store: FeatureStore) -> int | None:
+    """Learns from the labelled pictures and a sample of the others; returns how many these are."""
+    if not known.labels:  # What was learned stays as it is.
+        return None
+    seen = sample(len(pile.places), classifier.max_unlabelled)
+    rows = store.read(np.concatenate([known.pictures.places, pile.places[seen]]))
+    labels = np.array([*known.labels, *[None] * len(seen)], dtype=object)
+    (classifier.add if hasattr(classifier, "classes_") else classifier.fit)(rows, labels)
+    return len(seen)
+
+
+def _answers(request: Request, classifier: SIBClassifier, pile: Embedded, store: FeatureStore) -> AnswerTable:
+    names = [path.relative_to(request.query).as_posix() for path in pile.paths]
+    answers = AnswerTable(
+        names, classifier.classes_.tolist(), request.unknown_below, lambda places: store.read(pile.places[places])
+    )
+    # One picture alone has nothing to be compared with, unless something was learned with others.
+    tells = classifier.head_description_.get("known") is not None and (len(names) > 1 or request.learned is not None)
+    for rows in _blocks(pile, store):
+        known = classifier.known_proba(rows) if tells else None
+        answers.extend(classifier.prototype_proba(rows), classifier.predict_proba(rows), known)
+    return answers
+
+
+def _blocks(pile: Embedded, store: FeatureStore) -> Iterator[np.ndarray]:
+    for start in range(0, len(pile.places), _BLOCK):
+        yield store.read(pile.places[start : start + _BLOCK])
+
+
+def _learned(classifier: SIBClassifier, known: Labelled, skipped: list[str]) -> Learned:
+    description = classifier.head_description_
+    return Learned(
+        classifier.classes_.tolist(),
+        classifier.labelled_seen_,
+        list(zip(known.labels, known.pictures.paths, strict=True)),
+        description["num_steps"],
+        bool(description.get("calibrated")),
+        skipped,
+    )
