@@ -21,10 +21,11 @@ EXTRAS := dev,serve,tune,web,torch,onnx,domains,photos
 comma := ,
 LOWEST := .venv-lowest
 
-.PHONY: help install demo web test test-sweeps browser test-lowest lint format fuzz soak lock licences audit clean
+.PHONY: help install demo photos web test test-sweeps browser test-lowest lint format fuzz soak lock licences audit clean
 
 help:
 	@echo "make demo    train, measure and export on the embedded data set, offline; report in $(RUN)"
+	@echo "make photos  sort your own pictures: SUPPORT=DIR, <class>/ folders of a few labelled ones, and QUERY=DIR"
 	@echo "make web     serve the page that learns in the browser, at http://127.0.0.1:$(PORT)/ (PORT=...)"
 	@echo "make results train on CIFAR-FS, compare transductive methods, write RESULTS.md; QUICK=1 for a part, in ten minutes"
 	@echo "make head    train the heads that ship, on CIFAR-FS, Omniglot and the embedded letters, in two hours"
@@ -60,6 +61,17 @@ demo: install
 	$(BIN)/python -m export.verify $(TRAINED) --flagfile=$(FLAGS)/verify $(patsubst %,--exported=$(RUN)/exports/%,$(EXPORTS)) --output=$(RUN)/exports/verification.json --report=$(RUN)/report.md
 	$(BIN)/python -m export.benchmark_litert --flagfile=$(FLAGS)/benchmark_litert $(patsubst %,--tflite=$(RUN)/exports/%,$(filter %.tflite,$(EXPORTS))) --output=$(RUN)/exports/latency.json --report=$(RUN)/report.md
 	@echo; sed -n 3p $(RUN)/report.md; echo "Report: $(RUN)/report.md   Exported files: $(RUN)/exports   The head trained here: $(RUN)/trained/report.md"
+
+# SUPPORT: <class>/ folders of labelled pictures; QUERY: a folder of others; OUTPUT: where the answers go.
+OUTPUT ?= runs/photos
+photos: $(VENV)/photos-installed
+	@[ -n "$(SUPPORT)" ] && [ -n "$(QUERY)" ] || { echo "make photos needs SUPPORT=DIR, with a folder of labelled pictures for each class, and QUERY=DIR, the pictures to sort" >&2; exit 2; }
+	@mkdir -p "$(OUTPUT)"
+	$(BIN)/sib-tf predict --support="$(SUPPORT)" --query="$(QUERY)" --output="$(OUTPUT)/predictions.csv" --html="$(OUTPUT)/predictions.html" --save="$(OUTPUT)/classes.sib" $(PREDICT)
+
+$(VENV)/photos-installed: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS)) -e '.[photos]'
+	@touch $@
 
 # Python serves .wasm as application/wasm, which browsers insist on.
 web: $(WEB)/node_modules/.package-lock.json $(RUN)/exports/float32.tflite
