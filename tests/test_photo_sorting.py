@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from sib_tf.errors import InputError
 from sib_tf.photographs import cache, embedder, labelled, sorting, streaming
 from sib_tf.photographs.feature_store import FeatureStore
 from sib_tf.pictures.pixels import read_picture
+from sib_tf.prediction import page
 
 CLASSES = ("ant", "bee", "cat")
 
@@ -59,7 +61,7 @@ def write(folder: Path, number: int, count: int, seed: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for place in range(count):
         pixels = np.random.default_rng((seed, place)).integers(0, 120, (20, 30, 3), np.uint8)
-        pixels[..., number % 3] += 100
+        pixels[..., number % 3] += 8
         Image.fromarray(pixels).save(folder / f"{place}.png")
 
 
@@ -143,8 +145,8 @@ def test_pictures_to_label_next_are_named_in_order(folders, capsys):
     assert sorted(turns) == ["1", "2", "3"]
     listed = capsys.readouterr().out.split("Label these next:\n")[1].splitlines()[:3]
     assert [line.strip() for line in listed] == [turns[turn] for turn in "123"]
-    page = Path("out.html").read_text(encoding="utf-8")
-    assert page.index("Label these next") < page.index(f">{turns['1']}<") < page.index(f">{turns['2']}<")
+    text = Path("out.html").read_text(encoding="utf-8")
+    assert text.index("Label these next") < text.index(f">{turns['1']}<") < text.index(f">{turns['2']}<")
 
 
 def test_what_is_left_out_or_there_twice_is_said(folders, capsys):
@@ -249,3 +251,19 @@ def test_of_a_class_with_very_many_pictures_a_sample_is_embedded(monkeypatch):
     paths, labels = labelled._at_most([Path(str(n)) for n in range(13)], ["a"] * 10 + ["b"] * 3)
     assert labels == ["a"] * 4 + ["b"] * 3 and paths == sorted(set(paths), key=lambda path: int(path.name))
     assert all(int(path.name) < 10 for path in paths[:4])
+
+
+def test_the_page_of_a_large_pile_shows_the_doubtful_and_says_how_many_there_are(folders, monkeypatch):
+    monkeypatch.setattr(page, "_AT_ONCE", 2)
+    monkeypatch.setattr(page, "_MOST_OF_CLASS", 5)
+    assert run(html="out.html") == 0
+    text = Path("out.html").read_text(encoding="utf-8")
+    for name in CLASSES:
+        own = sorted((row for row in rows() if row["class"] == name), key=lambda row: float(row["probability"]))
+        assert len(own) > 5
+        section = text[text.index(f'dir="auto">{name}</h2>') :].split("</section>")[0]
+        assert f"<p>{len(own)} pictures</p>" in section
+        assert re.findall(r'class="name" dir="auto">([^<]+)<', section) == [row["file"] for row in own[:5]]
+        first, folded = section.split("<details><summary>3 more, surer ones</summary>")
+        assert (first.count("<figure"), folded.count("<figure")) == (2, 3)
+        assert f"and {len(own) - 5} more, surer than these" in section

@@ -67,39 +67,47 @@ def save(
         learned: what the classes were learned from.
         label_next: places of the pictures that should be labelled next.
     """
-    places: dict[str | None, list[int]] = {name: [] for name in learned.classes}
-    changed = 0
-    for place, answer in enumerate(answers):
-        places.setdefault(None if answer.none_of_these else answer.class_name, []).append(place)
-        changed += answer.changed
-    most = max(_AT_ONCE // 4, min(_MOST_OF_CLASS, _MOST_OF_PAGE // max(len(places), 1)))
-    examples: dict[str, list] = {name: [] for name in learned.classes}
+    places, changed = _by_class(answers, learned.classes)
+    most = max(_AT_ONCE // 4, min(_MOST_OF_CLASS, _MOST_OF_PAGE // len(places)))
+    chosen = {name: _doubtful(answers, own, most, name is None) for name, own in places.items()}
+    examples = {name: [] for name in learned.classes}
     for name, file in learned.examples:
         if len(examples[name]) < _MOST_LABELLED:
             examples[name].append(file)
-    none_of_these = places.pop(None, [])
-    chosen = {name: sorted(own, key=lambda place: answers[place].probability)[:most] for name, own in places.items()}
-    none_shown = sorted(none_of_these, key=lambda place: answers[place].known_probability)[:most]
     asked = list(label_next)[:_MOST_OF_CLASS]
-    shown = [place for own in (*chosen.values(), none_shown, asked) for place in own]
-    copies = _copies({files[place] for place in shown} | {file for own in examples.values() for file in own})
+    shown = [files[place] for own in (*chosen.values(), asked) for place in own]
+    copies = _copies({*shown, *(file for own in examples.values() for file in own)})
 
-    def section(name: str, own: list[int], first: list[int]) -> Section:
-        cards = [(copies[files[place]], answers[place]) for place in first]
-        labelled = [(copies[file], file.name) for file in examples.get(name, ())]
-        return Section(name, labelled, len(own), cards[:_AT_ONCE], cards[_AT_ONCE:])
+    def cards(own: Sequence[int]) -> list[tuple[str, Answer]]:
+        return [(copies[files[place]], answers[place]) for place in own]
 
-    page = templates.render(
-        "page.html",
-        __package__,
-        pictures=len(answers),
-        changed=changed,
-        learned=learned,
-        sections=[section(name, own, chosen[name]) for name, own in places.items()],
-        none_of_these=section("None of these", none_of_these, none_shown) if none_of_these else None,
-        label_next=[(copies[files[place]], answers[place]) for place in asked],
-    )
-    atomic.write_text(path, page)
+    sections = [
+        Section(
+            "None of these" if name is None else name,
+            [(copies[file], file.name) for file in examples.get(name, ())],
+            len(own),
+            cards(chosen[name][:_AT_ONCE]),
+            cards(chosen[name][_AT_ONCE:]),
+        )
+        for name, own in places.items()
+    ]
+    values = {"pictures": len(answers), "changed": changed, "learned": learned, "label_next": cards(asked)}
+    atomic.write_text(path, templates.render("page.html", __package__, sections=sections, **values))
+
+
+def _by_class(answers: Sequence[Answer], classes: list[str]) -> tuple[dict[str | None, list[int]], int]:
+    """Places of the answers by class, those of none last, under None, where there are some; and how many changed."""
+    places, none, changed = {name: [] for name in classes}, [], 0
+    for place, answer in enumerate(answers):
+        (none if answer.none_of_these else places[answer.class_name]).append(place)
+        changed += answer.changed
+    return {**places, **({None: none} if none else {})}, changed
+
+
+def _doubtful(answers: Sequence[Answer], own: list[int], most: int, none_of_these: bool) -> list[int]:
+    """The first of a class's pictures: the least probable, and of none of the classes, the least known."""
+    column = "known_probability" if none_of_these else "probability"
+    return sorted(own, key=lambda place: getattr(answers[place], column))[:most]
 
 
 def _copies(files: set[Path]) -> dict[Path, str]:
