@@ -22,10 +22,13 @@ def draw(path: Path, color=(1, 2, 3), form: str = "PNG") -> Path:
     return path
 
 
-SYSTEM = ["@eaDir", "lost+found", "$RECYCLE.BIN", "$Recycle.Bin", "#recycle", "#snapshot", "@Recycle", "@__thumb", "__MACOSX", ".Trashes", "FOUND.000", "LOST.DIR", "desktop.ini", "Thumbs.db", "THUMBS.DB", "ehthumbs.db", ".DS_Store"]  # fmt: skip
+SYSTEM = """
+@eaDir lost+found $RECYCLE.BIN $Recycle.Bin #recycle #snapshot @Recycle @__thumb __MACOSX .Trashes FOUND.000 LOST.DIR
+desktop.ini Thumbs.db THUMBS.DB ehthumbs.db .DS_Store
+"""
 
 
-@pytest.mark.parametrize("name", [*SYSTEM, "System Volume Information", "Icon\r"])
+@pytest.mark.parametrize("name", [*SYSTEM.split(), "System Volume Information", "Icon\r"])
 def test_what_systems_put_there_is_passed_over_at_every_level(tmp_path, name):
     kept = [draw(tmp_path / "a" / "1.png"), draw(tmp_path / "b" / "deep" / "2.png")]
     for parent in (tmp_path, tmp_path / "a", tmp_path / "b" / "deep"):
@@ -52,6 +55,7 @@ def test_what_is_left_out_is_named(tmp_path):
     draw(tmp_path / "1.png")
     for name in ("x.CR2", "y.jxl", "1.json", "2.json", "movie.MOV", "gone"):
         (tmp_path / name).write_bytes(b"II*\0 and so on")
+    (tmp_path / "y.jxl").write_bytes(b"\xff\x0a and so on")
     (tmp_path / "gone").unlink()
     (tmp_path / "gone").symlink_to("nowhere")
     for name in ("1.json", "2.json", "movie.MOV"):
