@@ -72,6 +72,17 @@ def test_further_formats_are_read_whatever_their_name(tmp_path, form):
     assert np.abs(found - halves())[:, [*range(20), *range(40, 60)]].max() <= (8 if form in ("AVIF", "MPO") else 3)
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_orientation_is_applied_once(form):
+    if form == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    found = read(encoded(form, exif=exif, quality=95))
+    assert found.shape == (60, 40, 3)
+    assert found[5, 20, 0] > 200 > 50 > found[5, 20, 2]  # A quarter clockwise: what was left is on top.
+
+
 def test_orientation_of_heif_is_applied_once():
     heif = pytest.importorskip("pillow_heif")
     exif = Image.Exif()
