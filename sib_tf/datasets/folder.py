@@ -1,6 +1,7 @@
 """The user's own pictures: one folder for each class, with or without `train`, `validation` and `test` above them."""
 
 import dataclasses
+import functools
 import json
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from sib_tf.errors import InputError
 from sib_tf.pictures.class_names import by_class
 from sib_tf.pictures.files import list_class, listing_digest, loose_pictures, subfolders
 from sib_tf.pictures.pixels import read_picture
+from sib_tf.pictures.same_pictures import picture_digest, repeats
 
 _LAYOUT = "<data_dir>/<class>/<pictures> or <data_dir>/train|validation|test/<class>/<pictures>"
 _MOST_NAMED = 20
@@ -36,8 +38,13 @@ class Builder(PictureListBuilder):
     VERSION = "1.1.0"
     OPTIONS = FolderOptions
 
+    @functools.cached_property
+    def _seen(self) -> list[tuple[bytes, Path, str]]:
+        """Digest, file and class of every picture so far, of all splits."""
+        return []
+
     def _pictures(self, dl_manager, split):
-        readable, broken = set(), []
+        readable, broken, before = set(), [], set(repeats(*_columns(self._seen)))
         for name, identity, path in self.builder_config.pictures[split]:
             try:
                 pixels = read_picture(path, self.image_size)
@@ -47,6 +54,7 @@ class Builder(PictureListBuilder):
                 broken.append((name, str(error)))
                 continue
             readable.add(name)
+            self._seen.append((picture_digest(pixels), path, name))
             yield name, identity, pixels
         for name, reason in broken:
             if name not in readable:
@@ -54,6 +62,7 @@ class Builder(PictureListBuilder):
         if broken:
             reasons = " ".join(reason for _, reason in broken)
             logging.warning("Skipped %d broken pictures of the %s split: %s", len(broken), split, reasons)
+        _warn_of([sentence for sentence in repeats(*_columns(self._seen)) if sentence not in before])
 
 
 def builder_config(data_dir: str | None, **options) -> PictureListConfig:
@@ -69,7 +78,7 @@ def builder_config(data_dir: str | None, **options) -> PictureListConfig:
     _warn_of_loose_pictures({folder.parent for classes in splits.values() for each in classes for folder in each})
     listings = {split: [list_class(*folders) for folders in classes] for split, classes in splits.items()}
     pictures = {split: [p for of_class in listings[split] for p in of_class.pictures] for split in listings}
-    _warn_of_skipped([text for split in listings for of_class in listings[split] for text in of_class.skipped])
+    _warn_of([text for split in listings for of_class in listings[split] for text in of_class.skipped])
     files = [(f"{split}/{picture.id}", picture.path) for split in pictures for picture in pictures[split]]
     digest = listing_digest(files, json.dumps(dataclasses.asdict(options), sort_keys=True))
     return PictureListConfig(
@@ -122,7 +131,11 @@ def _warn_of_loose_pictures(folders: set[Path]) -> None:
         logging.warning("Left out %d pictures that lie in no class folder: %s", len(loose), " ".join(loose[:5]))
 
 
-def _warn_of_skipped(skipped: list[str]) -> None:
-    if skipped:
-        more = f" And {len(skipped) - _MOST_NAMED} more." if len(skipped) > _MOST_NAMED else ""
-        logging.warning("%s%s", " ".join(skipped[:_MOST_NAMED]), more)
+def _columns(rows: list[tuple]) -> tuple:
+    return tuple(zip(*rows, strict=True)) or ((), (), ())
+
+
+def _warn_of(sentences: list[str]) -> None:
+    if sentences:
+        more = f" And {len(sentences) - _MOST_NAMED} more." if len(sentences) > _MOST_NAMED else ""
+        logging.warning("%s%s", " ".join(sentences[:_MOST_NAMED]), more)

@@ -35,14 +35,13 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         transform = ImageCms.buildTransform(source, _SRGB, mode, "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
         return None
-    probe = Image.fromarray(_probe(mode), mode)
+    probe = _probe(mode)
     moved = np.abs(np.asarray(ImageCms.applyTransform(probe, transform), int) - np.asarray(probe.convert("RGB")))
     return transform if moved.max() > _TOLERANCE else None
 
 
-def _probe(mode: str) -> np.ndarray:
-    """Colours of the whole range, uint8 `[1, colours, channels]`, or `[1, 256]` for grey."""
-    if mode == "L":
-        return np.arange(256, dtype=np.uint8)[None]
-    steps = np.linspace(0, 255, 9 if mode == "RGB" else 5).astype(np.uint8)
-    return np.stack(np.meshgrid(*[steps] * len(mode), indexing="ij"), -1).reshape(1, -1, len(mode))
+def _probe(mode: str) -> Image.Image:
+    """One row of colours of the whole range."""
+    steps = np.linspace(0, 255, {"L": 256, "RGB": 9, "CMYK": 5}[mode]).astype(np.uint8)
+    colours = np.stack(np.meshgrid(*[steps] * len(Image.new(mode, (1, 1)).getbands()), indexing="ij"), -1)
+    return Image.frombytes(mode, (colours.size // colours.shape[-1], 1), colours.tobytes())

@@ -16,8 +16,12 @@ from sib_tf.pictures.formats import RAW_SUFFIXES, READ, START, format_of
 from sib_tf.pictures.png_chunks import split_png
 
 # Pillow's, of broken metadata: they keep no picture from being read.
-for _message in ("Corrupt EXIF data", "Possibly corrupt EXIF data", "Metadata Warning", "Truncated File Read"):
-    warnings.filterwarnings("ignore", _message, UserWarning, r"PIL\.TiffImagePlugin")
+warnings.filterwarnings(
+    "ignore",
+    "Corrupt EXIF data|Possibly corrupt EXIF data|Metadata Warning|Tag data larger than file|Truncated File Read",
+    UserWarning,
+    r"PIL\.TiffImagePlugin",
+)
 
 # JPEG decoders scale by 1/2, 1/4 and 1/8 at next to no cost. Four times the side that is wanted is left to the filter
 # behind them, which then gives the same pixels to a grey level or so.
@@ -54,7 +58,7 @@ def open_picture(
     Of the formats, PNG alone has checksums, which are compared. Broken bytes inside the pixels of the others are often
     another picture. Metadata, broken or large, keep no picture from being read.
 
-    Bounds: `Image.MAX_IMAGE_PIXELS` (89 million), which are 1.1 GB at most while they are decoded and laid on white.
+    Bounds: `Image.MAX_IMAGE_PIXELS` (89 million), which are 0.8 GB at most while they are decoded and laid on white.
     With `size` a JPEG may have more, up to 10^9 pixels, as long as it is not progressive and what its decoder scales it
     to is within the bound: 12,000 x 9,000 pixels for 224 are 6.8 million.
 

@@ -3,7 +3,6 @@
 Light: no TensorFlow.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from sib_tf.errors import InputError
 from sib_tf.pictures.class_names import by_class
 from sib_tf.pictures.files import list_pictures, loose_pictures, subfolders
 from sib_tf.pictures.pixels import read_picture
+from sib_tf.pictures.same_pictures import picture_digest, repeats
 
 _LAYOUT = "<support>/<class>/<pictures>"
 _NEEDS_PICTURES = "must have at least one picture; it has "
@@ -75,7 +75,7 @@ def list_support(folder: str | os.PathLike) -> SupportFiles:
         )
     skipped = [f"{path} lies in no class folder." for path in loose]
     paths, labels = [], []
-    for name, folders in classes.items():
+    for name, folders in sorted(classes.items()):
         listings = [list_pictures(each) for each in folders]
         of_class = [path for listing in listings for path in listing.pictures]
         left_out = [text for listing in listings for text in listing.skipped]
@@ -114,44 +114,10 @@ def read_query(folder: str | os.PathLike, size: int, allow_empty: bool = False) 
     """
     listing = list_pictures(folder)
     found = _read(listing.pictures, size)
+    skipped = listing.skipped + found.skipped
     if not found.paths and not allow_empty:
-        raise InputError(f"query {folder} {_NEEDS_PICTURES}{_why(found.skipped)}")
-    return found._replace(skipped=listing.skipped + found.skipped)
-
-
-def picture_digest(pixels: np.ndarray) -> bytes:
-    """SHA-256 of pixels `[size, size, 3]`, uint8: copies of a picture under other names have the same."""
-    return hashlib.sha256(np.ascontiguousarray(pixels)).digest()
-
-
-def repeats(digests: Sequence[bytes], paths: Sequence[Path], labels: Sequence[str | None]) -> list[str]:
-    """Says which pictures are there with two labels, and which with one and without.
-
-    Args:
-        digests: of each picture, of its pixels or of its file.
-        paths: file of each.
-        labels: class of each; None: unlabelled.
-
-    Returns:
-        Sentences that name files; none where all is well.
-    """
-    places: dict[bytes, dict[str | None, Path]] = {}
-    for digest, path, label in zip(digests, paths, labels, strict=True):
-        places.setdefault(digest, {}).setdefault(label, path)
-    said, both = [], []
-    for by_label in places.values():
-        labelled = {label: path for label, path in by_label.items() if label is not None}
-        if len(labelled) > 1:
-            files, classes = (" and ".join(map(str, names)) for names in (labelled.values(), labelled))
-            said.append(f"{files} are the same picture, labelled as {classes}; keep one.")
-        if labelled and None in by_label:
-            both.append(f"{next(iter(labelled.values()))} ({by_label[None]})")
-    if both:
-        said.append(
-            f"{len(both)} labelled pictures are among the unlabelled ones too, such as {both[0]}: leave these out "
-            "where answers are counted."
-        )
-    return said
+        raise InputError(f"query {folder} {_NEEDS_PICTURES}{_why(skipped)}")
+    return found._replace(skipped=skipped)
 
 
 def repeated(support: Support, query: Query) -> list[str]:

@@ -12,6 +12,7 @@ from sib_tf.pictures.colours import to_srgb
 from sib_tf.pictures.decoders import UnreadablePicture, open_picture
 
 _BACKGROUND = (255, 255, 255, 255)
+_STRIP_PIXELS = 1 << 20
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -110,10 +111,18 @@ def _flatten(image: Image.Image) -> Image.Image:
         return _grey_of_16_bits(image)
     if image.mode == "F":
         raise UnreadablePicture("its grey levels are fractions, and nothing says which is white; save it with 8 bits")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, _BACKGROUND), image).convert("RGB")
-    return image
+    return _on_white(image) if image.has_transparency_data else image
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """In strips: at once it would take four times the memory of the picture."""
+    flat = Image.new("RGB", image.size)
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        white = Image.new("RGBA", strip.size, _BACKGROUND)
+        flat.paste(Image.alpha_composite(white, strip).convert("RGB"), (0, top))
+    return flat
 
 
 def _grey_of_16_bits(image: Image.Image) -> Image.Image:
