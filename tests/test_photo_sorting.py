@@ -3,11 +3,14 @@
 import csv
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import running
+from conftest import CHECKOUT
 from PIL import Image
 from test_cli import check_error
 
@@ -211,6 +214,12 @@ def test_rows_survive_a_run_that_was_killed_and_damage(tmp_path):
         assert found == [False, True, True, True, False]
         store.add(digests[0], kept[0])
         np.testing.assert_array_equal(store.read([store.find(digests[0])]), kept[:1])
+
+
+def test_no_tensorflow_is_loaded():
+    code = "import sys; from sib_tf.photographs import sorting; print({'tensorflow', 'keras'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_the_cache_is_where_the_platform_has_it(monkeypatch, tmp_path):

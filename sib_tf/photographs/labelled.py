@@ -13,7 +13,8 @@ from sib_tf.errors import InputError
 from sib_tf.photographs.streaming import Embedded
 from sib_tf.pictures.class_names import by_class
 from sib_tf.pictures.files import list_class, loose_pictures, subfolders
-from sib_tf.pictures.picture_folders import SupportFiles, list_support, repeats
+from sib_tf.pictures.picture_folders import SupportFiles, list_support
+from sib_tf.pictures.same_pictures import repeats
 
 # Of a class, what is embedded: more hardly move its mean.
 MOST_OF_CLASS = 2000
