@@ -289,7 +289,7 @@ def test_features_and_predictions_come_through_the_commands(files, capsys):
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
     done = subprocess.run([*command, "--output=out.csv"], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    with Path("out.csv").open(newline="") as file:
+    with Path("out.csv").open(newline="", encoding="utf-8-sig") as file:
         found = {row["file"]: row["class"] for row in csv.DictReader(file)}
     assert len(found) == 12
     assert sum(file.startswith(f"{name}/") for file, name in found.items()) >= 6

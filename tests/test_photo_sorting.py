@@ -74,7 +74,7 @@ def run(**changes) -> int:
 
 
 def rows(path="out.csv") -> list[dict]:
-    with Path(path).open(newline="", encoding="utf-8") as file:
+    with Path(path).open(newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
 
 

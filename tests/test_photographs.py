@@ -46,7 +46,7 @@ def run(module, *arguments: str) -> None:
 def predicted(model: str) -> float:
     """The share of new pictures that get the class of the folder that they lie in."""
     run(predict, f"--model={model}", "--support=labelled", "--query=new", "--output=p.csv", "--html=p.html")
-    with Path("p.csv").open(newline="") as file:
+    with Path("p.csv").open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 20
     return sum(row["file"].split("/")[0] == row["class"] for row in rows) / 20

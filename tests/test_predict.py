@@ -69,7 +69,7 @@ def adapted(folder: Path):
 
 
 def rows(path="out.csv") -> list[dict]:
-    with Path(path).open(newline="", encoding="utf-8") as file:
+    with Path(path).open(newline="", encoding="utf-8-sig") as file:
         return list(csv.DictReader(file))
 
 
@@ -159,7 +159,7 @@ def test_one_picture_alone_or_none_is_not_told(telling, folders, capsys, recwarn
     assert [(row["known_probability"], row["none_of_these"]) for row in rows()] == [("", "no")]
     Path("few/0.png").unlink()
     assert run(telling[kind], query="few", unknown_below=1, html="out.html") == 0
-    assert Path("out.csv").read_text(encoding="utf-8").splitlines() == [",".join(HEADER)]
+    assert Path("out.csv").read_text(encoding="utf-8-sig").splitlines() == [",".join(HEADER)]
     assert capsys.readouterr().out == (
         "No picture in few: nothing to give a class to.\nPredictions: out.csv (the header only)\n"
         "Page:        out.html\n"
@@ -190,6 +190,8 @@ def test_names_survive(models, folders):
     assert sorted(row["file"] for row in rows()) == sorted(names)
     given = {row[name] for row in rows() for name in ("class", "second_class", "prototype_class")}
     assert given <= {'=A1, "<b>bold"\nant', *CLASSES[1:]}
+    # The mark that tells spreadsheets of UTF-8.
+    assert Path("out.csv").read_bytes().startswith(b"\xef\xbb\xbffile,class,")
     page = Page("out.html")
     # HTML parsers read a carriage return as a new line.
     assert sorted(page.names) == sorted(name.replace("\r", "\n") for name in names)

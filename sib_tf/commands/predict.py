@@ -12,8 +12,9 @@ The CSV has a row for each picture: file (below --query), class and probability,
 prototype_class and prototype_probability (the answer before the steps, that of nearest prototypes), known_probability
 (that the picture is of one of the classes at all; empty where the model was not fitted to tell), none_of_these ("yes"
 below --unknown_below) and changed, "yes" where the steps changed the class; with --label_next also label_next, which
-numbers the pictures whose labels would help most. Names are written as they are: import them as text where a
-spreadsheet would take "=1+1" for a formula.
+numbers the pictures whose labels would help most. It is UTF-8 with a mark in front, for spreadsheets' sake; Python
+reads it with encoding="utf-8-sig". Names are written as they are: import them as text where a spreadsheet would take
+"=1+1" for a formula.
 """
 
 from collections.abc import Callable

@@ -12,6 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from sib_tf import templates
+from sib_tf.errors import InputError
 from sib_tf.pictures.pixels import read_picture
 from sib_tf.prediction.predictions import Answer
 from sib_tf.storage import atomic
@@ -121,5 +122,9 @@ def _copies(files: set[Path]) -> dict[Path, str]:
 def _data_url(file: Path) -> str:
     """The middle square, which is what the model sees."""
     buffer = io.BytesIO()
-    Image.fromarray(read_picture(file, _THUMBNAIL)).save(buffer, "JPEG", quality=85)
+    try:
+        pixels = read_picture(file, _THUMBNAIL)
+    except InputError:  # It went since it was answered, which may be hours ago.
+        return "data:,"
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

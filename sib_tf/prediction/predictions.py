@@ -167,11 +167,12 @@ def _embedded(model: Model, pictures: np.ndarray) -> np.ndarray:
 
 
 def save(path: str | os.PathLike, answers: Iterable[Answer], label_next: Sequence[int] | None = None) -> None:
-    """Writes answers as CSV (RFC 4180, UTF-8), a row each; the last column, if asked for, numbers `label_next`, places.
+    """Writes answers as CSV (RFC 4180), a row each; the last column, if asked for, numbers `label_next`, places.
 
+    It is UTF-8 with a mark in front (Python: encoding="utf-8-sig"), without which spreadsheets garble accents.
     Names are written as they are: import them as text where a spreadsheet would take "=1+1" for a formula.
     """
-    with atomic.new_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+    with atomic.new_file(path) as partial, partial.open("w", newline="", encoding="utf-8-sig") as file:
         table = csv.writer(file)
         names = ["class" if name == "class_name" else name for name in (*Answer._fields, "changed")]
         table.writerow(names if label_next is None else [*names, "label_next"])
