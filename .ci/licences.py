@@ -45,6 +45,14 @@ be asked. That was so where this page was written: the versions have not been au
 | package | licence | home |
 |---|---|---|
 """
+# What the metadata of an extra do not say.
+_NOTE = """
+Not needed, and installed with the extra `photos` only: **pillow-heif**, which reads HEIC. Its own code is under
+BSD-3-Clause; its wheels bring libheif and libde265 (LGPL-3.0) and x265 (GPL-2.0), and are under GPL-2.0 as a whole.
+They are loaded when such a file is read, and are no part of sib_tf. Who hands on an image or installer with this extra
+in it hands on these libraries, and what their licences ask for applies to them; without pillow-heif HEIC files are
+named as skipped.
+"""
 
 
 def needed(root: str) -> dict[str, metadata.Distribution]:
@@ -109,7 +117,8 @@ def main() -> int:
         return 1
     if output:
         output.write_text(
-            _HEAD + "".join(f"| {name} | {text} | {home} |\n" for name, (text, home) in found.items()), encoding="utf-8"
+            _HEAD + "".join(f"| {name} | {text} | {home} |\n" for name, (text, home) in found.items()) + _NOTE,
+            encoding="utf-8",
         )
     print(f"{len(found)} packages, licences: {', '.join(sorted({text for text, _ in found.values()}))}")
     return 0

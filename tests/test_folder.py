@@ -91,7 +91,7 @@ def test_without_split_folders_classes_are_split_by_hash(root):
         assert data.split(split).class_names == tuple(sorted(expected[split]))
         assert data.split(split).images.shape == (2 * len(expected[split]), 16, 16, 3)
     assert data.version.startswith("16px-")
-    assert data.version.endswith("-1.0.0")
+    assert data.version.endswith("-1.1.0")
 
 
 @pytest.mark.parametrize(
@@ -127,8 +127,8 @@ def test_one_more_class_moves_others_only_at_the_cuts():
 
 def test_pictures_count_at_any_depth_links_are_followed_and_all_else_is_passed_over(root, caplog):
     fill(root, CLASSES[:3], suffix=".PNG")
-    for name in (".DS_Store", "cat/Thumbs.db", "cat/notes.txt", "cat/._0.PNG", ".hidden/x.png", "__MACOSX/x.png"):
-        (root / name).parent.mkdir(exist_ok=True)
+    for name in (".DS_Store", "cat/Thumbs.db", "cat/@eaDir/0.PNG", "cat/._0.PNG", ".hidden/x.png", "__MACOSX/x.png"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"no picture")
     draw(root / "cat" / "young ones" / "0.png")
     draw(root.parent / "elsewhere" / "dog" / "x.png")

@@ -87,6 +87,46 @@ def test_the_published_lists_win_over_folders_and_csv_files(root, make, caplog):
     assert moved in caplog.messages
 
 
+def in_one_folder(root: Path) -> None:
+    make_folders(root.parent / "made")
+    for folder in (root.parent / "made").glob("*/*"):
+        folder.rename(root / folder.name)
+
+
+def in_one_folder_of_images(root: Path) -> None:
+    (root / "images").mkdir()
+    in_one_folder(root / "images")
+    (root / "made").rename(root / ".made")
+
+
+def every_class_in_two_folders(root: Path) -> None:
+    """As copies for plain classification have it: some pictures of each class in either."""
+    make_folders(root.parent / "made")
+    for path in (root.parent / "made").glob("*/*/*"):
+        split = "train" if path.stem.endswith("0") else "val"
+        (root / split / path.parent.name).mkdir(parents=True, exist_ok=True)
+        path.rename(root / split / path.parent.name / path.name)
+
+
+@pytest.mark.parametrize("make", [in_one_folder, in_one_folder_of_images, every_class_in_two_folders])
+def test_layouts_without_the_published_splits_are_split_by_the_published_lists(root, make, caplog):
+    make(root)
+    found = configure(root).pictures
+    names = {split: [picture.id for picture in pictures] for split, pictures in found.items()}
+    expected = {"train": TRAIN, "validation": (VALIDATION,), "test": (TEST,)}
+    for split, wnids in expected.items():
+        wanted = [f"{wnid}/{wnid}{index:08d}.jpg" for wnid in wnids for index in range(2)]
+        assert sorted(names[split]) == wanted
+    assert len(caplog.messages) == 1  # Of the counts: nothing is in another split than it should be.
+
+
+def test_a_picture_in_both_of_two_folders_is_refused(root):
+    every_class_in_two_folders(root)
+    draw(root / "val" / TEST / f"{TEST}00000000.jpg", picture_of(TEST, 0))
+    with pytest.raises(InputError, match=rf"mini has {TEST}/{TEST}00000000\.jpg more than once; remove all but one"):
+        configure(root)
+
+
 def test_counts_other_than_the_published_are_warned_of(root, caplog):
     make_folders(root)
     configure(root)
@@ -117,7 +157,7 @@ def test_a_folder_must_be_named(tmp_path):
     complaint = (
         r"data_dir is required for 'mini_imagenet'\. .*https://image-net\.org .*train\.csv, val\.csv and test\.csv"
     )
-    with pytest.raises(InputError, match=complaint + r".* or train\|val\|test/<wnid>/\*\.jpg\.$"):
+    with pytest.raises(InputError, match=complaint + r".* or <wnid>/\*\.jpg, all in one folder"):
         datasets.load("mini_imagenet", None, str(tmp_path))
 
 
@@ -132,8 +172,9 @@ def under_two_labels(root: Path) -> None:
 
 
 LAYOUT_COMPLAINTS = [
-    (lambda root: None, r"mini has no folder for test, train, validation\. ImageNet's licence"),
-    (spread(test=()), r"mini has no folder for test\. "),
+    (lambda root: None, r"mini has no class folders such as n01532829\. ImageNet's licence"),
+    (spread(test=()), r"mini has no pictures of the test classes; add the published classes\."),
+    (lambda root: make_csv_files(root / "train"), r"Class folder .*train/images must be called by a WordNet id"),
     (lambda root: make_csv_files(root, {"train": TRAIN}), r"mini has images but no test\.csv, val\.csv; put it"),
     (spread(test=["n00000001"]), r"mini has no pictures of the test classes; add the published classes\."),
     (spread(train=["goose"]), r"Class folder .*train/goose must be called by a WordNet id, such as n01532829"),

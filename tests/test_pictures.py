@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from sib_tf.errors import InputError
+from sib_tf.pictures import pixels
 from sib_tf.pictures.files import find_pictures, listing_digest
 from sib_tf.pictures.pixels import fit_stored, read_picture
 
@@ -83,6 +84,14 @@ def test_alpha_is_laid_on_white(tmp_path):
     Image.fromarray(rgba).convert("LA").save(tmp_path / "b.png")
     assert read_picture(tmp_path / "b.png")[0, :2].tolist() == expected[:2]
     assert read_picture(save(tmp_path / "c.webp", rgba, lossless=True))[0].tolist() == expected
+
+
+def test_alpha_is_laid_on_white_in_strips_as_at_once(tmp_path, monkeypatch):
+    rgba = np.random.default_rng(0).integers(0, 256, (13, 7, 4), np.uint8)
+    path = save(tmp_path / "a.png", rgba)
+    whole = read_picture(path)
+    monkeypatch.setattr(pixels, "_STRIP_PIXELS", 15)  # Two rows.
+    np.testing.assert_array_equal(read_picture(path), whole)
 
 
 def test_cmyk_jpeg_becomes_rgb(tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import PIL
 import pytest
 import tensorflow as tf
+from colour_profiles import P3, matrix_profile
 from conftest import real_data
 from exported import load_run, write_run, write_tflite
 from PIL import Image
@@ -63,6 +64,41 @@ def test_the_browser_enlarges_and_reduces_as_pillow_does(page, width, height):
     for size in (32, SIZE):
         differences = np.abs(read_by_page(page[0], Path("noise.png"), size) - fit_picture(picture, size).astype(int))
         assert differences.max() <= (0 if EXACT or height <= width else 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("form", "profile"), [("PNG", P3), ("JPEG", P3), ("WEBP", P3), ("JPEG", None)])
+def test_the_browser_converts_colours_from_profiles_as_pillow_does(page, form, profile):
+    # Python scales first: where sRGB has no such colours, edges between them differ more.
+    noise = Image.fromarray(np.random.RandomState(0).randint(50, 206, (12, 16, 3), np.uint8))
+    picture = noise.resize((600, 450), Image.Resampling.BICUBIC)
+    options = {"PNG": {}, "JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"lossless": True}}[form]
+    if profile is None:
+        options["xmp"] = b'<x tiff:Orientation="6"/>'  # Of EXIF alone is heard.
+    else:
+        options |= {"icc_profile": matrix_profile(profile), "exif": _turned()}
+    picture.save("picture", form, **options)
+    found, expected = read_by_page(page[0], Path("picture"), SIZE), read_picture("picture", SIZE).astype(int)
+    differences = np.abs(found - expected)
+    assert np.quantile(differences, 0.999) <= 5
+    assert differences.mean() < 0.4
+    if profile is not None:
+        assert np.abs(found - fit_picture(picture.transpose(Image.Transpose.ROTATE_270), SIZE)).mean() > 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("form", "orientation"), [("PNG", 6), ("WEBP", 2), ("WEBP", 3), ("WEBP", 5), ("WEBP", 8)])
+def test_the_browser_turns_pictures_as_pillow_does(page, form, orientation):
+    picture = Image.fromarray(np.random.RandomState(0).randint(0, 256, (40, 30, 3), np.uint8))
+    picture.save("picture", form, exif=_turned(orientation), lossless=True)
+    found = read_by_page(page[0], Path("picture"), 32)
+    np.testing.assert_allclose(found, read_picture("picture", 32), atol=0 if EXACT else 1)
+
+
+def _turned(orientation: int = 6) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif.tobytes()
 
 
 @pytest.mark.slow

@@ -1,14 +1,18 @@
 // Pictures as the model takes them: decode, lay on white, crop to the middle square, scale.
 
+import { upright, webpOrientation } from './orientation.js';
 import { fitSquare } from './resample.js';
 
 // Pillow's limit, so that the page and the Python runner take the same files.
 const MOST_PIXELS = 89_478_485;
+// A colour profile, if there is one, stands before the pixels; EXIF and previews may stand before it.
+const PROFILE_WITHIN = 1 << 20;
+const PROFILE = /iCCP|ICC_PROFILE\0|ICCP|colr(?:prof|rICC)/; // PNG, JPEG, WebP, and AVIF or HEIF.
 // Side in pixels that pictures are shown at, in style.css.
 const LARGEST_THUMBNAIL = 64;
 
 /**
- * Decodes a picture file; EXIF orientation counts, colour profiles do not, transparent parts show white.
+ * Decodes a picture file; EXIF orientation counts, colours are converted to sRGB, transparent parts show white.
  *
  * @param {Blob} file in any format that the browser reads.
  * @param {number} size side of the result in pixels.
@@ -17,12 +21,15 @@ const LARGEST_THUMBNAIL = 64;
  */
 export async function readPicture(file, size) {
   const name = file.name ?? 'The picture';
-  let bitmap;
+  let bitmap, orientation;
   try {
+    const bytes = new Uint8Array(await file.arrayBuffer());
+    orientation = webpOrientation(bytes);
     bitmap = await createImageBitmap(file, {
-      colorSpaceConversion: 'none',
+      // What else says something about colours, such as a gamma, Pillow does not read.
+      colorSpaceConversion: hasProfile(bytes) ? 'default' : 'none',
       premultiplyAlpha: 'none',
-      imageOrientation: 'from-image',
+      imageOrientation: orientation === 1 ? 'from-image' : 'none',
     });
   } catch {
     throw new Error(`${name} cannot be read as a picture; it is broken, or in a format this browser does not know.`);
@@ -31,10 +38,14 @@ export async function readPicture(file, size) {
     if (bitmap.width * bitmap.height > MOST_PIXELS) {
       throw new Error(`${name} has more than ${MOST_PIXELS.toLocaleString('en')} pixels; make it smaller.`);
     }
-    return fitPicture(bitmap, bitmap.width, bitmap.height, size);
+    return fitPicture(bitmap, bitmap.width, bitmap.height, size, orientation);
   } finally {
     bitmap.close();
   }
+}
+
+function hasProfile(bytes) {
+  return PROFILE.test(new TextDecoder('latin1').decode(bytes.subarray(0, PROFILE_WITHIN)));
 }
 
 /**
@@ -44,19 +55,26 @@ export async function readPicture(file, size) {
  * @param {number} width of `source` in its own pixels.
  * @param {number} height likewise.
  * @param {number} size side of the result.
+ * @param {number} orientation of `source`, as EXIF counts.
  * @return {Uint8Array} [size, size, 3], RGB.
  */
-export function fitPicture(source, width, height, size) {
+export function fitPicture(source, width, height, size, orientation = 1) {
   const canvas = document.createElement('canvas');
   const context = canvas.getContext('2d', { willReadFrequently: true });
   const read = (left, top, across, down) => {
     [canvas.width, canvas.height] = [across, down];
     context.fillStyle = 'white';
     context.fillRect(0, 0, across, down);
-    context.drawImage(source, left, top, across, down, 0, 0, across, down);
+    if (orientation === 1) {
+      context.drawImage(source, left, top, across, down, 0, 0, across, down);
+    } else {
+      context.translate(-left, -top);
+      context.transform(...upright(orientation, width, height));
+      context.drawImage(source, 0, 0);
+    }
     return context.getImageData(0, 0, across, down).data;
   };
-  return fitSquare(read, width, height, size);
+  return orientation < 5 ? fitSquare(read, width, height, size) : fitSquare(read, height, width, size);
 }
 
 /** Shows pixels [size, size, 3] on a canvas of that many pixels; those that are enlarged keep their edges. */

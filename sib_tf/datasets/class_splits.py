@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 
 from sib_tf.errors import require
+from sib_tf.pictures.class_names import composed
 from sib_tf.records import FROM_0, Bound, Record, setting
 
 # What users call a meta-split, in lower case.
@@ -28,7 +29,8 @@ class SplitOptions(Record):
 def split_classes(names: list[str], options: SplitOptions) -> dict[str, list[str]]:
     """Cuts class names, ordered by the hash of seed and name, into meta-splits of at least one class each.
 
-    There are three names at least. A name more moves at most those at the cuts.
+    There are three names at least. A name more moves at most those at the cuts. Unicode's composed and decomposed form
+    of a name have the same hash.
     """
     order = sorted(names, key=lambda name: _hash(options.split_seed, name))
     test = min(max(1, round(len(order) * options.test_fraction)), len(order) - 2)
@@ -38,4 +40,4 @@ def split_classes(names: list[str], options: SplitOptions) -> dict[str, list[str
 
 
 def _hash(seed: int, name: str) -> bytes:
-    return hashlib.sha256(f"{seed}/{name}".encode(errors="surrogateescape")).digest()
+    return hashlib.sha256(f"{seed}/{composed(name)}".encode(errors="surrogateescape")).digest()

@@ -46,7 +46,8 @@ class Builder(PictureListBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "ImageNet's licence forbids handing its pictures on: get them from https://image-net.org and the class lists "
         "from https://github.com/twitter-research/meta-learning-lstm, and name a folder with either images/*.jpg, "
-        "train.csv, val.csv and test.csv (columns filename,label) or train|val|test/<wnid>/*.jpg."
+        "train.csv, val.csv and test.csv (columns filename,label) or <wnid>/*.jpg, all in one folder or in some of "
+        "train, val and test."
     )
     CITATION = """@inproceedings{ravi2017, title={Optimization as a model for few-shot learning},
     author={Ravi, Sachin and Larochelle, Hugo}, booktitle={International Conference on Learning Representations},
@@ -62,12 +63,12 @@ def builder_config(data_dir: str | None) -> PictureListConfig:
     if data_dir is None:
         raise InputError(f"data_dir is required for 'mini_imagenet'. {Builder.MANUAL_DOWNLOAD_INSTRUCTIONS}")
     root = Path(data_dir)
-    given = list(_from_csv_files(root) if (root / "images").is_dir() else _from_split_folders(root))
+    given = list(_given(root))
     _refuse_repeats(root, [picture for _, picture in given])
     pictures = {split: [picture for _, picture in given if _split_of(picture) == split] for split in CLASSES}
     if missing := [split for split in CLASSES if not pictures[split]]:
         raise InputError(f"data_dir {root} has no pictures of the {missing[0]} classes; add the published classes.")
-    if moved := {picture.class_name for split, picture in given if _split_of(picture) != split}:
+    if moved := {picture.class_name for split, picture in given if split not in (None, _split_of(picture))}:
         logging.warning("%s puts %s into other splits than the published ones, which count.", root, sorted(moved))
     _warn_of_other_counts(root, pictures)
     digest = listing_digest((picture.id, picture.path) for _, picture in given)
@@ -78,9 +79,24 @@ def _split_of(picture: Picture) -> str:
     return HELD_OUT.get(picture.class_name, "train")
 
 
+def _given(root: Path) -> Iterator[tuple[str | None, Picture]]:
+    """Yields (split as given, or None where the layout gives none, picture)."""
+    images, folders = root / "images", subfolders(root)
+    splits = {SPLIT_NAMES[folder.name]: folder for folder in folders if folder.name in SPLIT_NAMES}
+    if images.is_dir() and not (any(map(_is_class, subfolders(images))) and not _csv_files(root)):
+        yield from _from_csv_files(root)
+    elif splits:
+        for folder in (folder for folder in folders if folder.name in SPLIT_NAMES):
+            # Of three folders each is a split; copies with fewer have every class in each.
+            split = SPLIT_NAMES[folder.name] if len(splits) == len(CLASSES) else None
+            yield from ((split, picture) for picture in _from_class_folders(folder))
+    else:
+        yield from ((None, picture) for picture in _from_class_folders(images if images.is_dir() else root))
+
+
 def _from_csv_files(root: Path) -> Iterator[tuple[str, Picture]]:
     """Yields (split as given, picture)."""
-    if missing := sorted(name for name in CSV_FILES if not (root / name).is_file()):
+    if missing := sorted(set(CSV_FILES) - set(_csv_files(root))):
         raise InputError(f"data_dir {root} has images but no {', '.join(missing)}; put it beside the folder images.")
     for name, split in CSV_FILES.items():
         yield from ((split, picture) for picture in _read_csv(root, root / name))
@@ -112,20 +128,22 @@ def _picture_of_row(root: Path, row: dict, line: str) -> Picture:
     return Picture(wnid, f"{wnid}/{name}", picture)
 
 
-def _from_split_folders(root: Path) -> Iterator[tuple[str, Picture]]:
-    """Yields (split as given, picture)."""
-    folders = [root / name for name in SPLIT_NAMES if (root / name).is_dir()]
-    if missing := sorted(set(CLASSES) - {SPLIT_NAMES[folder.name] for folder in folders}):
-        raise InputError(
-            f"data_dir {root} has no folder for {', '.join(missing)}. {Builder.MANUAL_DOWNLOAD_INSTRUCTIONS}"
-        )
-    for folder in folders:
-        for of_class in subfolders(folder):
-            if not _WNID.fullmatch(of_class.name):
-                raise InputError(
-                    f"Class folder {of_class} must be called by a WordNet id, such as n01532829; rename it."
-                )
-            yield from ((SPLIT_NAMES[folder.name], picture) for picture in pictures_of(of_class))
+def _from_class_folders(folder: Path) -> Iterator[Picture]:
+    classes = subfolders(folder)
+    if not classes:
+        raise InputError(f"{folder} has no class folders such as n01532829. {Builder.MANUAL_DOWNLOAD_INSTRUCTIONS}")
+    for of_class in classes:
+        if not _is_class(of_class):
+            raise InputError(f"Class folder {of_class} must be called by a WordNet id, such as n01532829; rename it.")
+        yield from pictures_of(of_class)
+
+
+def _is_class(folder: Path) -> bool:
+    return bool(_WNID.fullmatch(folder.name))
+
+
+def _csv_files(root: Path) -> list[str]:
+    return [name for name in CSV_FILES if (root / name).is_file()]
 
 
 def _refuse_repeats(root: Path, pictures: list[Picture]) -> None:

@@ -10,7 +10,7 @@ from PIL import Image
 from sib_tf.datasets.builder import FewShotBuilder
 from sib_tf.datasets.sources import archive
 from sib_tf.errors import InputError
-from sib_tf.pictures.pixels import open_picture
+from sib_tf.pictures.decoders import open_picture
 from sib_tf.storage import zip_files
 
 _ADDRESS = "https://github.com/brendenlake/omniglot/raw/master/python/"

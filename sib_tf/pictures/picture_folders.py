@@ -5,6 +5,7 @@ Light: no TensorFlow.
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,10 +13,21 @@ import numpy as np
 from tqdm import tqdm
 
 from sib_tf.errors import InputError
-from sib_tf.pictures.files import find_pictures, loose_pictures, subfolders
+from sib_tf.pictures.class_names import by_class
+from sib_tf.pictures.files import list_pictures, loose_pictures, subfolders
 from sib_tf.pictures.pixels import read_picture
+from sib_tf.pictures.same_pictures import picture_digest, repeats
 
 _LAYOUT = "<support>/<class>/<pictures>"
+_NEEDS_PICTURES = "must have at least one picture; it has "
+
+
+class SupportFiles(NamedTuple):
+    """Files of labelled pictures: `paths`, the class of each in `labels`, and what was left out, as `Support` says."""
+
+    paths: list[Path]
+    labels: list[str]
+    skipped: list[str]
 
 
 class Support(NamedTuple):
@@ -23,15 +35,17 @@ class Support(NamedTuple):
 
     Attributes:
         pictures: `[pictures, size, size, 3]` uint8, RGB; classes in the order of their names.
-        labels: class of each, the name of its sub-folder.
+        labels: class of each, the name of its sub-folder in composed Unicode.
         paths: file of each.
         skipped: what was left out, a sentence each that names the file and the reason.
+        notes: pictures with two labels, a sentence each.
     """
 
     pictures: np.ndarray
     labels: list[str]
     paths: list[Path]
     skipped: list[str]
+    notes: Sequence[str] = ()
 
 
 class Query(NamedTuple):
@@ -47,27 +61,49 @@ def folder_of_classes(text: str) -> Path:
     return Path(text if Path(text).is_dir() else re.sub(r"(/(\*|<class>))?/\*?$", "", text) or "/")
 
 
-def read_support(folder: str | os.PathLike, size: int) -> Support:
-    """Reads `folder/<class>/<pictures>`, at any depth below the class; broken pictures are skipped.
+def list_support(folder: str | os.PathLike) -> SupportFiles:
+    """Lists `folder/<class>/<pictures>`, at any depth below the class; nothing is decoded.
 
     Raises:
-        InputError: the folder cannot be opened, has fewer than two classes, or one without a picture that can be read.
+        InputError: the folder cannot be opened, has fewer than two classes, or two whose names look alike.
     """
-    classes, loose = subfolders(folder), loose_pictures(folder)
+    classes, loose = by_class(subfolders(folder)), loose_pictures(folder)
     if len(classes) < 2:
         raise InputError(
             f"support {folder} must have at least two class folders, {_LAYOUT}; it has {len(classes)}, and "
             f"{len(loose)} pictures in none. Move the pictures of each class into a folder of its own."
         )
     skipped = [f"{path} lies in no class folder." for path in loose]
-    pictures, labels, paths = [], [], []
-    for entry in classes:
-        of_class = _read(find_pictures(entry), size, f"Class folder {entry} of support")
-        pictures.append(of_class.pictures)
-        labels += [entry.name] * len(of_class.paths)
-        paths += of_class.paths
-        skipped += of_class.skipped
-    return Support(np.concatenate(pictures), labels, paths, skipped)
+    paths, labels = [], []
+    for name, folders in sorted(classes.items()):
+        listings = [list_pictures(each) for each in folders]
+        of_class = [path for listing in listings for path in listing.pictures]
+        left_out = [text for listing in listings for text in listing.skipped]
+        if not of_class:
+            raise InputError(f"Class folder {folders[0]} of support {_NEEDS_PICTURES}{_why(left_out)}")
+        paths += of_class
+        labels += [name] * len(of_class)
+        skipped += left_out
+    return SupportFiles(paths, labels, skipped)
+
+
+def read_support(folder: str | os.PathLike, size: int) -> Support:
+    """Reads the pictures of `list_support`; broken ones are skipped.
+
+    Raises:
+        InputError: as `list_support`, or a class has no picture that can be read.
+    """
+    files = list_support(folder)
+    found = _read(files.paths, size)
+    read = set(found.paths)
+    labels = [label for path, label in zip(files.paths, files.labels, strict=True) if path in read]
+    kept = set(labels)
+    if lost := [path for path, label in zip(files.paths, files.labels, strict=True) if label not in kept]:
+        reason = next(text for text in found.skipped if text.startswith(f"{lost[0]} "))
+        name = files.labels[files.paths.index(lost[0])]
+        raise InputError(f"Class folder {Path(folder, name)} of support {_NEEDS_PICTURES}only broken ones: {reason}")
+    notes = repeats(list(map(picture_digest, found.pictures)), found.paths, labels)
+    return Support(found.pictures, labels, found.paths, files.skipped + found.skipped, notes)
 
 
 def read_query(folder: str | os.PathLike, size: int, allow_empty: bool = False) -> Query:
@@ -76,10 +112,27 @@ def read_query(folder: str | os.PathLike, size: int, allow_empty: bool = False) 
     Raises:
         InputError: the folder cannot be opened, or has no picture that can be read and `allow_empty` is False.
     """
-    return _read(find_pictures(folder), size, f"query {folder}", allow_empty)
+    listing = list_pictures(folder)
+    found = _read(listing.pictures, size)
+    skipped = listing.skipped + found.skipped
+    if not found.paths and not allow_empty:
+        raise InputError(f"query {folder} {_NEEDS_PICTURES}{_why(skipped)}")
+    return found._replace(skipped=skipped)
 
 
-def _read(paths: list[Path], size: int, what: str, allow_empty: bool = False) -> Query:
+def repeated(support: Support, query: Query) -> list[str]:
+    """Says which pictures are labelled and unlabelled, in sentences as those of `repeats`."""
+    digests = [picture_digest(picture) for pictures in (support.pictures, query.pictures) for picture in pictures]
+    labels = [*support.labels, *[None] * len(query.paths)]
+    told = repeats(digests, [*support.paths, *query.paths], labels)
+    return [sentence for sentence in told if sentence not in support.notes]
+
+
+def _why(skipped: list[str]) -> str:
+    return f"none that is read: {skipped[-1]}" if skipped else "none; add some."
+
+
+def _read(paths: list[Path], size: int) -> Query:
     pictures, read, skipped = [np.zeros((0, size, size, 3), np.uint8)], [], []
     # Photographs of many megapixels take a while to decode; of small pictures the bar is never seen.
     for path in tqdm(paths, unit="picture", desc="read", delay=1, leave=False):
@@ -88,7 +141,4 @@ def _read(paths: list[Path], size: int, what: str, allow_empty: bool = False) ->
             read.append(path)
         except InputError as error:
             skipped.append(str(error))
-    if not read and not allow_empty:
-        reason = f"only broken ones: {skipped[0]}" if skipped else "none; add some."
-        raise InputError(f"{what} must have at least one picture; it has {reason}")
     return Query(np.concatenate(pictures), read, skipped)

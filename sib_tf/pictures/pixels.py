@@ -1,73 +1,68 @@
 """Picture files to pixels: what a file shows, whatever its format, as RGB of the size that is wanted."""
 
 import contextlib
+import io
 import os
-import warnings
-from collections.abc import Iterator, Sequence
-from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from sib_tf.errors import InputError, require
+from sib_tf.pictures.colours import to_srgb
+from sib_tf.pictures.decoders import UnreadablePicture, open_picture
 
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 _BACKGROUND = (255, 255, 255, 255)
+_STRIP_PIXELS = 1 << 20
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
-def read_picture(path: str | os.PathLike, size: int | None = None) -> np.ndarray:
-    """Decodes a JPEG, PNG, WebP, BMP or GIF file (told by its content, not by its name) to RGB.
+def read_picture(path: str | os.PathLike, size: int | None = None, content: bytes | None = None) -> np.ndarray:
+    """Decodes a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIF file (told by its content, not by its name) to RGB.
 
     EXIF orientation is applied, transparent parts show white, 16-bit grey is scaled to 8 bits, of an animation the
-    first frame counts, colour profiles are ignored.
+    first frame counts, colours are converted from the file's profile to sRGB. A JPEG of at least eight times `size` is
+    decoded at reduced size, to the same pixels but for a grey level or so. AVIF needs Pillow 11.3, HEIF pillow-heif.
 
     Args:
         path: the file.
         size: side in pixels of the square wanted: the shorter side is scaled to it (bilinear, antialiased when
             shrinking) and the longer one cropped to its middle. None: the picture as it is.
+        content: the file's bytes, where they lie in memory; `path` is for errors only then.
 
     Returns:
         uint8 `[height, width, 3]`, RGB; `[size, size, 3]` if `size` is given.
 
     Raises:
-        InputError: the file is missing, broken, in another format, or above Pillow's `Image.MAX_IMAGE_PIXELS`.
+        InputError: the file is missing, broken, in another format or one without a decoder here, or larger than
+            `open_picture` takes.
     """
     require("size", size, size is None or size >= 1, "at least 1 pixel")
     try:
-        with open_picture(path) as image:
+        with open_picture(path if content is None else io.BytesIO(content), size=size) as image:
             return fit_picture(image, size)
     except Exception as error:  # Pillow's decoders raise whatever the broken bytes lead them to.
         raise InputError(f"{path} cannot be read as a picture ({_reason(error)}); replace or remove it.") from error
 
 
-@contextlib.contextmanager
-def open_picture(file: str | os.PathLike | BinaryIO, formats: Sequence[str] = _FORMATS) -> Iterator[Image.Image]:
-    """Opens a picture whose size is in bounds; only the header is decoded yet.
-
-    Of the formats, PNG alone has checksums; Pillow does not compare them by itself. Broken bytes inside the pixels of
-    the others are often another picture.
-
-    Raises:
-        Exception: what Pillow raises for broken bytes, here and from the block.
-    """
-    with warnings.catch_warnings():
-        # Pillow only warns between the limit and twice the limit.
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(file, formats=formats) as header:
-            if header.format == "PNG":
-                header.verify()
-        # What was verified cannot be decoded any more.
-        with Image.open(file, formats=formats) as image:
-            yield image
-
-
 def fit_picture(image: Image.Image, size: int | None = None) -> np.ndarray:
     """Turns an open picture into pixels, as `read_picture` does."""
-    rgb = _to_rgb(ImageOps.exif_transpose(image))
+    profile = image.info.get("icc_profile")
+    flat = _flatten(_upright(_without_empty_alpha(image)))
+    if flat.mode not in ("RGB", "L", "CMYK") or (flat.mode != "RGB" and not profile):
+        flat = flat.convert("RGB")
     if size is not None:
         # fit crops before it scales: the same picture, and a very long one never grows in memory.
-        rgb = ImageOps.fit(rgb, (size, size), Image.Resampling.BILINEAR)
-    return np.array(rgb)
+        flat = ImageOps.fit(flat, (size, size), Image.Resampling.BILINEAR)
+    # Colours last: there are fewer pixels then.
+    return np.array(to_srgb(flat, profile))
 
 
 def fit_stored(images: np.ndarray, size: int, larger: str = "crop") -> np.ndarray:
@@ -94,21 +89,56 @@ def centre_crop(images: np.ndarray, size: int) -> np.ndarray:
     return images[:, top : top + size, left : left + size]
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _without_empty_alpha(image: Image.Image) -> Image.Image:
+    """A BMP of 32 bits whose fourth bytes are all 0 has none: every viewer shows its colours."""
+    if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema()[1] == 0:
+        return image.convert("RGB")
+    return image
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as EXIF says; broken EXIF says nothing. XMP does not count: browsers do not read it."""
+    exif = Image.Exif()
+    with contextlib.suppress(Exception):
+        exif.load(image.info.get("exif"))
+    turn = _TURNS.get(exif.get(0x0112))
+    return image if turn is None else image.transpose(turn)
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """On white, in 8 bits."""
     if image.mode.startswith("I"):
-        # Pillow's own conversion cuts everything above 255 to white.
-        grey = (np.asarray(image).astype(np.uint32) + 128) // 257
-        return Image.fromarray(grey.astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, _BACKGROUND), image).convert("RGB")
-    return image.convert("RGB")
+        return _grey_of_16_bits(image)
+    if image.mode == "F":
+        raise UnreadablePicture("its grey levels are fractions, and nothing says which is white; save it with 8 bits")
+    return _on_white(image) if image.has_transparency_data else image
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """In strips: at once it would take four times the memory of the picture."""
+    flat = Image.new("RGB", image.size)
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
+        white = Image.new("RGBA", strip.size, _BACKGROUND)
+        flat.paste(Image.alpha_composite(white, strip).convert("RGB"), (0, top))
+    return flat
+
+
+def _grey_of_16_bits(image: Image.Image) -> Image.Image:
+    levels = np.asarray(image)
+    if levels.min() < 0 or levels.max() > 65535:
+        raise UnreadablePicture("its grey levels have 32 bits, and nothing says which is white; save it with 8 bits")
+    # Pillow's own conversion cuts everything above 255 to white.
+    grey = ((levels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):
+        grey[levels == clear] = 255
+    return Image.fromarray(grey)
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, UnidentifiedImageError):
-        return "not a whole JPEG, PNG, WebP, BMP or GIF file"
-    if isinstance(error, Image.DecompressionBombWarning | Image.DecompressionBombError):
+    if isinstance(error, Image.DecompressionBombError):
         return f"it has more than the {Image.MAX_IMAGE_PIXELS:,} pixels allowed"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
