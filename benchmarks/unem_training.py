@@ -85,7 +85,7 @@ def _samplers(cache: FeatureCache, specs: Sequence[EpisodeSpec], seed: int) -> l
 
 def _loss(episode: Episode, way: int, temperatures, balances) -> tf.Tensor:
     """Mean cross-entropy of the queries of a batch of episodes; a scalar."""
-    task = unem.UNEM().task(episode, way, tf.zeros(episode.support.shape[-1:]))
+    task = unem.UNEM().task(episode, way, tf.zeros(tf.shape(episode.support)[-1:]))
     scores = arrays.hide(unem.unrolled(task, temperatures, balances), task.classes)
     loss = tf.nn.sparse_softmax_cross_entropy_with_logits(episode.query_labels, scores) * task.query_weights[..., 0]
     return tf.reduce_sum(loss) / tf.reduce_sum(task.query_weights)

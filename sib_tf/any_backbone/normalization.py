@@ -167,7 +167,7 @@ def _context(rows: _Rows, means, middle, seen, joined, share, refined):
         share * norm(of_query),
         *(rows.query_mean(ops.max(each, axis=-1, keepdims=True)) for each in (seen, plain, again)),
         entropy,
-        *(share * _unevenness(_shares(rows, each), log_way) for each in (joined, plain_joined, joined_again)),
+        *(share * 5.0 * _unevenness(_shares(rows, each), log_way) for each in (joined, plain_joined, joined_again)),
         own / ops.maximum(ops.sum(rows.counts, axis=1, keepdims=True), 1.0),
         norm(of_refined - of_support),
     ]
