@@ -14,7 +14,8 @@ PICTURES_glyphs = --dataset=glyphs
 # Data sets, each under some backbones: no photographs of ImageNet's classes, no PACS. CIFAR-FS comes twice: its classes
 # alone have pictures enough for piles that are very uneven.
 HEAD_LARGE := cifar_fs-conv4_64 cifar_fs-mobilenet cifar_fs-lite0
-HEAD_CACHES := $(HEAD_LARGE) $(HEAD_LARGE) omniglot-conv4_64 omniglot-mobilenet glyphs-lite0 glyphs-conv4_32
+HEAD_SMALL := omniglot-conv4_64 omniglot-mobilenet glyphs-lite0 glyphs-conv4_32
+HEAD_CACHES := $(HEAD_LARGE) $(HEAD_LARGE) $(HEAD_SMALL)
 HEAD_FEATURES = $(HEAD_CACHES:%=$(HEAD_RUN)/features/%)
 SHIPPED := general balanced
 
@@ -26,7 +27,7 @@ $(HEAD_RUN)/%.tflite: $(HEAD_RUN)/%/calibration.json
 
 $(HEAD_RUN)/%/calibration.json: $(HEAD_FEATURES:%=%/manifest.json) | install
 	$(BIN)/python -m train.meta_train --flagfile=train/flagfiles/heads/$* $(HEAD_FEATURES:%=--features_dir=%) --output_dir=$(@D)
-	$(BIN)/python -m train.calibrate --flagfile=train/flagfiles/heads/calibrate_$* $(HEAD_FEATURES:%=--features_dir=%) --model_dir=$(@D)
+	$(BIN)/python -m train.calibrate --flagfile=train/flagfiles/heads/calibrate_$* $(foreach cache,$(HEAD_LARGE) $(HEAD_SMALL),--features_dir=$(HEAD_RUN)/features/$(cache)) --model_dir=$(@D)
 
 .SECONDEXPANSION:
 .PRECIOUS: $(HEAD_RUN)/features/%/manifest.json $(HEAD_RUN)/%/calibration.json
