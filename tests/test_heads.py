@@ -13,7 +13,7 @@ def folder(tmp_path, monkeypatch):
     for name in ("general.tflite", "general/sib.keras"):
         (tmp_path / name).write_bytes(b"a head")
     names = ["general.tflite", "general/sib.keras"]
-    atomic.write_json(tmp_path / digests.FILE, {name: digests.sha256(tmp_path / name) for name in names})
+    atomic.write_json(tmp_path / digests.FILE, {name: digests.of_file(tmp_path / name) for name in names})
     monkeypatch.setattr(heads, "_HERE", tmp_path)
     return tmp_path
 
