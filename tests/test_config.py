@@ -5,8 +5,9 @@ import math
 
 import pytest
 
-from sib_tf.config import BackboneConfig, EpisodeSpec, MetaTrainConfig, PretrainConfig, Record, SIBConfig, as_range
+from sib_tf.config import BackboneConfig, EpisodeSpec, MetaTrainConfig, PretrainConfig, Record, SIBConfig
 from sib_tf.errors import InputError
+from sib_tf.records import as_range
 from sib_tf.zero_shot.config import DomainAdaptationConfig, SpinningLinesConfig
 
 RECORDS = [
