@@ -9,7 +9,8 @@ from sib_tf.storage import atomic, digests
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    (tmp_path / "general").mkdir()
+    tmp_path = tmp_path / "package"
+    (tmp_path / "general").mkdir(parents=True)
     for name in ("general.tflite", "general/sib.keras"):
         (tmp_path / name).write_bytes(b"a head")
     names = ["general.tflite", "general/sib.keras"]
