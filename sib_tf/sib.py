@@ -117,7 +117,7 @@ class SIB(keras.Model):
         membership = self._membership(support_labels, support_mask, way)
         class_mask, frame = ops.any(membership > 0, axis=1), None
         if self.normalizer is not None:
-            frame = self.normalizer(support, membership, query, query_mask)
+            frame = self.normalizer(support, membership, query, query_mask=query_mask)
             support, query = frame.support, frame.query
         task = Task(unit_rows(support), membership, class_mask, unit_rows(query), query_mask, frame)
         theta = self.initialization(support, membership)
