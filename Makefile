@@ -21,7 +21,7 @@ EXTRAS := dev,serve,tune,web,torch,onnx,domains,photos
 comma := ,
 LOWEST := .venv-lowest
 
-.PHONY: help install demo photos web test test-sweeps browser test-lowest lint format fuzz soak lock licences audit clean
+.PHONY: help install demo photos web notebook test test-sweeps browser test-lowest lint format fuzz soak lock licences audit clean
 
 help:
 	@echo "make demo    train, measure and export on the embedded data set, offline; report in $(RUN)"
@@ -29,6 +29,7 @@ help:
 	@echo "make web     serve the page that learns in the browser, at http://127.0.0.1:$(PORT)/ (PORT=...)"
 	@echo "make results train on CIFAR-FS, compare transductive methods, write RESULTS.md; QUICK=1 for a part, in ten minutes"
 	@echo "make head    train the heads that ship, on CIFAR-FS, Omniglot and the embedded letters, in two hours"
+	@echo "make notebook run docs/notebooks and write their outputs anew"
 	@echo "make test    run the tests; make test-sweeps: more of kinds that these have one of already (kills, processes)"
 	@echo "make bench   measure speed beside PyTorch and write BENCHMARKS.md, in half an hour"
 	@echo "make fuzz    check properties of 100,000 generated episodes, in ten minutes; make soak: memory over long runs"
@@ -124,6 +125,9 @@ test-lowest: install
 	$(BIN)/python -m venv $(LOWEST)
 	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct -e '.[dev,serve,tune]'
 	$(LOWEST)/bin/$(PYTEST) 'not sweep' -p no:cacheprovider $(TESTS)
+
+notebook: install
+	$(BIN)/python docs/notebooks/run.py
 
 # Needs PyTorch, for the peer; the machine should be idle.
 bench: install

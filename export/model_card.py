@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from sib_tf import templates
+from sib_tf.config import SIBConfig
 from sib_tf.errors import InputError
 from sib_tf.prediction import trained_run
 from sib_tf.storage import atomic
@@ -27,7 +28,11 @@ def load_metrics(paths: Sequence[str], run: trained_run.Run) -> list[str]:
         if not isinstance(metrics, dict) or not all(isinstance(metrics.get(k), kind) for k, kind in _METRICS.items()):
             raise InputError(f"metrics {path} is not a file that train.evaluate writes.")
         summary, config = metrics["summary"], dataclasses.asdict(run.sib.config)
-        if differing := sorted(name for name, value in config.items() if metrics["model"].get(name) != value):
+        # Settings that there were not yet are at their defaults.
+        measured = dataclasses.asdict(SIBConfig()) | metrics["model"]
+        if measured["feature_dim"] is None:  # Of any length; here it is bound to one.
+            measured["feature_dim"] = config["feature_dim"]
+        if differing := sorted(name for name, value in config.items() if measured[name] != value):
             differing = ", ".join(differing)
             raise InputError(f"metrics are of another model ({differing} differ): {summary} Name those of model_dir.")
         if metrics["backbone"].get("weights") != run.description()["backbone"]["weights"]:

@@ -1,4 +1,4 @@
-"""Synthetic Information Bottleneck (Hu et al., ICLR 2020): initialisation network, the K steps, the model, its loss.
+"""Synthetic Information Bottleneck (Hu et al., ICLR 2020): the K steps, the model, its loss.
 
 theta^0 = initialisation network(support);
 
@@ -8,7 +8,6 @@ where J is d logits / d theta and xi the synthetic gradient network, which sees 
 default, as in the released code, there is no prior p(w) and no KL term, and q has all its mass on theta = w.
 
 With `normalization`, ours too, every episode first chooses the centre that its features are seen from.
-
 The support's labels are known, and so is the gradient of its cross-entropy; with `support_gradient` every step takes it
 too. Ours: the released code uses the support for theta^0 only.
 """
@@ -24,6 +23,7 @@ from sib_tf import distributions, gradient_networks
 from sib_tf.any_backbone.normalization import EpisodeNormalizer, Frame
 from sib_tf.config import SIBConfig
 from sib_tf.errors import InputError
+from sib_tf.initialization import InitializationNetwork
 from sib_tf.layers import UnitRows, classifier_gradient, cosine_logits, unit, unit_rows
 from sib_tf.tasks import Task
 
@@ -42,26 +42,6 @@ def descend(theta, num_steps: int, step: Callable) -> list:
     for k in range(num_steps):
         path.append(path[-1] - step(path[-1], k))
     return path
-
-
-@keras.saving.register_keras_serializable("sib_tf")
-class InitializationNetwork(keras.layers.Layer):
-    """theta^0_c = a * mean over the support of class c of z / |z|, with a learned vector a, at first 1.
-
-    Built for features of any length (D of None), a is one number. Not normalised again (released code). The class of a
-    masked row does not count; a class without rows gets 0.
-
-    From features `[episodes, support_rows, D]` float32 and their `membership` `[episodes, support_rows, way]`, one-hot
-    rows of which a masked one is 0, to `[episodes, way, D]`.
-    """
-
-    def build(self, support_shape, membership_shape=None):
-        shape = support_shape[-1:] if support_shape[-1] else ()
-        self.feature_scale = self.add_weight(name="feature_scale", shape=shape, initializer="ones")
-
-    def call(self, support, membership):
-        counts = ops.maximum(ops.sum(membership, axis=1), 1.0)[..., None]
-        return self.feature_scale * ops.matmul(ops.swapaxes(membership, 1, 2), unit(support)) / counts
 
 
 @keras.saving.register_keras_serializable("sib_tf")
@@ -137,7 +117,7 @@ class SIB(keras.Model):
         membership = self._membership(support_labels, support_mask, way)
         class_mask, frame = ops.any(membership > 0, axis=1), None
         if self.normalizer is not None:
-            frame = self.normalizer(support, membership, query, query_mask)
+            frame = self.normalizer(support, membership, query, query_mask=query_mask)
             support, query = frame.support, frame.query
         task = Task(unit_rows(support), membership, class_mask, unit_rows(query), query_mask, frame)
         theta = self.initialization(support, membership)
@@ -228,8 +208,8 @@ class SIB(keras.Model):
     def sampled_logits(self, theta, query, class_mask=None, noise=None):
         """Logits of every sample of w, `[episodes, S, queries, way]`; S is 1 where w is not sampled."""
         noise = self._noise(theta, noise)
-        samples = 1 if noise is None else noise.shape[1]
         theta, units = self.seen(theta, query)
+        samples = 1 if noise is None else noise.shape[1]
         units = units if samples == 1 else units.repeated(samples)
         logits = self._logits(theta if self.posterior is None else self.posterior.draw(theta, noise), units)
         return _masked(ops.reshape(logits, (-1, samples, *ops.shape(logits)[1:])), class_mask, 2)

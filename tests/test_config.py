@@ -5,8 +5,9 @@ import math
 
 import pytest
 
-from sib_tf.config import BackboneConfig, EpisodeSpec, MetaTrainConfig, PretrainConfig, Record, SIBConfig, as_range
+from sib_tf.config import BackboneConfig, EpisodeSpec, MetaTrainConfig, PretrainConfig, Record, SIBConfig
 from sib_tf.errors import InputError
+from sib_tf.records import as_range
 from sib_tf.zero_shot.config import DomainAdaptationConfig, SpinningLinesConfig
 
 RECORDS = [
@@ -32,7 +33,7 @@ def test_json_there_and_back_gives_an_equal_record(tmp_path, record):
 
 
 def test_every_record_is_covered():
-    modules = ("sib_tf.config", "sib_tf.zero_shot.config")
+    modules = ("sib_tf.config", "sib_tf.episode_spec", "sib_tf.zero_shot.config")
     assert {type(record) for record in RECORDS} == {cls for cls in Record.__subclasses__() if cls.__module__ in modules}
 
 

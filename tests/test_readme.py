@@ -4,10 +4,14 @@ import importlib
 import re
 import shlex
 
+import numpy as np
 import pytest
 from conftest import CHECKOUT
 
+from sib_tf import heads
+
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+CARD = (CHECKOUT / "sib_tf/heads/README.md").read_text(encoding="utf-8")
 FLAGFILES = sorted(path for path in (CHECKOUT / "train/flagfiles").rglob("*") if path.is_file())
 COMMANDS = re.findall(r"python -m ((?:train|export)\.\w+) ([^`\n]+)", README)
 
@@ -30,7 +34,8 @@ def test_every_command_is_there():
 def test_a_flagfile_parses_and_names_its_command(path):
     command = rf"python -m (\S+) --flagfile=train/flagfiles/{path.parent.name}/{path.name}"
     module = re.search(command, path.read_text())[1]
-    assert path.name.startswith(module.split(".")[1])
+    # make head finds a head's recipe by the head's name.
+    assert path.name.startswith(module.split(".")[1]) or path.name in heads.NAMES
     flags = importlib.import_module(module).FLAGS
     flags.unparse_flags()
     # With something for every flag that is required and not given.
@@ -40,12 +45,31 @@ def test_a_flagfile_parses_and_names_its_command(path):
     assert flags(["program", *required, f"--flagfile={path}"]) == ["program"]
 
 
-@pytest.mark.parametrize("target", re.findall(r"^    make (\w+)$", README, re.MULTILINE))
+@pytest.mark.parametrize("target", re.findall(r"^    make (\w+)$", README + CARD, re.MULTILINE))
 def test_make_target_exists(target):
-    rules = "".join((CHECKOUT / name).read_text() for name in ("Makefile", "benchmarks/results.mk"))
+    rules = "".join((CHECKOUT / name).read_text() for name in ("Makefile", "benchmarks/results.mk", "train/heads.mk"))
     assert re.search(rf"^{target}:", rules, re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", re.findall(r"--flagfile=([\w/]+)", README))
 def test_flagfile_exists(path):
     assert (CHECKOUT / path).is_file()
+
+
+def test_the_first_lines_of_python_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = re.search(r"```python\n(.*?)```", README, re.DOTALL)[1]
+    animals, random = np.repeat(["cat", "dog", "owl"], 20), np.random.default_rng(0)
+    X = np.repeat(3 * np.eye(3, 16), 20, axis=0) + 0.5 * random.normal(size=(60, 16))
+    y = np.where(np.arange(60) % 20 < 2, animals, None)
+    names = {"X": X, "y": y, "X_new": X[:5], "X_more": X[:3], "y_more": ["fox"] * 3}
+    exec(compile(lines, "README.md", "exec"), names)
+    assert names["classifier"].classes_.tolist() == ["dog", "fox", "owl"]
+    assert (tmp_path / "cats.sib").is_file()
+
+
+@pytest.mark.parametrize("page", ["README.md", "sib_tf/heads/README.md"])
+def test_a_page_links_to_what_is_there(page):
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", (CHECKOUT / page).read_text(encoding="utf-8"))
+    assert links
+    assert all(((CHECKOUT / page).parent / link).exists() for link in links)

@@ -30,7 +30,8 @@ flags.DEFINE_integer("seed", 0, "Seed of the episodes.", 0, flag_values=FLAGS)
 
 
 def main() -> None:
-    spec = EpisodeSpec(**episode_flags.support(FLAGS), query_distribution="dirichlet", balanced_fraction=FLAGS.balanced_fraction)
+    piles = {"query_distribution": "dirichlet", "balanced_fraction": FLAGS.balanced_fraction}
+    spec = EpisodeSpec(**episode_flags.support(FLAGS), **piles)
     cli.load_tensorflow()
     from sib_tf import calibration
 
