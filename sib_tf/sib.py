@@ -182,11 +182,14 @@ class SIB(keras.Model):
         return theta if self.posterior is None else self.posterior.mean(theta)
 
     def seen(self, theta, query) -> tuple:
-        """What logits are of: theta less its centre, and `UnitRows` of `query` `[episodes, queries, D]` from there."""
-        if self.normalizer is None:
-            return theta, unit_rows(query)
-        weights, centre = ops.split(theta, 2, axis=-1)
-        return weights, unit_rows(unit(query) - centre[:, :1])  # Class 0 is never padding.
+        """What logits are of: theta less its centre, and `UnitRows` of `query` `[episodes, queries, D]` from there.
+
+        A query that is `UnitRows` was seen before, and is returned as it is.
+        """
+        weights, *centre = [theta] if self.normalizer is None else ops.split(theta, 2, axis=-1)
+        if isinstance(query, UnitRows):
+            return weights, query
+        return weights, unit_rows(unit(query) - centre[0][:, :1] if centre else query)  # Class 0 is never padding.
 
     @property
     def samples(self) -> int:
@@ -215,10 +218,7 @@ class SIB(keras.Model):
         return _masked(ops.reshape(logits, (-1, samples, *ops.shape(logits)[1:])), class_mask, 2)
 
     def weights_logits(self, weights, query, class_mask=None):
-        """Logits `[episodes, queries, way]` of `query` under weights w `[episodes, way, D]`, any multiple of them.
-
-        With `normalization` they are theta, `[episodes, way, 2 D]`, of which w may be multiplied.
-        """
+        """Logits `[episodes, queries, way]` under theta, whose w may be any multiple; `query` as for `seen`."""
         return _masked(self._logits(*self.seen(weights, query)), class_mask, 1)
 
     def bound(self, feature_dim: int) -> "SIB":

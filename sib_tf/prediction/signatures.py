@@ -49,7 +49,8 @@ class Signatures:
         path, class_mask = self.sib.adapt(support, support_labels, query, support_mask, query_mask, way)
         path = [self._weights(theta) for theta in path]  # [episodes, way, S or 1, D] each
         if self.calibration is not None:
-            logits = [mixture_logits(self._logits(weights, query, class_mask)) for weights in path]
+            seen = query if self.samples else self.sib.seen(path[0][:, :, 0], query)[1]  # Of all steps alike.
+            logits = [mixture_logits(self._logits(weights, seen, class_mask)) for weights in path]
             temperatures = [self.calibration.temperature(x, step, query_mask) for step, x in enumerate(logits)]
             path = [self._with_length(weights, 1.0 / t) for weights, t in zip(path, temperatures, strict=True)]
         if self.samples:
