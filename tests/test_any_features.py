@@ -1,5 +1,8 @@
 """One head for features of any length: no weight has D, it trains on several caches, and goes under any backbone."""
 
+import dataclasses
+import shutil
+
 import exported
 import keras
 import numpy as np
@@ -8,10 +11,14 @@ from running import run
 
 from export import tflite
 from sib_tf import evaluation, runs
+from sib_tf.any_backbone.virtual_backbones import of_length
+from sib_tf.calibration import calibrate
 from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
+from sib_tf.episodes import EpisodeRows, EpisodeSampler
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache, extraction
 from sib_tf.meta_training import meta_train
+from sib_tf.outer_steps import Trainer
 from sib_tf.prediction import trained_run
 from sib_tf.prediction.litert import LiteRTModel
 from sib_tf.prediction.models import KerasModel
@@ -124,6 +131,58 @@ def test_it_goes_under_any_backbone_and_into_its_files(head, tmp_path, tiny_data
         each.adapt(table[:6], labels, table[6:20]) for each in (LiteRTModel(tmp_path / "head.tflite"), model)
     )
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_its_temperatures_are_fitted_on_all_caches_together(head, tiny_features, tmp_path):
+    """The same episodes twice have the same best temperatures, and so does a single cache however it is given."""
+    shutil.copytree(head, tmp_path / "sib")
+    found = [calibrate(folders, tmp_path / "sib", SPEC, 30, seed=0) for folders in (tiny_features, [tiny_features] * 2)]
+    (one, _, after_one), (both, _, after_both) = found
+    np.testing.assert_allclose([one.offset, one.slope], [both.offset, both.slope], atol=2e-3)
+    assert after_one["nll"] == pytest.approx(after_both["nll"], abs=1e-4)
+
+
+def test_caches_of_one_length_train_as_the_mean_of_their_losses():
+    """Side by side in one compiled step, padded to one shape; the gradient is that of the mean."""
+    config = dataclasses.replace(TRAINING, optimizer="sgd", momentum=0.0, weight_decay=0.0, learning_rate=0.1)
+    caches, losses, changes = [MemoryCache(6), MemoryCache(6)], [], []
+    caches[1]._table = caches[1]._table[:, ::-1] ** 2  # Other features of the same length.
+    rows = [EpisodeSampler(cache.labels("train"), SPEC, i).sample(2) for i, cache in enumerate(caches)]
+    for chosen in ([0], [1], [0, 1]):
+        keras.utils.set_random_seed(0)
+        model = SIB(MODEL)
+        model.build()
+        trainer = Trainer(model, [caches[i].table("train") for i in chosen], config)
+        before = model.get_weights()
+        losses.append(float(trainer.steps([EpisodeRows(*(f[None] for f in rows[i])) for i in chosen])[0]))
+        changes.append([new - old for new, old in zip(model.get_weights(), before, strict=True)])
+    assert losses[2] == pytest.approx(np.mean(losses[:2]), abs=1e-6)
+    for one, other, both in zip(*changes, strict=True):
+        np.testing.assert_allclose(both, (one + other) / 2, atol=1e-6)
+
+
+def test_virtual_backbones_show_the_same_in_parts(tmp_path):
+    """Features of every length as one, virtual gaps among them: however many cores share a batch."""
+    given = {"batch_episodes": 4, "virtual_backbones": 0.7, "domain_gaps": 0.5, "feature_length": 8}
+    results = []
+    for cores in (1, 2):
+        keras.utils.set_random_seed(0)
+        model = SIB(dataclasses.replace(MODEL, normalization="episode"))
+        model.build()
+        tables = [of_length(MemoryCache(dim).table("train"), 8, dim) for dim in (6, 9)]
+        trainer = Trainer(model, tables, dataclasses.replace(TRAINING, **given), cores)
+        rows = [EpisodeSampler(MemoryCache(6).labels("train"), SPEC, i).sample(12) for i in range(2)]
+        batch = [EpisodeRows(*(field.reshape(3, 4, *field.shape[1:]) for field in each)) for each in rows]
+        results.append((trainer.parts, trainer.steps(batch).numpy(), *model.get_weights()))
+    assert [each[0] for each in results] == [1, 2]
+    for alone, shared in zip(*(each[1:] for each in results), strict=True):
+        np.testing.assert_allclose(shared, alone, rtol=0, atol=5e-6)
+
+
+def test_a_common_length_is_for_heads_of_any(tmp_path):
+    config, model = dataclasses.replace(TRAINING, feature_length=8), SIBConfig(feature_dim=6, **KIND)
+    with pytest.raises(InputError, match="feature_length is for models of features of any length"):
+        meta_train(MemoryCache(6), model, config, tmp_path / "sib")
 
 
 def test_what_has_weights_of_a_length_is_refused():
