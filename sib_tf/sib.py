@@ -23,8 +23,7 @@ from sib_tf import distributions, gradient_networks
 from sib_tf.any_backbone.normalization import EpisodeNormalizer, Frame
 from sib_tf.config import SIBConfig
 from sib_tf.errors import InputError
-from sib_tf.initialization import InitializationNetwork
-from sib_tf.layers import UnitRows, classifier_gradient, cosine_logits, unit, unit_rows
+from sib_tf.layers import InitializationNetwork, UnitRows, classifier_gradient, cosine_logits, unit, unit_rows
 from sib_tf.tasks import Task
 
 # Logit of a padded class: its probability is exactly 0, and it stays finite.
