@@ -17,7 +17,7 @@ from exported import write_sib
 from PIL import Image
 from running import run
 
-from export import benchmark_litert, saved_model, serving_client, tflite, verify
+from export import benchmark_litert, onnx, saved_model, serving_client, tflite, verify
 from sib_tf.commands import cli, dataset_flags
 from sib_tf.config import BackboneConfig
 from sib_tf.datasets import folder
@@ -55,6 +55,7 @@ REQUIRED = {
     predict: {"model": "model.tflite", **QUESTION, "output": "out.csv"},
     saved_model: {**TRAINED, **OUT},
     tflite: {**TRAINED, "output": "out.tflite"},
+    onnx: {"model_dir": "sib", **CACHED, "head_only": "true", **OUT},
     verify: {**TRAINED, "exported": "model.tflite"},
     benchmark_litert: {"tflite": "model.tflite"},
     spinning_lines: {**OUT, "steps": "1", "test_tasks": "2"},
@@ -118,6 +119,8 @@ def test_every_required_flag_is_missed_by_name(capsys, module):
         message = f"flag --{name}=None: Flag --{name} must"
         if name == "backbone_dir" and module.__name__.startswith("export."):  # Heads alone have none.
             message = "backbone_dir must be given for a whole model; it is missing"
+        if module is onnx and name == "features_dir":
+            message = "features_dir must be given for the head alone"
         if module is predict:
             message = f".*{name}.* must be named"
         check_error(capsys, run(module, REQUIRED[module], **{name: None}), message)

@@ -181,8 +181,9 @@ def test_the_command_measures_once_and_writes_its_page(asked, monkeypatch, capfd
     records = page.load("out")
     assert {record["data_set"] for record in records} == {"two: a", "two: b", "two: a -> b", "two: b -> a"}
     methods = records[0]["methods"]
-    assert set(methods) == {"head", *(f"{name}{kind}" for name in ("prototypes", "soft_kmeans", "label_spreading")
-                                      for kind in ("", ", normalised"))}  # fmt: skip
+    peers = [f"{name}{kind}" for name in ("prototypes", "soft_kmeans", "label_spreading")
+             for kind in ("", ", normalised")]  # fmt: skip
+    assert set(methods) == {"head", "balanced head", *peers}
     with np.load(Path("out") / f"{records[0]['cell']}.npz") as arrays:
         for label, figures in methods.items():
             assert figures["difference"] == pytest.approx((arrays[label] - arrays["prototypes"]).mean())
