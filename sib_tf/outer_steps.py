@@ -127,10 +127,10 @@ class Trainer:
     def _table(self, table) -> "_Table":
         if not large.is_large(table):
             return _Table(tf.convert_to_tensor(table))
-        # As many pictures as the episodes of a call have places for.
+        # As many pictures as the episodes of a call have places for, and row 0, which padding to another's shape names.
         places = sum(spec.max_support + spec.max_query for spec in self.specs)
         places *= self.config.steps_per_call * self.config.batch_episodes
-        return _Table(tf.Variable(tf.zeros((places, table.shape[1]))), table)
+        return _Table(tf.Variable(tf.zeros((places + 1, table.shape[1]))), table)
 
     def _take_steps(self, rows, count: int) -> tf.Tensor:
         """The losses of `count` outer steps, one after the other."""

@@ -1,5 +1,5 @@
 # `make head`: the heads that ship, from nothing but data, into $(HEAD_RUN), from where `make ship` takes them to
-# sib_tf/heads. An hour on two cores, of which the two trainings take half; what is there is gone on from.
+# sib_tf/heads. An hour or two on two cores, of which the two trainings take half; what is there is gone on from.
 HEAD_RUN ?= runs/heads
 # Folders of the archives of CIFAR-100 and Omniglot; empty: downloaded.
 CIFAR ?=
