@@ -196,11 +196,17 @@ def smooth(width: int, height: int) -> Image.Image:
     return noise.resize((width, height), Image.Resampling.BILINEAR)
 
 
-def test_large_jpegs_are_decoded_at_reduced_size_to_the_same_pixels():
-    content = encoded("JPEG", smooth(1200, 900), quality=90)
+# Sides that are no multiples of 8 end in a part of a pixel.
+@pytest.mark.parametrize("sides", [(1200, 900), (901, 1203), (1999, 1501)])
+@pytest.mark.parametrize("turn", [1, 6])
+def test_large_jpegs_are_decoded_at_reduced_size_to_the_same_pixels(sides, turn):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    content = encoded("JPEG", smooth(*sides), quality=90, exif=exif)
     with decoders.open_picture(io.BytesIO(content), size=32) as image:
-        assert image.size == (300, 225)
-    whole = ImageOps.fit(Image.open(io.BytesIO(content)), (32, 32), Image.Resampling.BILINEAR)
+        assert image.size == tuple(-(-side // 8) for side in sides)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    whole = ImageOps.fit(upright, (32, 32), Image.Resampling.BILINEAR)
     assert np.abs(read(content, 32) - np.asarray(whole, int)).max() <= 1
 
 

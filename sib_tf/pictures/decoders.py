@@ -23,9 +23,12 @@ warnings.filterwarnings(
     r"PIL\.TiffImagePlugin",
 )
 
-# JPEG decoders scale by 1/2, 1/4 and 1/8 at next to no cost. Four times the side that is wanted is left to the filter
-# behind them, which then gives the same pixels to a grey level or so.
-_MARGIN = 4
+# JPEG decoders scale by 1/2, 1/4 and 1/8 at next to no cost. Twice the side that is wanted is left to the filter behind
+# them: in photographs of 12 megapixels no pixel is then more than three grey levels off, and the mean is 0.3 (at once
+# the side: 11 and 0.7; at four times: 2 and 0.2, for a quarter of the time more).
+_MARGIN = 2
+# Key of `info`: width and height of what a reduced picture shows, in its pixels; the last of them may be shown in part.
+EXTENT = "extent"
 # Of a JPEG that is decoded at reduced size; its sides have 16 bits.
 _MOST_SCALED_PIXELS = 1_000_000_000
 # Pillow's classes themselves, not Image.open: that warns of large pictures, and reads all of the metadata.
@@ -60,7 +63,7 @@ def open_picture(
 
     Bounds: `Image.MAX_IMAGE_PIXELS` (89 million), which are 0.8 GB at most while they are decoded and laid on white.
     With `size` a JPEG may have more, up to 10^9 pixels, as long as it is not progressive and what its decoder scales it
-    to is within the bound: 12,000 x 9,000 pixels for 224 are 6.8 million.
+    to is within the bound: 12,000 x 9,000 pixels for 224 are 1.7 million.
 
     Args:
         file: path, or the file itself, open for reading bytes.
@@ -121,7 +124,10 @@ def _reduce(image: Image.Image, size: int | None) -> None:
         return
     # A progressive one lies in memory whole, at whatever size it is decoded.
     if not image.info.get("progressive") or math.prod(image.size) <= Image.MAX_IMAGE_PIXELS:
-        image.draft(None, (_MARGIN * size, _MARGIN * size))
+        before = image.size
+        drafted = image.draft(None, (_MARGIN * size, _MARGIN * size))
+        if image.size != before:
+            image.info[EXTENT] = drafted[1][2:]
 
 
 def _too_large(image: Image.Image, size: int | None) -> str:

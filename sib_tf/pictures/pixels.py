@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from sib_tf.errors import InputError, require
 from sib_tf.pictures.colours import to_srgb
-from sib_tf.pictures.decoders import UnreadablePicture, open_picture
+from sib_tf.pictures.decoders import EXTENT, UnreadablePicture, open_picture
 
 _BACKGROUND = (255, 255, 255, 255)
 _STRIP_PIXELS = 1 << 20
@@ -28,8 +28,9 @@ def read_picture(path: str | os.PathLike, size: int | None = None, content: byte
     """Decodes a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIF file (told by its content, not by its name) to RGB.
 
     EXIF orientation is applied, transparent parts show white, 16-bit grey is scaled to 8 bits, of an animation the
-    first frame counts, colours are converted from the file's profile to sRGB. A JPEG of at least eight times `size` is
-    decoded at reduced size, to the same pixels but for a grey level or so. AVIF needs Pillow 11.3, HEIF pillow-heif.
+    first frame counts, colours are converted from the file's profile to sRGB. A JPEG of at least four times `size` is
+    decoded at reduced size, to the same pixels but for three grey levels at most. AVIF needs Pillow 11.3, HEIF
+    pillow-heif.
 
     Args:
         path: the file.
@@ -55,7 +56,7 @@ def read_picture(path: str | os.PathLike, size: int | None = None, content: byte
 def fit_picture(image: Image.Image, size: int | None = None) -> np.ndarray:
     """Turns an open picture into pixels, as `read_picture` does."""
     profile = image.info.get("icc_profile")
-    flat = _flatten(_upright(_without_empty_alpha(image)))
+    flat = _flatten(_upright(_scaled(_without_empty_alpha(image), size)))
     if flat.mode not in ("RGB", "L", "CMYK") or (flat.mode != "RGB" and not profile):
         flat = flat.convert("RGB")
     if size is not None:
@@ -94,6 +95,16 @@ def _without_empty_alpha(image: Image.Image) -> Image.Image:
     if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema()[1] == 0:
         return image.convert("RGB")
     return image
+
+
+def _scaled(image: Image.Image, size: int | None) -> Image.Image:
+    """The middle square of a picture that was decoded at reduced size; another one is scaled once it is upright."""
+    if size is None or EXTENT not in image.info:
+        return image
+    width, height = image.info[EXTENT]
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    return image.resize((size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side))
 
 
 def _upright(image: Image.Image) -> Image.Image:
