@@ -16,6 +16,7 @@ BLOCKS = {
     "backbone_training": "backbone_runs:training",
     "backbone_inference": "backbone_runs:inference",
     "device": "device_runs:measure",
+    "photographs": "photograph_runs:measure",
     "entry_points": "entry_points:measure",
     "whole_run": "meta_training_runs:whole_run",
 }
