@@ -123,7 +123,9 @@ def test_predictions_are_those_of_the_keras_model(capsys, home, server):
     streams = capsys.readouterr()
     run = exported.load_run(exported.run_folder())
     support, query = picture_folders.read_support(home / "support", 32), picture_folders.read_query(home / "query", 32)
-    expected = predictions.predict(KerasModel(run), support, query, home / "query")
+    model, names = KerasModel(run), [path.relative_to(home / "query").as_posix() for path in query.paths]
+    rows = model.embed(support.pictures), support.labels, model.embed(query.pictures)
+    expected = predictions.predict(model, *rows, names)
     with Path("out.csv").open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
     assert header == ["file", "class", "confidence"]

@@ -17,6 +17,7 @@ reads it with encoding="utf-8-sig". Names are written as they are: import them a
 "=1+1" for a formula.
 """
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,7 +44,7 @@ _LABEL_NEXT = "Of how many pictures to say that their labels would help most."
 flags.DEFINE_integer("label_next", 0, _LABEL_NEXT, 0, 1000, flag_values=FLAGS)
 _UNKNOWN_BELOW = "Probability of being of one of the classes, below which a picture is none of these."
 flags.DEFINE_float("unknown_below", 0.0, _UNKNOWN_BELOW, 0, 1, flag_values=FLAGS)
-_NUM_THREADS = "Of a .tflite file, 1 by default; without a model, all cores. TensorFlow takes all cores."
+_NUM_THREADS = "Threads that read and embed; as many as there are cores by default."
 flags.DEFINE_integer("num_threads", None, _NUM_THREADS, 1, flag_values=FLAGS)
 _SUFFIXES = {"output": ".csv", "html": ".html", "save": ".sib"}
 
@@ -55,26 +56,38 @@ def main() -> None:
 
 
 def _predict(folders: dict[str, Path]) -> None:
-    """With a model: all pictures are in memory."""
+    """With a model: features are kept for as long as it runs."""
     if Path(FLAGS.model).is_dir():
         cli.load_tensorflow()
-    from sib_tf.pictures import picture_folders
+    from sib_tf.photographs import labelled, streaming
+    from sib_tf.photographs.feature_store import FeatureStore
+    from sib_tf.pictures.picture_folders import list_pictures
     from sib_tf.prediction import models, page, predictions
 
-    model = models.open_model(FLAGS.model, FLAGS.num_threads or 1)
-    support = picture_folders.read_support(folders["support"], model.image_size)
-    query = picture_folders.read_query(folders["query"], model.image_size, allow_empty=True)
-    answers = predictions.predict(model, support, query, folders["query"], FLAGS.unknown_below)
+    model = models.open_model(FLAGS.model)
+    files, listing = labelled.listed(folders["support"], None), list_pictures(folders["query"])
+    image_size, threads = model.image_size, FLAGS.num_threads or streaming.workers()
+    # Before the pictures are embedded, which takes time.
+    predictions.check_sizes(model, files.labels, len(listing.pictures))
+    predictions.check_unknown_below(FLAGS.unknown_below, model.description)
+    opened = models.one_picture_embedders(FLAGS.model, model)
+    with tempfile.TemporaryDirectory() as kept, FeatureStore(kept, model.description["feature_dim"]) as store:
+        known = streaming.embed(files.paths, image_size, opened, store, threads, "labelled")
+        known = labelled.checked(files, known)
+        pile = streaming.embed(listing.pictures, image_size, opened, store, threads, "pictures")
+        rows = store.read(known.pictures.places), store.read(pile.places)
+    names = [path.relative_to(folders["query"]).as_posix() for path in pile.paths]
+    answers = predictions.predict(model, rows[0], known.labels, rows[1], names, FLAGS.unknown_below)
     learned = page.Learned(
-        sorted(set(support.labels)),
-        len(support.labels),
-        list(zip(support.labels, support.paths, strict=True)),
+        sorted(set(known.labels)),
+        len(known.labels),
+        list(zip(known.labels, known.pictures.paths, strict=True)),
         model.num_steps,
         bool(model.description.get("calibrated")),
-        [*support.skipped, *query.skipped],
+        [*known.skipped, *listing.skipped, *pile.skipped],
     )
-    notes = [*support.notes, *picture_folders.repeated(support, query)]
-    _write(answers, query.paths, learned, len(predictions.sample(len(query.paths), model.max_query)), notes)
+    notes = [*known.notes, *labelled.also_unlabelled(known, pile)]
+    _write(answers, pile.paths, learned, len(predictions.sample(len(pile.paths), model.max_query)), notes)
 
 
 def _sort(folders: dict[str, Path]) -> None:

@@ -1,6 +1,7 @@
 """Models that TensorFlow runs, and `open_model` for all kinds of file."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,13 @@ from sib_tf.storage import atomic, digests
 CONFIG = "config.json"
 
 
-def open_model(path: str | os.PathLike, num_threads: int = 1) -> Model:
+def open_model(path: str | os.PathLike) -> Model:
     """Opens a .tflite file, a SavedModel of `export.saved_model`, or a run folder with `backbone/` and `sib/`.
 
     A folder of versions opens at its latest. Only for the folders is TensorFlow imported.
 
     Args:
-        path: the file or folder.
-        num_threads: of the interpreter of a .tflite file; TensorFlow takes all cores.
+        path: the file or folder; TensorFlow takes all cores, the interpreter of a .tflite file one.
 
     Raises:
         InputError: it is none of these.
@@ -28,7 +28,7 @@ def open_model(path: str | os.PathLike, num_threads: int = 1) -> Model:
     if path.is_file():
         from sib_tf.prediction.litert import LiteRTModel
 
-        return LiteRTModel(path, num_threads)
+        return LiteRTModel(path)
     if (path / "sib").is_dir() and (path / "backbone").is_dir():
         from sib_tf.prediction import trained_run
 
@@ -41,6 +41,25 @@ def open_model(path: str | os.PathLike, num_threads: int = 1) -> Model:
     raise InputError(
         f"model {path} is neither a .tflite file, nor a SavedModel folder, nor a run folder with backbone/ and sib/."
     )
+
+
+def one_picture_embedders(path: str | os.PathLike, model: Model) -> Callable[[], "OnePicture"]:
+    """Returns what makes an embedder for each thread from `model`, opened from `path`.
+
+    An interpreter of a .tflite file serves one thread at a time; TensorFlow serves all of them.
+    """
+    return lambda: OnePicture(open_model(path) if Path(path).is_file() else model)
+
+
+class OnePicture:
+    """A model as `photographs.streaming` takes it."""
+
+    def __init__(self, model: Model):
+        self._model = model
+
+    def embed(self, picture: np.ndarray) -> np.ndarray:
+        """`[size, size, 3]` uint8, RGB -> features `[D]` float32."""
+        return self._model.embed(picture[None])[0]
 
 
 class KerasModel(Model):

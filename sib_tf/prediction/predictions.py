@@ -6,16 +6,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from sib_tf.errors import InputError
-from sib_tf.pictures.picture_folders import Query, Support
 from sib_tf.prediction import open_set
 from sib_tf.prediction.model import Model
 from sib_tf.storage import atomic
 
-# Pictures between two movements of the progress bar.
-_CHUNK = 32
 # Of a table of answers: how many columns, and what they hold. Places of three classes; their probabilities, and that of
 # being of one at all.
 _COLUMNS = (3, np.int32), (4, np.float32)
@@ -111,41 +107,47 @@ def check_unknown_below(unknown_below: float, description: dict) -> None:
         )
 
 
-def predict(
-    model: Model, support: Support, query: Query, query_folder: str | os.PathLike, unknown_below: float = 0.0
-) -> AnswerTable:
-    """Learns the classes of `support` with the pictures of `query`, and gives each of these a class.
+def check_sizes(model: Model, labels: Sequence[str], pictures: int) -> None:
+    """Raises an InputError if the model takes fewer classes or labelled pictures; of the others any number will do."""
+    model.check_sizes(len(labels), len(sample(pictures, model.max_query)), len(set(labels)))
 
-    Where they are more than the model's steps can see at once, these see a sample; every picture is answered.
+
+def predict(
+    model: Model,
+    support: np.ndarray,
+    labels: Sequence[str],
+    query: np.ndarray,
+    files: Sequence[str],
+    unknown_below: float = 0.0,
+) -> AnswerTable:
+    """Learns the classes of `support` with the rows of `query`, and gives each of these a class.
+
+    Where they are more than the model's steps can see at once, these see a sample; every one is answered.
 
     Args:
         model: from `models.open_model`.
-        support, query: read at the model's `image_size`; `query` may be empty.
-        query_folder: what the names of the query's files are relative to.
+        support: `[support_rows, D]` float32, features of the labelled pictures.
+        labels: class of each.
+        query: `[queries, D]` float32, of the others; may be empty.
+        files: names of these.
         unknown_below: pictures are none of these whose probability of being of one of the classes is below it, in
             [0, 1]; 0: none is.
 
     Returns:
-        An answer for every picture, in the order of the files.
+        An answer for every row of `query`.
 
     Raises:
         InputError: more classes or labelled pictures than the model takes, or `unknown_below` for one that cannot tell.
     """
-    classes, labels = np.unique(support.labels, return_inverse=True)
-    # Before the pictures are embedded, which takes time.
-    seen = sample(len(query.paths), model.max_query)
-    model.check_sizes(len(labels), len(seen), len(classes))
     check_unknown_below(unknown_below, model.description)
-    features = _embedded(model, np.concatenate([support.pictures, query.pictures]))
-    support_features, query_features = np.split(features, [len(labels)])
-    weights = model.adapt(support_features, labels, query_features[seen])
-    (logits, before), (_, after) = (model.classify(query_features, weights[step]) for step in (0, -1))
+    classes, numbers = np.unique(labels, return_inverse=True)
+    weights = model.adapt(support, numbers, query[sample(len(query), model.max_query)])
+    (logits, before), (_, after) = (model.classify(query, weights[step]) for step in (0, -1))
     known, fitted = None, model.description.get("known")
     # One picture alone has nothing to be compared with.
-    if fitted is not None and len(query.paths) > 1:
+    if fitted is not None and len(query) > 1:
         known = open_set.probability(open_set.score(logits, open_set.centre(logits)), fitted)
-    files = [path.relative_to(query_folder).as_posix() for path in query.paths]
-    answers = AnswerTable(files, classes.tolist(), unknown_below, query_features.__getitem__)
+    answers = AnswerTable(files, classes.tolist(), unknown_below, query.__getitem__)
     answers.extend(before, after, known)
     return answers
 
@@ -155,15 +157,6 @@ def sample(pictures: int, most: int | None) -> np.ndarray:
     if most is None or pictures <= most:
         return np.arange(pictures)
     return np.sort(np.random.default_rng(0).choice(pictures, most, replace=False))
-
-
-def _embedded(model: Model, pictures: np.ndarray) -> np.ndarray:
-    features = []
-    with tqdm(total=len(pictures), unit="picture", desc="embed", delay=1) as progress:
-        for start in range(0, len(pictures), _CHUNK):
-            features.append(model.embed(pictures[start : start + _CHUNK]))
-            progress.update(len(features[-1]))
-    return np.concatenate(features)
 
 
 def save(path: str | os.PathLike, answers: Iterable[Answer], label_next: Sequence[int] | None = None) -> None:
