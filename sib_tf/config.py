@@ -109,6 +109,9 @@ class SIBConfig(Record):
     normalization: str = setting(
         "none", "Of features: none but to unit length, or a centre that every episode chooses. Ours.", NORMALIZATIONS
     )
+    blend: bool = setting(
+        False, "A learned share of what the steps changed is kept, chosen by what it was; needs normalization. Ours."
+    )
     prior: str = setting("none", "p(w): gaussian is a learned mean and scales, the same for every class.", PRIORS)
     posterior: str = setting("dirac", "q_theta(w); gaussian needs a prior.", POSTERIORS)
     posterior_samples: int = setting(4, "S, samples of w from a gaussian posterior; 0: its mean.", _UP_TO_100)
@@ -126,6 +129,7 @@ class SIBConfig(Record):
             )
         if self.normalization != "none":
             require("prior", self.prior, self.prior == "none", "none with normalization: it is of features as they are")
+        require("blend", self.blend, not self.blend or self.normalization != "none", "False without normalization")
         if self.gradient_network == "joint":
             require("way", self.way, self.way is not None and self.way >= 2, "2 or more for the joint network")
 

@@ -7,7 +7,8 @@ theta^0 = initialisation network(support);
 where J is d logits / d theta and xi the synthetic gradient network, which sees the queries' logits and no labels. By
 default, as in the released code, there is no prior p(w) and no KL term, and q has all its mass on theta = w.
 
-With `normalization`, ours too, every episode first chooses the centre that its features are seen from.
+With `normalization`, ours too, every episode first chooses the centre that its features are seen from; with `blend` it
+chooses last how much of theta^K - theta^0 is kept, which becomes theta^K.
 The support's labels are known, and so is the gradient of its cross-entropy; with `support_gradient` every step takes it
 too. Ours: the released code uses the support for theta^0 only.
 """
@@ -20,6 +21,7 @@ import tensorflow as tf
 from keras import ops
 
 from sib_tf import distributions, gradient_networks
+from sib_tf.any_backbone.blending import EpisodeBlend
 from sib_tf.any_backbone.normalization import EpisodeNormalizer, Frame
 from sib_tf.config import SIBConfig
 from sib_tf.errors import InputError
@@ -66,13 +68,14 @@ class SIB(keras.Model):
     def __init__(self, config: SIBConfig | dict, **kwargs):
         super().__init__(**kwargs)
         self.config = config = SIBConfig.from_dict(config, "config")
-        self.initialization = InitializationNetwork(trainable=config.learned_initialization, name="initialization")
         kind = config.gradient_network, config.way, config.hidden_units
+        self.initialization = InitializationNetwork(trainable=config.learned_initialization, name="initialization")
         self.gradient_networks = [
             gradient_networks.build(*kind, f"gradient_network{i or ''}")
             for i in range(config.num_steps if config.separate_steps else 1)
         ]
         self.normalizer = EpisodeNormalizer(name="normalizer") if config.normalization == "episode" else None
+        self.blend = EpisodeBlend(name="blend") if config.blend else None
         self.prior = self.posterior = None  # No p(w); and q has all its mass on theta.
         # About twice the root mean square of the elements of a unit vector, which theta^0 is the mean of some of.
         scale = 2.0 * (config.feature_dim or 1) ** -0.5
@@ -91,8 +94,8 @@ class SIB(keras.Model):
             start, shape = keras.initializers.Constant(_SUPPORT_RATE), (self.config.num_steps,)
             self.support_rates = self.add_weight(name="support_rates", shape=shape, initializer=start)
         self.initialization.build((None, None, dim))
-        if self.normalizer is not None:
-            self.normalizer.build()
+        for layer in filter(None, (self.normalizer, self.blend)):
+            layer.build()
         for network in self.gradient_networks:
             network.build((None, None, way))
         if self.prior is not None:
@@ -125,7 +128,9 @@ class SIB(keras.Model):
             theta = self.posterior.initial(theta)
         sampled = task if noise is None else task.repeated(noise.shape[1])
         path = descend(theta, self.config.num_steps, lambda theta, k: self.step(theta, k, task, sampled, noise))
-        return path if frame is None else [_with_centre(theta, frame, class_mask) for theta in path], class_mask
+        if self.blend is not None:
+            path[-1] = path[0] + self.blend(task, path[0], path[-1]) * (path[-1] - path[0])
+        return path if frame is None else [frame.behind(theta, class_mask) for theta in path], class_mask
 
     def step(self, theta, k: int, task: Task, sampled: Task | None = None, noise=None):
         """theta^k - theta^(k+1). Where q has all its mass on theta = w and there is no prior, it is eta * J^T xi.
@@ -186,9 +191,9 @@ class SIB(keras.Model):
         A query that is `UnitRows` was seen before, and is returned as it is.
         """
         weights, *centre = [theta] if self.normalizer is None else ops.split(theta, 2, axis=-1)
-        if isinstance(query, UnitRows):
-            return weights, query
-        return weights, unit_rows(unit(query) - centre[0][:, :1] if centre else query)  # Class 0 is never padding.
+        if not isinstance(query, UnitRows):
+            query = unit_rows(unit(query) - centre[0][:, :1] if centre else query)  # Class 0 is never padding.
+        return weights, query
 
     @property
     def samples(self) -> int:
@@ -285,11 +290,6 @@ class SIB(keras.Model):
         share = ops.sum(task.membership / shots[:, None], axis=-1, keepdims=True)
         gradients = (ops.softmax(logits, axis=-1) - task.membership) * share
         return classifier_gradient(weights, task.support, gradients, self.logit_scale)
-
-
-def _with_centre(weights, frame: Frame, class_mask):
-    centre = ops.where(class_mask[..., None], frame.centre, 0.0)
-    return ops.concatenate([weights, centre], axis=-1)
 
 
 def _masked(logits, class_mask, axis: int):

@@ -18,7 +18,7 @@ from sib_tf.layers import norm, unit
 _HALF = 10.0
 # Logit scale of the assignments that the context is read from.
 _LOOK_SCALE = 40.0
-_CONTEXT = 17
+CONTEXT = 17
 # Where the gates begin: centre of the support, of the queries, of classes refined; two domains; scale; trust.
 _START = (0.0, -1.0, -1.0, -3.0, 0.0, 2.0)
 
@@ -32,6 +32,7 @@ class Frame(NamedTuple):
         centre: `[episodes, 1, D]`, of the queries, and of all that is classified later.
         scale: `[episodes, 1, 1]` above 0, what logits are multiplied by in the steps.
         trust: `[episodes, 1, 1]` in [0, 1], what the queries' gradient is multiplied by.
+        context: `[episodes, 17]`, the numbers that all of these were chosen by.
     """
 
     support: object
@@ -39,9 +40,15 @@ class Frame(NamedTuple):
     centre: object
     scale: object
     trust: object
+    context: object
+
+    def behind(self, weights, class_mask):
+        """The centre behind every class's w, `[episodes, way, 2 D]`; zeros behind padding."""
+        centre = ops.where(class_mask[..., None], self.centre, 0.0)
+        return ops.concatenate([weights, centre], axis=-1)
 
 
-class _Rows(NamedTuple):
+class Rows(NamedTuple):
     """Unit rows of an episode, and what counts of them.
 
     Attributes:
@@ -56,6 +63,12 @@ class _Rows(NamedTuple):
     membership: object
     mask: object
     counts: object
+
+    @classmethod
+    def of(cls, support, membership, query, query_mask) -> "Rows":
+        """Rows with a mask `[episodes, queries]`, or None: all count."""
+        mask = ops.ones_like(query[..., :1]) if query_mask is None else ops.cast(query_mask, query.dtype)[..., None]
+        return cls(support, query, membership, mask, ops.sum(membership, axis=1)[..., None])
 
     @property
     def classes(self):
@@ -79,6 +92,39 @@ class _Rows(NamedTuple):
     def query_mean(self, values):
         """Mean over the queries of `[episodes, queries, n]`: `[episodes, 1, n]`; 0 without any."""
         return ops.sum(values * self.mask, axis=1, keepdims=True) / ops.maximum(self.queries, 1.0)
+
+    @property
+    def share(self):
+        """`[episodes, 1, 1]` in [0, 1): how far their number goes."""
+        return self.queries / (self.queries + _HALF)
+
+    @property
+    def log_way(self):
+        """`[episodes, 1, 1]` above 0."""
+        return ops.log(ops.maximum(self.way, 1.0001))
+
+    def joining(self, look, scale: float = _LOOK_SCALE):
+        """What part of each query joins each class by its cosines, `[episodes, queries, way]`; 0 for padding."""
+        return ops.softmax(scale * look, axis=-1) * self.mask
+
+    def shares(self, joined):
+        """What part of the queries joined each class, `[episodes, way, 1]`."""
+        return ops.sum(joined, axis=1)[..., None] / ops.maximum(self.queries, 1.0)
+
+    def unevenness(self, joined):
+        """0 where the queries join all classes alike, 5 where all join one: `[episodes, 1, 1]`; less of few queries."""
+        shares = self.shares(joined)
+        entropy = -ops.sum(shares * ops.log(shares + 1e-9), axis=1, keepdims=True)
+        return self.share * 5.0 * (1.0 - entropy / self.log_way)
+
+    def entropy(self, joined):
+        """How unsure the queries are of their class, in [0, 1]: `[episodes, 1, 1]`."""
+        return self.query_mean(-ops.sum(joined * ops.log(joined + 1e-9), axis=-1, keepdims=True)) / self.log_way
+
+    def own(self, look):
+        """Mean over the labelled rows of what `look` `[episodes, support_rows, way]` says of their own class."""
+        own = ops.sum(self.membership * look, axis=(1, 2), keepdims=True)
+        return own / ops.maximum(ops.sum(self.counts, axis=1, keepdims=True), 1.0)
 
     def look(self, means, rows, centre):
         """Cosines of rows and class means seen from a centre, `[episodes, rows, way]`; -1e9 where there is no class."""
@@ -104,21 +150,20 @@ class EpisodeNormalizer(keras.layers.Layer):
         self.gates = keras.layers.Dense(len(_START), kernel_initializer="zeros", name="gates")
 
     def build(self, *_):
-        self.hidden1.build((None, _CONTEXT))
+        self.hidden1.build((None, CONTEXT))
         self.hidden2.build((None, self.units))
         self.gates.build((None, self.units))
 
     def call(self, support, membership, query, query_mask=None) -> Frame:
         """Features `[episodes, rows, D]`, the support's `membership` `[episodes, support_rows, way]`, and a mask."""
         support, query = unit(support), unit(query)
-        mask = ops.ones_like(query[..., :1]) if query_mask is None else ops.cast(query_mask, query.dtype)[..., None]
-        rows = _Rows(support, query, membership, mask, ops.sum(membership, axis=1)[..., None])
+        rows = Rows.of(support, membership, query, query_mask)
         means = ops.matmul(ops.swapaxes(membership, 1, 2), support) / ops.maximum(rows.counts, 1.0)
         of_support, of_query = rows.class_mean(means), rows.query_mean(query)
-        share = rows.queries / (rows.queries + _HALF)
+        share = rows.share
         middle = of_support + 0.5 * share * (of_query - of_support)
         seen = rows.look(means, query, middle)
-        joined = ops.softmax(_LOOK_SCALE * seen, axis=-1) * mask
+        joined = rows.joining(seen)
         refined = rows.counts * means + ops.matmul(ops.swapaxes(joined, 1, 2), query)
         refined = refined / ops.maximum(rows.counts + ops.sum(joined, axis=1)[..., None], 1e-6)
         of_refined = rows.class_mean(refined)
@@ -131,13 +176,14 @@ class EpisodeNormalizer(keras.layers.Layer):
         own = ops.sigmoid(apart)
         centre = common + own * share * (of_query - common)
         support = unit(support - common - own * (of_support - common))
-        return Frame(support, unit(query - centre), centre, ops.exp(ops.clip(scale, -2.0, 2.0)), ops.sigmoid(trust))
+        scale, trust = ops.exp(ops.clip(scale, -2.0, 2.0)), ops.sigmoid(trust)
+        return Frame(support, unit(query - centre), centre, scale, trust, context)
 
     def get_config(self):
         return {**super().get_config(), "units": self.units}
 
 
-def _context(rows: _Rows, means, middle, seen, joined, share, refined):
+def _context(rows: Rows, means, middle, seen, joined, share, refined):
     """What the gates read, of the order of one and none of it of length D: `[episodes, 17]`.
 
     Queries, classes, shots and their spread; how far apart the two means are, and by how much the classes as they are
@@ -148,14 +194,11 @@ def _context(rows: _Rows, means, middle, seen, joined, share, refined):
     of_support, of_query = rows.class_mean(means), rows.query_mean(rows.query)
     of_refined = rows.class_mean(refined)
     plain, again = rows.look(means, rows.query, 0.0), rows.look(refined, rows.query, of_refined)
-    plain_joined, joined_again = (ops.softmax(_LOOK_SCALE * each, axis=-1) * rows.mask for each in (plain, again))
-    log_way = ops.log(ops.maximum(rows.way, 1.0001))
+    plain_joined, joined_again = rows.joining(plain), rows.joining(again)
     log_shots = ops.log(ops.maximum(rows.counts, 1.0))
     shots = rows.class_mean(log_shots)
     spread = ops.sqrt(rows.class_mean(ops.square(log_shots - shots)) + 1e-6)
-    explained = ops.matmul(ops.swapaxes(_shares(rows, joined), 1, 2), means)
-    entropy = rows.query_mean(-ops.sum(joined * ops.log(joined + 1e-9), axis=-1, keepdims=True)) / log_way
-    own = ops.sum(rows.membership * rows.look(means, rows.support, middle), axis=(1, 2), keepdims=True)
+    explained = ops.matmul(ops.swapaxes(rows.shares(joined), 1, 2), means)
     parts = [
         share,
         1.0 / rows.way,
@@ -166,19 +209,9 @@ def _context(rows: _Rows, means, middle, seen, joined, share, refined):
         norm(of_support),
         share * norm(of_query),
         *(rows.query_mean(ops.max(each, axis=-1, keepdims=True)) for each in (seen, plain, again)),
-        entropy,
-        *(share * 5.0 * _unevenness(_shares(rows, each), log_way) for each in (joined, plain_joined, joined_again)),
-        own / ops.maximum(ops.sum(rows.counts, axis=1, keepdims=True), 1.0),
+        rows.entropy(joined),
+        *(rows.unevenness(each) for each in (joined, plain_joined, joined_again)),
+        rows.own(rows.look(means, rows.support, middle)),
         norm(of_refined - of_support),
     ]
     return ops.concatenate(parts, axis=-1)[:, 0]
-
-
-def _shares(rows: _Rows, joined):
-    """`[episodes, way, 1]`: what part of the queries joined each class."""
-    return ops.sum(joined, axis=1)[..., None] / ops.maximum(rows.queries, 1.0)
-
-
-def _unevenness(shares, log_way):
-    """0 for even shares, 1 where one class has all: `[episodes, 1, 1]`."""
-    return 1.0 + ops.sum(shares * ops.log(shares + 1e-9), axis=1, keepdims=True) / log_way
