@@ -52,7 +52,9 @@ def _changes(rows: Rows, first, last):
     looks = [rows.look(theta, rows.query, 0.0) for theta in (first, last)]
     before, after = (rows.joining(look, _LOOK_SCALE) for look in looks)
     labelled = [ops.softmax(_LOOK_SCALE * rows.look(theta, rows.support, 0.0), axis=-1) for theta in (first, last)]
-    moved = ops.sum(ops.abs(rows.shares(after) - rows.shares(before)), axis=1, keepdims=True)
+    more = rows.shares(after) - rows.shares(before)
+    # Not abs, which not every runtime has.
+    moved = ops.sum(ops.maximum(more, -more), axis=1, keepdims=True)
     parts = [
         rows.unevenness(before),
         rows.unevenness(after),
