@@ -26,7 +26,7 @@ class EncodedSignatures:
     """
 
     def __init__(self, serving: ServingSignatures, head: bytes | None, backbone: str):
-        self.serving, self.signatures, self.checks = serving, serving.signatures, serving.checks
+        self.serving, self.checks = serving, serving.checks
         self.size, self._head, self._backbone = serving.size, head, backbone
         rows = (None, None)
         features = (*rows, serving.config.feature_dim)
@@ -35,7 +35,7 @@ class EncodedSignatures:
         query = spec("query_image_bytes", tf.string, *rows)
         episode = [spec("support_image_bytes", tf.string, *rows), *labels, query, query_mask]
         of_features = [spec("support", tf.float32, *features), *labels, spec("query", tf.float32, *features)]
-        weights = spec("weights", tf.float32, None, serving.way, self.signatures.weights_dim)
+        weights = spec("weights", tf.float32, None, serving.way, serving.signatures.weights_dim)
         self.inputs = {
             "serving_encoded": episode,
             "embed_encoded": [spec("image_bytes", tf.string, None)],
@@ -65,7 +65,7 @@ class EncodedSignatures:
             contents = tf.identity(contents)
         places = tf.range(tf.shape(contents, tf.int64)[0])[:, None]
         pictures = encoded_pictures.decoded("image_bytes", contents, places, self.size)
-        return {"features": self.signatures.embed(pictures)}
+        return {"features": self.serving.embedded(pictures)}
 
     def learn(self, support, support_labels, support_mask, query, query_mask) -> dict:
         """Features, as of `adapt` -> weights `[episodes, 2, way, weights_dim]`, before and after the steps."""
@@ -138,4 +138,4 @@ class EncodedSignatures:
     def _features(self, pictures) -> tf.Tensor:
         """A convolution of no pictures is an error."""
         nothing = tf.zeros((0, self.serving.config.feature_dim))
-        return tf.cond(tf.shape(pictures)[0] > 0, lambda: self.signatures.embed(pictures), lambda: nothing)
+        return tf.cond(tf.shape(pictures)[0] > 0, lambda: self.serving.embedded(pictures), lambda: nothing)

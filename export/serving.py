@@ -91,6 +91,24 @@ class ServingSignatures:
             "classify": [query, spec("weights", tf.float32, None, self.way, signatures.weights_dim)],
         }
 
+        self._share(pictures)
+
+    def _share(self, pictures: tuple) -> None:
+        """Makes functions of what several signatures compute: each is traced once, and lies in the file once."""
+        of_adapt = [tf.TensorSpec(each.shape, each.dtype) for each in self.inputs["adapt"]]
+        of_classify = [tf.TensorSpec(each.shape, each.dtype) for each in self.inputs["classify"]]
+        of_embed = [tf.TensorSpec((None, *pictures), tf.uint8)]
+        self.embedded = tf.function(self.signatures.embed, input_signature=of_embed, autograph=False)
+        self.adapted = tf.function(self._adapted, input_signature=of_adapt, autograph=False)
+        self.classified = tf.function(self.signatures.classify, input_signature=of_classify, autograph=False)
+
+    def _adapted(self, support, labels, support_mask, query, query_mask) -> dict:
+        """`Signatures.adapt` of what the checks let through."""
+        way = tf.reduce_max(labels) + 1 if self.way is None else self.way
+        return self.signatures.adapt(
+            zero_masked(support, support_mask), labels, zero_masked(query, query_mask), support_mask, query_mask, way
+        )
+
     def archive(self) -> keras.export.ExportArchive:
         """Returns the archive, ready to be written, with one endpoint for each signature."""
         archive = keras.export.ExportArchive()
@@ -120,7 +138,7 @@ class ServingSignatures:
         """Pictures `[pictures, size, size, 3]` uint8 -> features `[pictures, D]`; several tenants' in one batch."""
         (images,) = self.checks.shaped(self.inputs["embed"], images)
         with tf.control_dependencies([check(tf.shape(images)[0] > 0, "images must hold at least one picture")]):
-            return {"features": self.signatures.embed(tf.identity(images))}
+            return {"features": self.embedded(tf.identity(images))}
 
     def adapt(self, support, support_labels, support_mask, query, query_mask) -> dict:
         """Features `[episodes, rows, D]` -> weights `[episodes, way, D]` and weights_by_step, as `Signatures.adapt`."""
@@ -141,7 +159,7 @@ class ServingSignatures:
             check_finite("weights", weights),
         ]
         with tf.control_dependencies(checks):
-            result = self.signatures.classify(tf.identity(query), tf.identity(weights))
+            result = self.classified(tf.identity(query), tf.identity(weights))
         probabilities = result["probabilities"]
         return {
             **result,
@@ -149,16 +167,9 @@ class ServingSignatures:
             "confidence": tf.reduce_max(probabilities, axis=-1),
         }
 
-    def adapted(self, support, labels, support_mask, query, query_mask) -> dict:
-        """`Signatures.adapt` of what the checks let through."""
-        way = tf.reduce_max(labels) + 1 if self.way is None else self.way
-        return self.signatures.adapt(
-            zero_masked(support, support_mask), labels, zero_masked(query, query_mask), support_mask, query_mask, way
-        )
-
     def answers(self, query, weights, query_mask) -> dict:
         """What `serving_default` returns, of features `[episodes, queries, D]` under weights `[episodes, way, D]`."""
-        result = self.signatures.classify(query, weights)
+        result = self.classified(query, weights)
         counts = tf.cast(query_mask, tf.float32)
         probabilities = result["probabilities"] * counts[..., None]
         return {
@@ -171,7 +182,7 @@ class ServingSignatures:
     def _embed_rows(self, images: list) -> list:
         """Embeds all rows in one batch: a convolution of no pictures, where there are no queries, is an error."""
         pictures = [tf.reshape(each, (-1, self.size, self.size, 3)) for each in images]
-        features = tf.split(self.signatures.embed(tf.concat(pictures, axis=0)), [tf.shape(x)[0] for x in pictures])
+        features = tf.split(self.embedded(tf.concat(pictures, axis=0)), [tf.shape(x)[0] for x in pictures])
         shapes = [tf.concat([tf.shape(each)[:2], [self.config.feature_dim]], axis=0) for each in images]
         return [tf.reshape(part, shape) for part, shape in zip(features, shapes, strict=True)]
 
