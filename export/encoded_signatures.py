@@ -85,9 +85,9 @@ class EncodedSignatures:
         return {"weights": self._learned(*episode), "support": episode[0], "query": episode[3]}
 
     def classify_encoded(self, query_image_bytes, query_mask, weights) -> dict:
-        """Files `[episodes, queries]` string under weights `[episodes, way, weights_dim]`; returns as `serving_default`.
+        """Files `[episodes, queries]` string under weights `[episodes, way, weights_dim]`, the latter of `learn`'s.
 
-        The weights are the latter of `learn`'s.
+        Returns as `serving_default`.
         """
         query, mask, weights = self.checks.shaped(
             self.inputs["classify_encoded"], query_image_bytes, query_mask, weights
@@ -132,7 +132,8 @@ class EncodedSignatures:
             for (name, (contents, _)), place in zip(files.items(), places, strict=True)
         ]
         features = tf.split(self._features(tf.concat(pictures, axis=0)), [tf.shape(x)[0] for x in pictures])
-        shapes = [tf.concat([tf.shape(mask, tf.int64), [self.serving.config.feature_dim]], 0) for _, mask in files.values()]
+        dim = [self.serving.config.feature_dim]
+        shapes = [tf.concat([tf.shape(mask, tf.int64), dim], axis=0) for _, mask in files.values()]
         return [tf.scatter_nd(*parts) for parts in zip(places, features, shapes, strict=True)]
 
     def _features(self, pictures) -> tf.Tensor:

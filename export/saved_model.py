@@ -52,7 +52,7 @@ def main() -> None:
         verdict.require("The SavedModel")
     print(f"{verification.table([verdict])}\n{folder}: SavedModel, model card, example request.")
     if not (folder / warm_up.FILE).is_file():
-        print("No warm-up requests: a server's first answer will be slow. pip install 'sib_tf[serve]' and export again.")
+        print("No warm-up requests, so a server's first answer is slow: pip install 'sib_tf[serve]', and export again.")
 
 
 def version_folder(root: Path, version: int | None) -> Path:

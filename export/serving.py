@@ -29,7 +29,7 @@ def write(folder: Path, run: trained_run.Run, head: bytes | None = None) -> None
     Args:
         folder: of the version.
         run: the trained model.
-        head: its head alone, the bytes of a .tflite file, which clients get to save what was learned; None: they do not.
+        head: its head alone, the bytes of a .tflite file, for clients that save what was learned; None: they cannot.
     """
     from export.encoded_signatures import EncodedSignatures
 
