@@ -68,6 +68,14 @@ class ServedModel:
         # Exports of earlier versions take pixels alone.
         self.encoded = encoded and set(_ENCODED) <= set(self.signatures)
 
+    def require_learning(self) -> None:
+        """Raises an InputError unless the model can learn once and classify many times."""
+        if missing := [name for name in (*_ENCODED, "head") if name not in self.signatures]:
+            raise InputError(
+                f"model {self.server.model!r} must have the signatures {', '.join(missing)} for save and learned; "
+                "export it again with export.saved_model, or leave both out."
+            )
+
     def whole_way(self, episode: Episode, support_rows: int | None, query_rows: int | None):
         """Learns and answers in one request, padded to the rows asked for.
 
@@ -80,7 +88,6 @@ class ServedModel:
 
     def learn(self, episode: Episode, path: str, support_rows: int | None, query_rows: int | None):
         """Learns, and saves what was learned to `path`; returns it, a `learned_state.Learned`."""
-        self._require("learn_encoded", "head")
         from export import learned_state
 
         _check_rows(episode, support_rows, query_rows)
@@ -94,7 +101,6 @@ class ServedModel:
 
     def opened(self, path: str):
         """Returns what a saved classifier learned, a `learned_state.Learned`, if it fits the server's model."""
-        self._require("classify_encoded")
         from export import learned_state
 
         return learned_state.load(path, self.server, self.signatures)
@@ -124,13 +130,6 @@ class ServedModel:
             "query_mask": query_mask,
         }
         return inputs, "serving_encoded"
-
-    def _require(self, *names: str) -> None:
-        if missing := [name for name in (*_ENCODED, *names) if name not in self.signatures]:
-            raise InputError(
-                f"model {self.server.model!r} must have the signatures {', '.join(missing)} to learn once and classify "
-                "often; export it again with export.saved_model, or leave out save and learned."
-            )
 
 
 def _files(pictures: Support | Query) -> np.ndarray:

@@ -52,19 +52,22 @@ def main() -> None:
     from export.serving_calls import Episode, ServedModel
 
     served = ServedModel(server, FLAGS.pictures == "encoded")
+    if FLAGS.save is not None or FLAGS.learned is not None:
+        served.require_learning()
+    learned = None if FLAGS.learned is None else served.opened(FLAGS.learned)
     episode = Episode.read(FLAGS.support, FLAGS.query, served.size)
     if episode.skipped:
         lines = [f"Skipped {len(episode.skipped)} pictures:", *map(_visible, episode.skipped)]
         print("\n  ".join(lines), file=sys.stderr)
     rows = FLAGS.support_rows, FLAGS.query_rows
-    if FLAGS.learned is None and FLAGS.save is None:
+    if FLAGS.save is not None:
+        learned = served.learn(episode, FLAGS.save, *rows)
+        print(f"Saved: {FLAGS.save}")
+    if FLAGS.query is None:
+        return
+    if learned is None:
         classes, answers = episode.classes, served.whole_way(episode, *rows)
     else:
-        learned = served.learn(episode, FLAGS.save, *rows) if FLAGS.learned is None else served.opened(FLAGS.learned)
-        if FLAGS.save is not None:
-            print(f"Saved: {FLAGS.save}")
-        if FLAGS.query is None:
-            return
         classes, answers = learned.classes, served.classify(episode, learned, FLAGS.query_rows)
     names = [path.relative_to(FLAGS.query).as_posix() for path in episode.query.paths]
     _write([(n, str(classes[c]), f"{p:.4f}") for n, c, p in zip(names, *answers, strict=True)])

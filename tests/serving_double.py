@@ -115,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
         inputs = self.model.signatures[request["signature_name"]].inputs
         values = {name: from_json(value, tf.as_dtype(inputs[name].dtype)) for name, value in request["inputs"].items()}
         found = self.model.predict(request["signature_name"], values)
-        return {"outputs": {name: to_json(name, np.asarray(value).tolist()) for name, value in found.items()}}
+        return {"outputs": {name: to_json(name, value) for name, value in found.items()}}
 
 
 def from_json(value, dtype: tf.DType) -> np.ndarray:
@@ -149,6 +149,7 @@ def _leaf(value, dtype: tf.DType):
 
 def to_json(name: str, value):
     """An output: text as it is, but that of names in _bytes, which is in base64."""
+    value = value.tolist() if isinstance(value, np.ndarray) else value
     if isinstance(value, list):
         return [to_json(name, each) for each in value]
     if not isinstance(value, bytes):

@@ -77,14 +77,19 @@ PLAIN = {
 }
 
 
-@pytest.mark.parametrize("kind", PLAIN)
-def test_pixels_are_those_of_the_python_runner(kind):
+def decoded(contents, size: int) -> np.ndarray:
+    """`[pictures, size, size, 3]`, integers, as a server sees files."""
+    places = np.zeros((len(contents), 1), np.int64)
+    return encoded_pictures.decoded("x", files(*contents), places, size).numpy().astype(int)
+
+
+@pytest.mark.parametrize("size", [SIZE, 84])
+def test_pixels_are_those_of_the_python_runner(size):
     """To one grey level, in a few places: a JPEG of eight times the size is decoded at reduced size there."""
-    content = PLAIN[kind]
-    for size in (SIZE, 84):
-        found = encoded_pictures.decoded("x", files(content), np.zeros((1, 1), np.int64), size)[0].numpy().astype(int)
-        differences = np.abs(found - read_picture("x", size, content))
-        assert differences.max() <= 1 and (differences > 0).mean() < (0.5 if kind == "large" else 0.1)
+    for kind, found in zip(PLAIN, decoded(PLAIN.values(), size), strict=True):
+        differences = np.abs(found - read_picture("x", size, PLAIN[kind]))
+        assert differences.max() <= 1, kind
+        assert (differences > 0).mean() < (0.5 if kind == "large" else 0.1), kind
 
 
 def turned() -> bytes:
@@ -93,18 +98,30 @@ def turned() -> bytes:
     return encoded("JPEG", exif=exif, quality=90)
 
 
+def half_clear() -> Image.Image:
+    picture = photo(61, 47)
+    picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    return picture
+
+
 SPECIAL = {
     "turned by EXIF": turned(),
     "Display P3": encoded("JPEG", icc_profile=matrix_profile(P3), quality=90),
     "CMYK": encoded("JPEG", photo(61, 47).convert("CMYK"), quality=90),
     "16-bit grey": encoded("PNG", Image.fromarray((np.arange(3600).reshape(60, 60) * 18 + 130).astype(np.uint16))),
-    "transparent": encoded("PNG", Image.fromarray(np.dstack([np.asarray(photo(61, 47)), np.eye(47, 61) * 200]).astype("uint8"))),
+    "transparent": encoded("PNG", half_clear()),
     "transparent GIF": encoded("GIF", photo(61, 47).quantize(20), transparency=3),
 }  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def special():
+    """What a server would see of files that it should not be sent, by kind."""
+    return dict(zip(SPECIAL, decoded(SPECIAL.values(), SIZE), strict=True))
+
+
 @pytest.mark.parametrize("kind", [*SPECIAL, "JPEG", "grey JPEG"])
-def test_the_client_sends_what_the_server_sees_as_the_python_runner_does(served, tmp_path, kind):
+def test_the_client_sends_what_the_server_sees_as_the_python_runner_does(served, special, tmp_path, kind):
     """Features within 1e-5 of those of the runner's pixels; the files alone would give others, or none."""
     content, plain = {**PLAIN, **SPECIAL}[kind], kind in PLAIN
     (tmp_path / "picture").write_bytes(content)
@@ -116,8 +133,8 @@ def test_the_client_sends_what_the_server_sees_as_the_python_runner_does(served,
     found = served.predict("embed_encoded", {"image_bytes": files(sent)})["features"]
     np.testing.assert_allclose(found, expected, **(TOLERANCE if not plain else {"rtol": 0, "atol": 5e-3}))
     if not plain:
-        raw = encoded_pictures.decoded("x", files(content), np.zeros((1, 1), np.int64), SIZE)[0].numpy()
-        assert kind == "16-bit grey" or np.abs(raw.astype(int) - pixels).max() > 20
+        # Without a profile Pillow and TensorFlow convert CMYK alike.
+        assert kind in ("16-bit grey", "CMYK") or np.abs(special[kind] - pixels).max() > 20
 
 
 def test_files_and_pixels_get_the_same_answers(served):
@@ -216,8 +233,7 @@ def test_a_hundred_pictures_of_84_pixels_are_half_a_megabyte():
     contents = files(*(encoded("JPEG", photo(84, 84, seed), quality=75) for seed in range(100)))[None]
     body = model_server.request_body({"query_image_bytes": contents}, "classify_encoded")
     assert len(body) < 500_000
-    pixels = np.stack([read_picture("x", 84, content) for content in contents[0]])
-    assert len(model_server.request_body({"query_images": pixels[None]}, "serving_default")) > 7_000_000
+    assert max(map(len, contents[0])) < 84 * 84 * 3  # The client sends them as they are.
 
 
 def test_warm_up_requests_parse_and_run_every_signature(served):
