@@ -6,12 +6,14 @@ each tensor. No batching; one version of one model.
 
 import base64
 import contextlib
+import functools
 import json
 import re
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+import exported
 import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
@@ -51,6 +53,12 @@ class ServedModel:
 
     def _output(self, info):
         return self._session.graph.get_tensor_by_name(info.name)._as_tf_output()
+
+
+@functools.cache
+def general() -> ServedModel:
+    """The model of `exported.general_saved_model`; its first answers take a second each, for whoever asks for them."""
+    return ServedModel("sib", exported.general_saved_model())
 
 
 def rest(model: ServedModel):

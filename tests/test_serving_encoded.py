@@ -10,7 +10,6 @@ import tensorflow as tf
 from colour_profiles import P3, matrix_profile
 from conftest import draw_class
 from PIL import Image
-from serving_double import ServedModel
 
 from export import encoded_pictures, model_server, warm_up
 from sib_tf import SIBClassifier
@@ -24,7 +23,7 @@ TOLERANCE = {"rtol": 0, "atol": 1e-5}
 
 @pytest.fixture(scope="module")
 def served():
-    return ServedModel("sib", exported.general_saved_model())
+    return serving_double.general()
 
 
 def photo(width: int, height: int, seed: int = 0) -> Image.Image:

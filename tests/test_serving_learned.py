@@ -50,7 +50,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model():
-    return ServedModel("sib", exported.general_saved_model())
+    return serving_double.general()
 
 
 @pytest.fixture(scope="module")
