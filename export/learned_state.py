@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from export.model_server import ModelServer, Shapes
+from sib_tf import heads
 from sib_tf.errors import InputError
 from sib_tf.estimator import class_shares, saved_file
 from sib_tf.estimator import head as head_files
@@ -65,7 +66,12 @@ class Head(NamedTuple):
 
 
 def save(
-    path: str | os.PathLike, outputs: dict[str, np.ndarray], classes: np.ndarray, numbers: np.ndarray, head: Head
+    path: str | os.PathLike,
+    outputs: dict[str, np.ndarray],
+    classes: np.ndarray,
+    numbers: np.ndarray,
+    unlabelled_seen: int,
+    head: Head,
 ) -> None:
     """Writes what `learn_encoded` returned for one episode, nothing padded, as `SIBClassifier.load` reads it.
 
@@ -74,11 +80,14 @@ def save(
         outputs: `weights` `[1, 2, way, weights_dim]`, `support` `[1, rows, D]`, `query` `[1, queries, D]`, float32.
         classes: `[way]` text, sorted.
         numbers: `[rows]`, the labelled pictures' places in `classes`.
+        unlabelled_seen: how many unlabelled pictures there were, of which `query` may be a sample.
         head: of the same server.
     """
     support, query, weights = (np.asarray(outputs[name][0], np.float32) for name in ("support", "query", "weights"))
-    rows = KeptRows(classes, support, numbers, np.bincount(numbers, minlength=len(classes)), query, len(query))
-    parameters = SIBClassifier("head.tflite", backbone=head.backbone).get_params()
+    rows = KeptRows(classes, support, numbers, np.bincount(numbers, minlength=len(classes)), query, unlabelled_seen)
+    shipped = [name for name in heads.NAMES if heads.path(name).read_bytes() == head.content]
+    # What another `fit` would take: the name of no file, where there is none.
+    parameters = SIBClassifier((*shipped, "head.tflite")[0], backbone=head.backbone).get_params()
     saved_file.write(path, saved_file.Contents(parameters, None, head.backbone, rows, weights, None, head.content))
 
 

@@ -10,7 +10,12 @@ from sib_tf.pictures import picture_folders
 from sib_tf.pictures.picture_folders import Query, Support
 from sib_tf.pictures.plain_files import plain_file
 from sib_tf.prediction.model import padded_episode
+from sib_tf.prediction.predictions import sample
 
+# As SIBClassifier has it by default.
+MOST_UNLABELLED = 2000
+# Pictures that are classified in one request.
+_AT_ONCE = 256
 _INPUTS = {"support_images": 5, "support_labels": 2, "support_mask": 2, "query_images": 5, "query_mask": 2}
 _ENCODED = ("serving_encoded", "learn_encoded", "classify_encoded")
 
@@ -87,16 +92,21 @@ class ServedModel:
         return checked(self.server.predict(inputs, signature), len(episode.classes), len(episode.query.paths))
 
     def learn(self, episode: Episode, path: str, support_rows: int | None, query_rows: int | None):
-        """Learns, and saves what was learned to `path`; returns it, a `learned_state.Learned`."""
+        """Learns, and saves what was learned to `path`; returns it, a `learned_state.Learned`.
+
+        Of more than `MOST_UNLABELLED` unlabelled pictures the steps see a sample.
+        """
         from export import learned_state
 
+        all_queries = len(episode.query.paths)
+        episode = episode._replace(query=_some(episode.query, sample(all_queries, MOST_UNLABELLED)))
         _check_rows(episode, support_rows, query_rows)
         inputs, _ = self._inputs(episode, support_rows, query_rows)
         outputs = self.server.predict(inputs, "learn_encoded")
         rows, queries, way = len(episode.numbers), len(episode.query.paths), len(episode.classes)
         learned = _checked_state(outputs, rows, queries, way, self.signatures["classify"])
         head = learned_state.Head.of(self.server)
-        learned_state.save(path, learned, episode.classes, episode.numbers, head)
+        learned_state.save(path, learned, episode.classes, episode.numbers, all_queries, head)
         return learned_state.Learned(episode.classes, learned["weights"][0, 1])
 
     def opened(self, path: str):
@@ -106,12 +116,17 @@ class ServedModel:
         return learned_state.load(path, self.server, self.signatures)
 
     def classify(self, episode: Episode, learned, query_rows: int | None):
-        """Answers the queries from what was learned; returns as `whole_way`."""
-        _check_rows(episode, None, query_rows)
-        files, mask = _padded(_files(episode.query), query_rows)
+        """Answers the queries from what was learned, some in each request; returns as `whole_way`."""
+        rows, places = query_rows or _AT_ONCE, np.arange(len(episode.query.paths))
+        parts = [_some(episode.query, places[start : start + rows]) for start in range(0, len(places), rows)]
+        found = [self._classified(part, learned, query_rows) for part in parts]
+        return tuple(np.concatenate(values) for values in zip(*found, strict=True))
+
+    def _classified(self, query: Query, learned, query_rows: int | None):
+        files, mask = _padded(_files(query), query_rows)
         inputs = {"query_image_bytes": files, "query_mask": mask, "weights": learned.weights[None]}
         outputs = self.server.predict(inputs, "classify_encoded")
-        return checked(learned.answers(outputs), len(learned.classes), len(episode.query.paths))
+        return checked(learned.answers(outputs), len(learned.classes), len(query.paths))
 
     def _inputs(self, episode: Episode, support_rows: int | None, query_rows: int | None) -> tuple[dict, str]:
         """One episode, padded, and the signature that takes it."""
@@ -130,6 +145,11 @@ class ServedModel:
             "query_mask": query_mask,
         }
         return inputs, "serving_encoded"
+
+
+def _some(query: Query, places: np.ndarray) -> Query:
+    """The pictures at some places."""
+    return Query(query.pictures[places], [query.paths[place] for place in places], [])
 
 
 def _files(pictures: Support | Query) -> np.ndarray:

@@ -7,7 +7,8 @@ Pictures that cannot be read are skipped, and named. With --protocol=grpc the se
 
 Files are sent as they are, where TensorFlow decodes them to what they show and they are smaller than their pixels;
 others as PNG of the size that the model takes. --save=classes.sib keeps what the server learned, and
---learned=classes.sib uses it: SIBClassifier.load and .save read and write the same files.
+--learned=classes.sib uses it: SIBClassifier.load and .save read and write the same files. Of more than
+2,000 unlabelled pictures --save learns from a sample; all are answered.
 """
 
 import csv
