@@ -132,8 +132,13 @@ class RestServer(ModelServer):
 
 def request_body(inputs: dict[str, np.ndarray], signature: str) -> bytes:
     """Returns the JSON that calls a signature, in columns; bytes are in base64, as `{"b64": ...}`."""
-    columns = {name: _packed(np.asarray(value).tolist()) for name, value in inputs.items()}
+    columns = {name: _packed(_numbers(np.asarray(value))) for name, value in inputs.items()}
     return json.dumps({"signature_name": signature, "inputs": columns}, separators=(",", ":")).encode()
+
+
+def _numbers(value: np.ndarray):
+    """Lists; of float32 the shortest numbers that are read as the same, half as many digits as Python would write."""
+    return (value.astype(str).astype(float) if value.dtype == np.float32 else value).tolist()
 
 
 def _packed(value):

@@ -48,9 +48,10 @@ def main() -> None:
             data.test, reference.spec, run.backbone_config.image_size, run.backbone_config.larger
         )
         atomic.write_text(partial / "example_request.json", json.dumps(request))
+        atomic.write_text(partial / "example_encoded.json", json.dumps(serving.encoded_request(request)))
         verdict = reference.judge(partial, SavedModel(partial), f"{folder.parent.name}/{folder.name}")
         verdict.require("The SavedModel")
-    print(f"{verification.table([verdict])}\n{folder}: SavedModel, model card, example request.")
+    print(f"{verification.table([verdict])}\n{folder}: SavedModel, model card, example requests.")
     if not (folder / warm_up.FILE).is_file():
         print("No warm-up requests, so a server's first answer is slow: pip install 'sib_tf[serve]', and export again.")
 

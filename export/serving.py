@@ -3,6 +3,7 @@
 Checks are ops of the graph, so that a server that knows nothing of this project gives the same errors.
 """
 
+import base64
 from pathlib import Path
 
 import keras
@@ -15,6 +16,7 @@ from sib_tf.config import EpisodeSpec
 from sib_tf.datasets import Split
 from sib_tf.episodes import EpisodeSampler
 from sib_tf.pictures.pixels import fit_stored
+from sib_tf.pictures.plain_files import as_png
 from sib_tf.prediction import trained_run
 from sib_tf.prediction.models import CONFIG
 from sib_tf.prediction.signatures import Signatures
@@ -61,6 +63,17 @@ def example_request(split: Split, spec: EpisodeSpec, size: int, larger: str) -> 
         "query_mask": rows.query_mask,
     }
     return {"signature_name": "serving_default", "inputs": {k: np.asarray(v).tolist() for k, v in inputs.items()}}
+
+
+def encoded_request(request: dict) -> dict:
+    """Returns an `example_request` with the pictures as files, for `serving_encoded`."""
+    inputs = {name: np.array(value) for name, value in request["inputs"].items()}
+    packed = {name: value.astype(int).tolist() for name, value in inputs.items() if not name.endswith("_images")}
+    for side in ("support", "query"):
+        pictures = inputs[f"{side}_images"].astype(np.uint8)[0]
+        files = [{"b64": base64.b64encode(as_png(picture)).decode()} for picture in pictures]
+        packed[f"{side}_image_bytes"] = [files]
+    return {"signature_name": "serving_encoded", "inputs": packed}
 
 
 class ServingSignatures:

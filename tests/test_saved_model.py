@@ -13,7 +13,7 @@ import pytest
 import running
 import tensorflow as tf
 from exported import load_run, run_folder
-from serving_double import ServedModel
+from serving_double import ServedModel, from_json
 from test_cli import check_error
 
 from export import export_flags, head_alone, model_card, precisions, saved_model, serving
@@ -71,7 +71,8 @@ def write_metrics(path: Path, run, **changes) -> Path:
 
 def test_the_folder_and_its_description(versions, run):
     names = {path.name for path in (versions / "1").iterdir()}
-    assert {"saved_model.pb", "variables", "config.json", "MODEL_CARD.md", "example_request.json"} <= names
+    examples = {"example_request.json", "example_encoded.json"}
+    assert {"saved_model.pb", "variables", "config.json", "MODEL_CARD.md", *examples} <= names
     assert [path.name for path in versions.iterdir()] == ["1"]  # Nothing half-written.
     config = atomic.read_json(versions / "1" / "config.json", "Configuration")
     files = config.pop("files")
@@ -116,6 +117,16 @@ def test_names_types_and_shapes(versions):
         "predicted_class": ("int32", (-1, -1)),
         "confidence": ("float32", (-1, -1)),
     }
+
+
+def test_the_examples_are_one_episode(versions):
+    served, answers = ServedModel("sib", versions / "1"), []
+    for name in ("example_request", "example_encoded"):
+        request = json.loads((versions / "1" / f"{name}.json").read_text())
+        types = served.signatures[request["signature_name"]].inputs
+        inputs = {key: from_json(value, tf.as_dtype(types[key].dtype)) for key, value in request["inputs"].items()}
+        answers.append(served.predict(request["signature_name"], inputs)["probabilities"])
+    np.testing.assert_allclose(*answers, rtol=0, atol=1e-5)
 
 
 def test_clients_get_the_trained_head(versions, tmp_path):

@@ -1,6 +1,8 @@
 """Signatures for encoded pictures, in TensorFlow's C++ session: pixels, masks, broken files, learning, warm-up."""
 
+import base64
 import io
+import json
 
 import exported
 import numpy as np
@@ -230,8 +232,14 @@ def test_rest_takes_masks_of_0_and_1_and_truth_where_it_must_be(served, monkeypa
 
 def test_a_hundred_pictures_of_84_pixels_are_half_a_megabyte():
     contents = files(*(encoded("JPEG", photo(84, 84, seed), quality=75) for seed in range(100)))[None]
-    body = model_server.request_body({"query_image_bytes": contents}, "classify_encoded")
+    # With what was learned of five classes, under the longest features that a backbone here has.
+    weights = np.random.default_rng(0).normal(0, 0.03, (1, 5, 2560)).astype(np.float32)
+    inputs = {"query_image_bytes": contents, "query_mask": np.ones((1, 100), np.int32), "weights": weights}
+    body = model_server.request_body(inputs, "classify_encoded")
     assert len(body) < 500_000
+    sent = json.loads(body)["inputs"]
+    np.testing.assert_array_equal(np.array(sent["weights"], np.float32), weights)
+    assert base64.b64decode(sent["query_image_bytes"][0][7]["b64"]) == contents[0, 7]
     assert max(map(len, contents[0])) < 84 * 84 * 3  # The client sends them as they are.
 
 
