@@ -6,7 +6,7 @@ import tensorflow as tf
 _AT_ONCE = 8
 # Broken pictures that an error names.
 _MOST_NAMED = 20
-# WebP: where the server's TensorFlow has it (2.20 has).
+# WebP: where the server's TensorFlow decodes it (2.21 does).
 FORMATS = "JPEG, PNG, BMP, GIF or WebP"
 
 

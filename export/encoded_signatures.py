@@ -9,9 +9,7 @@ import tensorflow as tf
 from export import encoded_pictures
 from export.serving import ServingSignatures, spec
 from export.serving_checks import as_mask, check, check_axes, check_finite
-
-# Of a saved classifier, which `head` gives a part of.
-SIB_FORMAT = 1
+from sib_tf.estimator import saved_file
 
 
 class EncodedSignatures:
@@ -109,8 +107,8 @@ class EncodedSignatures:
             head_bytes: string, a .tflite file of the head alone.
             backbone: string, the name of what makes the features.
         """
-        message = f"sib_format must be {SIB_FORMAT}, the format of saved classifiers that this model knows; got:"
-        with tf.control_dependencies([check(sib_format == SIB_FORMAT, message, sib_format)]):
+        message = f"sib_format must be {saved_file.FORMAT}, the format of saved classifiers that this model knows; got:"
+        with tf.control_dependencies([check(sib_format == saved_file.FORMAT, message, sib_format)]):
             return {"head_bytes": tf.constant(self._head), "backbone": tf.constant(self._backbone)}
 
     def _learned(self, support, labels, support_mask, query, query_mask) -> tf.Tensor:
