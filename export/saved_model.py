@@ -51,9 +51,10 @@ def main() -> None:
         atomic.write_text(partial / "example_encoded.json", json.dumps(serving.encoded_request(request)))
         verdict = reference.judge(partial, SavedModel(partial), f"{folder.parent.name}/{folder.name}")
         verdict.require("The SavedModel")
-    print(f"{verification.table([verdict])}\n{folder}: SavedModel, model card, example requests.")
+    print(verification.table([verdict]))
     if not (folder / warm_up.FILE).is_file():
         print("No warm-up requests, so a server's first answer is slow: pip install 'sib_tf[serve]', and export again.")
+    print(f"{folder}: SavedModel, model card, example requests.")
 
 
 def version_folder(root: Path, version: int | None) -> Path:
