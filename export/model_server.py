@@ -1,5 +1,6 @@
 """A model server's REST interface, as TF Serving documents it, and what it has in common with gRPC; no TensorFlow."""
 
+import base64
 import contextlib
 import http.client
 import json
@@ -13,6 +14,8 @@ from sib_tf.errors import InputError
 from sib_tf.storage import sealed_json
 
 SIGNATURE = "serving_default"
+# Of a signature's inputs, by name.
+Shapes = dict[str, tuple[int, ...]]
 # Of the server's own words: an error there may quote the whole request.
 _LONGEST_ERROR = 600
 # One byte more than is parsed: an endless answer is refused as too large.
@@ -70,23 +73,21 @@ class RestServer(ModelServer):
         super().__init__(address.rstrip("/"), model, timeout)
         self._url = f"{self.address}/v1/models/{urllib.parse.quote(model, safe='')}"
 
-    def input_shapes(self) -> dict[str, tuple[int, ...]]:
-        """Returns the shape of every input of `serving_default` by name; -1: any size."""
+    def signatures(self) -> dict[str, Shapes]:
+        """Returns the shape of every input of every signature, by both their names; -1: any size."""
         answer = self._ask("/metadata")
         try:
-            inputs = answer["metadata"]["signature_def"]["signature_def"][SIGNATURE]["inputs"]
-            dims = {name: info["tensor_shape"].get("dim", ()) for name, info in inputs.items()}
-            return {name: tuple(int(dim["size"]) for dim in dims[name]) for name in dims}
+            signatures = answer["metadata"]["signature_def"]["signature_def"]
+            found = {name: _shapes(signature.get("inputs", {})) for name, signature in signatures.items()}
+            return {SIGNATURE: found[SIGNATURE], **found}
         except _ANOTHER as error:
             raise self._wrong_answer(f"its metadata have no signature {SIGNATURE}") from error
 
-    def predict(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Calls `serving_default`; returns its outputs by name."""
-        columns = {name: value.tolist() for name, value in inputs.items()}
-        request = {"signature_name": SIGNATURE, "inputs": columns}
-        answer = self._ask(":predict", json.dumps(request, separators=(",", ":")).encode())
+    def predict(self, inputs: dict[str, np.ndarray], signature: str = SIGNATURE) -> dict[str, np.ndarray]:
+        """Calls a signature; returns its outputs by name. Files are bytes in arrays of objects, both ways."""
+        answer = self._ask(":predict", request_body(inputs, signature))
         try:
-            return {name: np.array(value) for name, value in answer["outputs"].items()}
+            return {name: _array(value) for name, value in answer["outputs"].items()}
         except _ANOTHER as error:
             raise self._wrong_answer("it has no outputs") from error
 
@@ -127,6 +128,35 @@ class RestServer(ModelServer):
             case http.client.HTTPException():
                 return InputError(f"server {self.address} does not speak HTTP; name its REST port, by default 8501.")
         return self._unreachable(getattr(reason, "strerror", None) or str(reason))
+
+
+def request_body(inputs: dict[str, np.ndarray], signature: str) -> bytes:
+    """Returns the JSON that calls a signature, in columns; bytes are in base64, as `{"b64": ...}`."""
+    columns = {name: _packed(_numbers(np.asarray(value))) for name, value in inputs.items()}
+    return json.dumps({"signature_name": signature, "inputs": columns}, separators=(",", ":")).encode()
+
+
+def _numbers(value: np.ndarray):
+    """Lists; of float32 the shortest numbers that are read as the same, half as many digits as Python would write."""
+    return (value.astype(str).astype(float) if value.dtype == np.float32 else value).tolist()
+
+
+def _packed(value):
+    if isinstance(value, list):
+        return [_packed(each) for each in value]
+    return {"b64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+
+
+def _array(value) -> np.ndarray:
+    """An output; one of a single string may be in base64."""
+    if isinstance(value, dict):
+        return np.array(base64.b64decode(value["b64"], validate=True), object)
+    return np.array(value)
+
+
+def _shapes(inputs: dict) -> Shapes:
+    dims = {name: info["tensor_shape"].get("dim", ()) for name, info in inputs.items()}
+    return {name: tuple(int(dim["size"]) for dim in dims[name]) for name in dims}
 
 
 def _said(body: bytes) -> str:

@@ -2,7 +2,8 @@
 
     python -m export.saved_model --model_dir=RUN/sib --backbone_dir=RUN/backbone --output_dir=EXPORT
 
-Signatures: serving_default (pictures to classes), embed, adapt, classify. The export is compared with the trained model
+Signatures: serving_default (pictures to classes), embed, adapt, classify; serving_encoded, embed_encoded, learn_encoded
+and classify_encoded, the same for files of pictures; learn; head. The export is compared with the trained model
 on real episodes and is not left behind if it differs.
 """
 
@@ -31,7 +32,7 @@ def main() -> None:
     export_flags.check_parts(FLAGS, head_only=False)
     run = export_flags.load_run(FLAGS)
     export_flags.require_exportable(run)
-    from export import model_card, serving, verification
+    from export import head_alone, model_card, serving, verification, warm_up
     from sib_tf.prediction.models import SavedModel
 
     summaries = model_card.load_metrics(FLAGS.metrics, run)
@@ -40,16 +41,20 @@ def main() -> None:
     with run_lock.held(folder, beside=True), atomic.new_folder(folder) as partial:
         if folder.exists():
             raise cli.InputError(f"{folder} was written by another process; start again for the next version.")
-        serving.write(partial, run)
+        serving.write(partial, run, head_alone.content(run, FLAGS.model_dir))
         atomic.write_text(partial / model_card.FILE, model_card.text(run.description(), summaries))
         # On one line: indented, its pixels would take eight times the space.
         request = serving.example_request(
             data.test, reference.spec, run.backbone_config.image_size, run.backbone_config.larger
         )
         atomic.write_text(partial / "example_request.json", json.dumps(request))
+        atomic.write_text(partial / "example_encoded.json", json.dumps(serving.encoded_request(request)))
         verdict = reference.judge(partial, SavedModel(partial), f"{folder.parent.name}/{folder.name}")
         verdict.require("The SavedModel")
-    print(f"{verification.table([verdict])}\n{folder}: SavedModel, model card, example request.")
+    print(verification.table([verdict]))
+    if not (folder / warm_up.FILE).is_file():
+        print("No warm-up requests, so a server's first answer is slow: pip install 'sib_tf[serve]', and export again.")
+    print(f"{folder}: SavedModel, model card, example requests.")
 
 
 def version_folder(root: Path, version: int | None) -> Path:

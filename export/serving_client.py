@@ -4,6 +4,11 @@
 
 LABELLED/<class>/<pictures>: a folder for each class. UNLABELLED: all its pictures, at any depth, are one episode.
 Pictures that cannot be read are skipped, and named. With --protocol=grpc the server is host:8500.
+
+Files are sent as they are, where TensorFlow decodes them to what they show and they are smaller than their pixels;
+others as PNG of the size that the model takes. --save=classes.sib keeps what the server learned, and
+--learned=classes.sib uses it: SIBClassifier.load and .save read and write the same files. Of more than
+2,000 unlabelled pictures --save learns from a sample; all are answered.
 """
 
 import csv
@@ -11,11 +16,9 @@ import sys
 import unicodedata
 from pathlib import Path
 
-import numpy as np
 from absl import flags
 
 from sib_tf.commands import cli
-from sib_tf.prediction.model import padded_episode
 from sib_tf.storage import atomic
 
 FLAGS = flags.FlagValues()
@@ -23,7 +26,13 @@ flags.DEFINE_string("server", None, "rest: http://host:8501; grpc: host:8500.", 
 flags.DEFINE_string("model", "sib", "Name of the model on the server.", flag_values=FLAGS)
 flags.DEFINE_string("support", None, "Folder of labelled pictures, one folder a class.", flag_values=FLAGS)
 flags.DEFINE_string("query", None, "Folder of pictures to classify.", flag_values=FLAGS)
-flags.mark_flags_as_required(["server", "support", "query"], flag_values=FLAGS)
+flags.mark_flag_as_required("server", flag_values=FLAGS)
+_SAVE = "The file to keep what was learned in, ending in .sib; without --query, learns from --support alone."
+flags.DEFINE_string("save", None, _SAVE, flag_values=FLAGS)
+_LEARNED = "What --save or SIBClassifier.save kept, in place of --support; answers do not depend on other pictures."
+flags.DEFINE_string("learned", None, _LEARNED, flag_values=FLAGS)
+_PICTURES = "How to send pictures: files, or pixels, ten times as large, as servers of earlier exports take them."
+flags.DEFINE_enum("pictures", "encoded", ("encoded", "pixels"), _PICTURES, flag_values=FLAGS)
 flags.DEFINE_enum("protocol", "rest", ("rest", "grpc"), "How to speak to the server.", flag_values=FLAGS)
 flags.DEFINE_float("timeout", 60.0, "Seconds that the server may take.", 0.001, flag_values=FLAGS)
 flags.DEFINE_string("output", None, "File for the predictions, ending in .csv.", flag_values=FLAGS)
@@ -37,81 +46,53 @@ HEADER = ("file", "class", "confidence")
 
 
 def main() -> None:
-    if FLAGS.output is not None and Path(FLAGS.output).suffix != ".csv":
-        raise cli.InputError(f"output must end in .csv; got {FLAGS.output}.")
+    _check_flags()
     # What the stream's encoding cannot show becomes escapes, as on standard error.
     sys.stdout.reconfigure(errors="backslashreplace")
     server = _connect()
-    from sib_tf.pictures import picture_folders
+    from export.serving_calls import Episode, ServedModel
 
-    size = picture_size(server.input_shapes(), FLAGS.model)
-    support = picture_folders.read_support(picture_folders.folder_of_classes(FLAGS.support), size)
-    query = picture_folders.read_query(FLAGS.query, size)
-    if skipped := support.skipped + query.skipped:
-        print("\n  ".join([f"Skipped {len(skipped)} pictures:", *map(_visible, skipped)]), file=sys.stderr)
-    classes, labels = np.unique(support.labels, return_inverse=True)
-    inputs = episode(support.pictures, labels, query.pictures, FLAGS.support_rows, FLAGS.query_rows)
-    predicted, confidence = checked(server.predict(inputs), len(classes), len(query.paths))
-    names = [path.relative_to(FLAGS.query).as_posix() for path in query.paths]
-    rows = [(n, str(classes[c]), f"{p:.4f}") for n, c, p in zip(names, predicted, confidence, strict=True)]
+    served = ServedModel(server, FLAGS.pictures == "encoded")
+    if FLAGS.save is not None or FLAGS.learned is not None:
+        served.require_learning()
+    learned = None if FLAGS.learned is None else served.opened(FLAGS.learned)
+    episode = Episode.read(FLAGS.support, FLAGS.query, served.size)
+    if episode.skipped:
+        lines = [f"Skipped {len(episode.skipped)} pictures:", *map(_visible, episode.skipped)]
+        print("\n  ".join(lines), file=sys.stderr)
+    rows = FLAGS.support_rows, FLAGS.query_rows
+    if FLAGS.save is not None:
+        learned = served.learn(episode, FLAGS.save, *rows)
+        print(f"Saved: {FLAGS.save}")
+    if FLAGS.query is None:
+        return
+    if learned is None:
+        classes, answers = episode.classes, served.whole_way(episode, *rows)
+    else:
+        classes, answers = learned.classes, served.classify(episode, learned, FLAGS.query_rows)
+    names = [path.relative_to(FLAGS.query).as_posix() for path in episode.query.paths]
+    _write([(n, str(classes[c]), f"{p:.4f}") for n, c, p in zip(names, *answers, strict=True)])
+
+
+def _write(rows: list[tuple[str, str, str]]) -> None:
     print(table(rows))
     if FLAGS.output is not None:
         with atomic.new_file(FLAGS.output) as partial, partial.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([HEADER, *rows])
 
 
-def picture_size(shapes: dict[str, tuple[int, ...]], model: str) -> int:
-    """Returns the side of the pictures that a model takes, from the shapes of its inputs.
-
-    Raises:
-        InputError: they are not those of a SavedModel that `export.saved_model` writes.
-    """
-    expected = {"support_images": 5, "support_labels": 2, "support_mask": 2, "query_images": 5, "query_mask": 2}
-    if {name: len(shape) for name, shape in shapes.items()} != expected or min(shapes["query_images"][2:]) < 1:
-        raise cli.InputError(
-            f"model {model!r} must take the inputs of a SavedModel of export.saved_model ({', '.join(expected)}); it "
-            f"takes {shapes}."
-        )
-    return shapes["query_images"][2]
-
-
-def episode(
-    support: np.ndarray,
-    labels: np.ndarray,
-    query: np.ndarray,
-    support_rows: int | None = None,
-    query_rows: int | None = None,
-) -> dict[str, np.ndarray]:
-    """Returns the inputs of `serving_default` for one episode, padded to the rows asked for.
-
-    Args:
-        support, query: `[rows, size, size, 3]` uint8.
-        labels: `[rows]` integers.
-
-    Raises:
-        InputError: there are more pictures than rows.
-    """
-    for name, given, rows in (("support", len(support), support_rows), ("query", len(query), query_rows)):
-        if rows is not None and given > rows:
-            raise cli.InputError(f"{name}_rows must be at least the {given} pictures of {name}; got {rows}.")
-    inputs = padded_episode(support, labels.astype(np.int32), query, support_rows, query_rows)
-    return {f"{name}_images" if name in ("support", "query") else name: rows for name, rows in inputs.items()}
-
-
-def checked(outputs: dict[str, np.ndarray], way: int, queries: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (predicted class, confidence) of the queries, each `[queries]`, from an answer of `serving_default`.
-
-    Raises:
-        InputError: they are not there, or cannot be true.
-    """
-    predicted, confidence = outputs.get("predicted_class"), outputs.get("confidence")
-    for values, kinds in ((predicted, "iu"), (confidence, "f")):
-        if values is None or values.dtype.kind not in kinds or values.ndim != 2 or values.shape[1] < queries:
-            raise cli.InputError(f"The server's answer lacks a class or a confidence for each of {queries} pictures.")
-    predicted, confidence = predicted[0, :queries], confidence[0, :queries]
-    if not ((predicted >= 0) & (predicted < way) & (confidence >= 0) & (confidence <= 1.0001)).all():
-        raise cli.InputError(f"The server's answer has classes beyond the {way} given, or confidences beyond 0 to 1.")
-    return predicted, confidence
+def _check_flags() -> None:
+    for name, suffix in {"output": ".csv", "save": ".sib", "learned": ".sib"}.items():
+        if FLAGS[name].value is not None and Path(FLAGS[name].value).suffix != suffix:
+            raise cli.InputError(f"{name} must end in {suffix}; got {FLAGS[name].value}.")
+    if (FLAGS.support is None) == (FLAGS.learned is None):
+        raise cli.InputError("support, or learned in its place, must be named, and not both: what to learn from.")
+    if FLAGS.save is not None and FLAGS.learned is not None:
+        raise cli.InputError("save must be left out with learned, or learned: nothing new is learned from it.")
+    if FLAGS.query is None and (FLAGS.save is None or FLAGS.output is not None):
+        raise cli.InputError("query must be named, the folder of pictures to classify; or save alone, to learn.")
+    if FLAGS.pictures == "pixels" and (FLAGS.save or FLAGS.learned):
+        raise cli.InputError("pictures must be encoded with save and learned; got pixels.")
 
 
 def table(rows: list[tuple[str, str, str]]) -> str:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from export.model_server import SIGNATURE, ModelServer
+from export.model_server import SIGNATURE, ModelServer, Shapes
 from sib_tf.errors import InputError
 
 try:
@@ -29,19 +29,18 @@ class GrpcServer(ModelServer):
         channel = grpc.insecure_channel(address, options=limits)
         self._service = prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
-    def input_shapes(self) -> dict[str, tuple[int, ...]]:
+    def signatures(self) -> dict[str, Shapes]:
         request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
         request.model_spec.name = self.model
         answer = self._ask(self._service.GetModelMetadata, request)
-        signatures = get_model_metadata_pb2.SignatureDefMap()
-        if not answer.metadata["signature_def"].Unpack(signatures) or SIGNATURE not in signatures.signature_def:
+        found = get_model_metadata_pb2.SignatureDefMap()
+        if not answer.metadata["signature_def"].Unpack(found) or SIGNATURE not in found.signature_def:
             raise self._wrong_answer(f"its metadata have no signature {SIGNATURE}")
-        inputs = signatures.signature_def[SIGNATURE].inputs
-        return {name: tuple(dim.size for dim in info.tensor_shape.dim) for name, info in inputs.items()}
+        return {name: _shapes(signature.inputs) for name, signature in found.signature_def.items()}
 
-    def predict(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def predict(self, inputs: dict[str, np.ndarray], signature: str = SIGNATURE) -> dict[str, np.ndarray]:
         request = predict_pb2.PredictRequest()
-        request.model_spec.name, request.model_spec.signature_name = self.model, SIGNATURE
+        request.model_spec.name, request.model_spec.signature_name = self.model, signature
         for name, value in inputs.items():
             request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
         answer = self._ask(self._service.Predict, request)
@@ -65,3 +64,7 @@ class GrpcServer(ModelServer):
             case grpc.StatusCode.UNAVAILABLE:
                 return self._unreachable(said)
         return self._refused(code.name, said)
+
+
+def _shapes(inputs) -> Shapes:
+    return {name: tuple(dim.size for dim in info.tensor_shape.dim) for name, info in inputs.items()}

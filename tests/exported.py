@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 
 from benchmarks.untrained import load_run, pictures, write_run, write_saved_model, write_tflite
-from export import conversion
+from export import conversion, head_alone, serving
 from sib_tf import calibration, checkpoints
 from sib_tf.config import SIBConfig
 from sib_tf.features import FeatureCache, weights_fingerprint
@@ -45,6 +45,22 @@ def saved_model(gradient_network: str = "per_class", num_steps: int = 3) -> Path
     """A SavedModel of `run_folder`, the version 1 of its folder."""
     run = run_folder(gradient_network, num_steps)
     return write_saved_model(load_run(run), Path(f"{run}_saved") / "1")
+
+
+@functools.cache
+def general_run() -> trained_run.Run:
+    """The shipped head `general` behind the backbone of `run_folder`."""
+    own = load_run(run_folder())
+    head = trained_run.load_head("general", own.sib.config.feature_dim)
+    return dataclasses.replace(head, backbone=own.backbone, backbone_config=own.backbone_config, origin=own.origin)
+
+
+@functools.cache
+def general_saved_model() -> Path:
+    """A SavedModel of `general_run`, the version 1 of its folder, which gives clients the head."""
+    folder = Path(_HOME.name) / "general_saved" / "1"
+    serving.write(folder, general_run(), head_alone.content(general_run(), "general"))
+    return folder
 
 
 @functools.cache

@@ -1,16 +1,19 @@
 """A model server in this process that speaks TF Serving's documented REST and gRPC, by running a SavedModel in C++.
 
-Metadata and predict, in columns ("inputs"), with the errors' codes and texts. No batching; one
-version of one model.
+Metadata and predict, in columns ("inputs"), with the errors' codes and texts, and the types that its JSON takes for
+each tensor. No batching; one version of one model.
 """
 
+import base64
 import contextlib
+import functools
 import json
 import re
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+import exported
 import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
@@ -50,6 +53,12 @@ class ServedModel:
 
     def _output(self, info):
         return self._session.graph.get_tensor_by_name(info.name)._as_tf_output()
+
+
+@functools.cache
+def general() -> ServedModel:
+    """The model of `exported.general_saved_model`; its first answers take a second each, for whoever asks for them."""
+    return ServedModel("sib", exported.general_saved_model())
 
 
 def rest(model: ServedModel):
@@ -112,9 +121,48 @@ class _Handler(BaseHTTPRequestHandler):
     def _predict(self) -> dict:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         inputs = self.model.signatures[request["signature_name"]].inputs
-        values = {k: np.array(v, tf.as_dtype(inputs[k].dtype).as_numpy_dtype) for k, v in request["inputs"].items()}
+        values = {name: from_json(value, tf.as_dtype(inputs[name].dtype)) for name, value in request["inputs"].items()}
         found = self.model.predict(request["signature_name"], values)
-        return {"outputs": {name: value.tolist() for name, value in found.items()}}
+        return {"outputs": {name: to_json(name, value) for name, value in found.items()}}
+
+
+def from_json(value, dtype: tf.DType) -> np.ndarray:
+    """An input as TF Serving takes it: numbers are no truth, truth is no number, bytes are in base64."""
+    shape, leaves, first = [], [value], value
+    while isinstance(first, list):
+        shape.append(len(first))
+        leaves = [leaf for part in leaves for leaf in part]
+        first = first[0] if first else None
+    array = np.empty(len(leaves), dtype.as_numpy_dtype)
+    array[:] = [_leaf(leaf, dtype) for leaf in leaves]
+    return array.reshape(shape)
+
+
+def _leaf(value, dtype: tf.DType):
+    if dtype == tf.string and isinstance(value, dict):
+        return base64.b64decode(value["b64"])
+    kinds = {bool: str(value), int: "Number", float: "Number", str: "String", dict: "Object"}
+    kind = kinds.get(type(value), "Null")
+    taken = {
+        "String": dtype == tf.string,
+        "Number": dtype.is_floating or (dtype.is_integer and isinstance(value, int)),
+        "True": dtype == tf.bool,
+        "False": dtype == tf.bool,
+    }
+    if not taken.get(kind, False):
+        text = f"JSON Value: {json.dumps(value)} Type: {kind} is not of expected type: {dtype.name}"
+        raise tf.errors.InvalidArgumentError(None, None, text)
+    return value.encode() if kind == "String" else value
+
+
+def to_json(name: str, value):
+    """An output: text as it is, but that of names in _bytes, which is in base64."""
+    value = value.tolist() if isinstance(value, np.ndarray) else value
+    if isinstance(value, list):
+        return [to_json(name, each) for each in value]
+    if not isinstance(value, bytes):
+        return value
+    return {"b64": base64.b64encode(value).decode()} if name.endswith("_bytes") else value.decode()
 
 
 def _servicer(model: ServedModel):

@@ -121,7 +121,7 @@ def test_every_required_flag_is_missed_by_name(capsys, module):
             message = "backbone_dir must be given for a whole model; it is missing"
         if module is onnx and name == "features_dir":
             message = "features_dir must be given for the head alone"
-        if module is predict:
+        if module is predict or (module is serving_client and name != "server"):
             message = f".*{name}.* must be named"
         check_error(capsys, run(module, REQUIRED[module], **{name: None}), message)
 

@@ -96,7 +96,7 @@ def test_from_pictures_to_exported_files(capsys, tmp_path):
 
     data = {**pictures, "data_dir": "pictures", "episodes": 25}
     out = run(capsys, saved_model, **data, metrics="run/metrics.json")
-    assert out.endswith("run/saved/1: SavedModel, model card, example request.\n")
+    assert out.endswith("run/saved/1: SavedModel, model card, example requests.\n")
     card = Path("run/saved/1/MODEL_CARD.md").read_text()
     assert metrics["summary"] in card
     assert "Probabilities are calibrated on validation classes" in card

@@ -13,10 +13,11 @@ import pytest
 import running
 import tensorflow as tf
 from exported import load_run, run_folder
-from serving_double import ServedModel
+from serving_double import ServedModel, from_json
 from test_cli import check_error
 
-from export import export_flags, model_card, precisions, saved_model, serving
+from export import export_flags, head_alone, model_card, precisions, saved_model, serving
+from sib_tf import SIBClassifier
 from sib_tf.commands import cli
 from sib_tf.storage import atomic
 
@@ -48,7 +49,8 @@ def versions(run, tmp_path_factory):
 def written_before(versions, monkeypatch):
     """Copies the version there is instead of tracing the model again."""
     copy = functools.partial(shutil.copytree, versions / "1", dirs_exist_ok=True)
-    monkeypatch.setattr(serving, "write", lambda folder, run: copy(folder))
+    monkeypatch.setattr(serving, "write", lambda folder, *_: copy(folder))
+    monkeypatch.setattr(head_alone, "content", lambda *_: b"")
 
 
 def export(**flags) -> int:
@@ -69,7 +71,8 @@ def write_metrics(path: Path, run, **changes) -> Path:
 
 def test_the_folder_and_its_description(versions, run):
     names = {path.name for path in (versions / "1").iterdir()}
-    assert {"saved_model.pb", "variables", "config.json", "MODEL_CARD.md", "example_request.json"} <= names
+    examples = {"example_request.json", "example_encoded.json"}
+    assert {"saved_model.pb", "variables", "config.json", "MODEL_CARD.md", *examples} <= names
     assert [path.name for path in versions.iterdir()] == ["1"]  # Nothing half-written.
     config = atomic.read_json(versions / "1" / "config.json", "Configuration")
     files = config.pop("files")
@@ -97,7 +100,8 @@ def test_a_card_without_metrics_says_so():
 def test_names_types_and_shapes(versions):
     """As any program sees them, `saved_model_cli show` for one."""
     signatures = ServedModel("sib", versions / "1").signatures
-    assert set(signatures) == {"serving_default", "embed", "adapt", "classify"}
+    of_files = {"serving_encoded", "embed_encoded", "learn_encoded", "classify_encoded"}
+    assert set(signatures) == {"serving_default", "embed", "adapt", "classify", *of_files, "learn", "head"}
     served = signatures["serving_default"]
     found = {
         name: (tf.as_dtype(info.dtype).name, tuple(dim.size for dim in info.tensor_shape.dim))
@@ -113,6 +117,29 @@ def test_names_types_and_shapes(versions):
         "predicted_class": ("int32", (-1, -1)),
         "confidence": ("float32", (-1, -1)),
     }
+
+
+def test_the_examples_are_one_episode(versions):
+    served, answers = ServedModel("sib", versions / "1"), []
+    for name in ("example_request", "example_encoded"):
+        request = json.loads((versions / "1" / f"{name}.json").read_text())
+        types = served.signatures[request["signature_name"]].inputs
+        inputs = {key: from_json(value, tf.as_dtype(types[key].dtype)) for key, value in request["inputs"].items()}
+        answers.append(served.predict(request["signature_name"], inputs)["probabilities"])
+    np.testing.assert_allclose(*answers, rtol=0, atol=1e-5)
+
+
+def test_clients_get_the_trained_head(versions, tmp_path):
+    """The one that was converted answers as the model does."""
+    served = ServedModel("sib", versions / "1")
+    (tmp_path / "head.tflite").write_bytes(served.predict("head", {"sib_format": np.array(1, np.int32)})["head_bytes"])
+    rows, labels = np.random.RandomState(0).normal(size=(9, 16)).astype(np.float32), np.arange(3)
+    classifier = SIBClassifier(tmp_path / "head.tflite").fit(rows, [*labels, *[-1] * 6])
+    inputs = {"support": rows[None, :3], "support_labels": labels[None].astype(np.int32), "query": rows[None, 3:]}
+    masks = {"support_mask": np.ones((1, 3), np.int32), "query_mask": np.ones((1, 6), np.int32)}
+    weights = served.predict("learn", {**inputs, **masks})["weights"]
+    expected = served.predict("classify", {"query": rows[None], "weights": weights[:, 1]})["probabilities"]
+    np.testing.assert_allclose(classifier.predict_proba(rows), expected[0], rtol=0, atol=1e-5)
 
 
 # TensorFlow imports keras where there is one, and does without where its import fails.

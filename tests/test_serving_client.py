@@ -24,7 +24,7 @@ from PIL import Image
 from test_cli import check_error
 from test_predict import write_pictures
 
-from export import serving_client
+from export import serving_calls, serving_client
 from export.model_server import on_one_line
 from sib_tf.commands import cli
 from sib_tf.pictures import picture_folders
@@ -272,7 +272,7 @@ def test_answers_that_cannot_be_true(changes, message):
     answer = {"predicted_class": [[0, 2]], "confidence": [[0.5, 0.9]], **changes}
     outputs = {name: np.array(value) for name, value in answer.items() if value is not None}
     with pytest.raises(cli.InputError, match=message):
-        serving_client.checked(outputs, way=3, queries=2)
+        serving_calls.checked(outputs, way=3, queries=2)
 
 
 def test_the_table_is_aligned():

@@ -25,6 +25,12 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     return image.convert("RGB") if transform is None else ImageCms.applyTransform(image, transform)
 
 
+def moves_colours(profile: bytes | None, mode: str) -> bool:
+    """Returns whether `to_srgb` changes a picture of mode L, RGB or CMYK more than rounding does."""
+    modes = (mode, "RGB") if mode == "L" else (mode,)
+    return profile is not None and any(_transform(profile, each) is not None for each in modes)
+
+
 @functools.lru_cache(maxsize=16)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """None: not for this mode, broken, or sRGB already."""

@@ -107,12 +107,16 @@ def _scaled(image: Image.Image, size: int | None) -> Image.Image:
     return image.resize((size, size), Image.Resampling.BILINEAR, (left, top, left + side, top + side))
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Turned as EXIF says; broken EXIF says nothing. XMP does not count: browsers do not read it."""
+def turn_of(image: Image.Image) -> Image.Transpose | None:
+    """Returns how EXIF turns an open picture; broken EXIF says nothing. XMP does not count: browsers do not read it."""
     exif = Image.Exif()
     with contextlib.suppress(Exception):
         exif.load(image.info.get("exif"))
-    turn = _TURNS.get(exif.get(0x0112))
+    return _TURNS.get(exif.get(0x0112))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turn = turn_of(image)
     return image if turn is None else image.transpose(turn)
 
 
