@@ -13,7 +13,8 @@ const HARD = 0.8;
 const KINDS = {
   // Not the best seed: with the demo's model adaptation gains on it about what it gains on average over other seeds.
   letters: { names: LETTERS, draw: drawLetter, each: 5, seed: 8 },
-  pictures: { names: THINGS, draw: drawThing, each: 8, seed: 8 },
+  // Of ten seeds one on which the steps change two answers; on the others they change none to two.
+  pictures: { names: THINGS, draw: drawThing, each: 8, seed: 5 },
 };
 
 /**

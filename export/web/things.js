@@ -72,10 +72,8 @@ function drawFish(context, random) {
 function drawTree(context, random) {
   fill(context, `hsl(${20 + 15 * random()} 45% 30%)`, () => context.rect(-6, 2, 12, 44));
   const green = `hsl(${70 + 70 * random()} ${40 + 25 * random()}% ${28 + 18 * random()}%)`;
-  if (random() < 0.5) {
-    for (const y of [-46, -28, -10]) fill(context, green, () => polygon(context, [-30 - y / 4, y + 30], [0, y - 6], [30 + y / 4, y + 30]));
-  } else {
-    for (const [x, y] of [[-18, -10], [18, -10], [0, -28], [0, -8]]) fill(context, green, () => ellipse(context, x, y, 21, 20));
+  for (const y of [-46, -28, -10]) {
+    fill(context, green, () => polygon(context, [-30 - y / 4, y + 30], [0, y - 6], [30 + y / 4, y + 30]));
   }
 }
 
