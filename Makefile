@@ -109,11 +109,16 @@ $(VENV)/tests-installed: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS)) -e '.[$(EXTRAS)]'
 	@touch $@
 
-# Chromium and the packages of the page, where they may be installed; without them the page's tests are skipped.
+# Browsers and the packages of the page, where they may be installed; what is missing is not tested.
+BROWSERS ?= chromium firefox webkit
+BROWSER_PROGRAM = $(patsubst webkit,WebKitWebDriver,$(patsubst firefox,firefox-esr,$(1)))
+BROWSER_PACKAGES = $(patsubst webkit,webkit2gtk-driver libwebkit2gtk-4.1-0 xvfb,$(patsubst firefox,firefox-esr,$(1)))
 browser:
-	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium) >/dev/null 2>&1 || true; fi
-	@command -v chromium >/dev/null || echo "no chromium: the page is not tested (apt-get install chromium)" >&2
+	@$(foreach name,$(BROWSERS),\
+	  if ! command -v $(call BROWSER_PROGRAM,$(name)) >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(call BROWSER_PACKAGES,$(name))) >/dev/null 2>&1 || true; fi; \
+	  command -v $(call BROWSER_PROGRAM,$(name)) >/dev/null \
+	    || echo "no $(name): the page is not tested in it (apt-get install $(call BROWSER_PACKAGES,$(name)))" >&2;)
 	@[ -d $(WEB)/node_modules/@litertjs ] || $(NPM) ci --prefix $(WEB) --no-audit --no-fund --silent \
 	  || echo "no @litertjs/core: the page is not tested (npm ci --prefix $(WEB))" >&2
 

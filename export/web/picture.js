@@ -1,13 +1,12 @@
 // Pictures as the model takes them: decode, lay on white, crop to the middle square, scale.
 
-import { upright, webpOrientation } from './orientation.js';
+import { newCanvas, toSrgb } from './colours.js';
+import { upright } from './orientation.js';
+import { splitPicture } from './picture_file.js';
 import { fitSquare } from './resample.js';
 
 // Pillow's limit, so that the page and the Python runner take the same files.
 const MOST_PIXELS = 89_478_485;
-// A colour profile, if there is one, stands before the pixels; EXIF and previews may stand before it.
-const PROFILE_WITHIN = 1 << 20;
-const PROFILE = /iCCP|ICC_PROFILE\0|ICCP|colr(?:prof|rICC)/; // PNG, JPEG, WebP, and AVIF or HEIF.
 // Side in pixels that pictures are shown at, in style.css, and that what is kept of them has.
 const SHOWN = 64;
 const THUMBNAIL = 96;
@@ -22,15 +21,13 @@ const THUMBNAIL = 96;
  */
 export async function readPicture(file, size) {
   const name = file.name ?? 'The picture';
-  let bitmap, orientation;
+  let bitmap, parts, pixels;
   try {
-    const bytes = new Uint8Array(await file.arrayBuffer());
-    orientation = webpOrientation(bytes);
-    bitmap = await createImageBitmap(file, {
-      // What else says something about colours, such as a gamma, Pillow does not read.
-      colorSpaceConversion: hasProfile(bytes) ? 'default' : 'none',
+    parts = await splitPicture(new Uint8Array(await file.arrayBuffer()));
+    bitmap = await createImageBitmap(parts.blob, {
+      colorSpaceConversion: parts.keepsProfile ? 'default' : 'none',
       premultiplyAlpha: 'none',
-      imageOrientation: orientation === 1 ? 'from-image' : 'none',
+      imageOrientation: parts.orientation === 1 ? 'from-image' : 'none',
     });
   } catch {
     throw new Error(`${name} cannot be read as a picture; it is broken, or in a format this browser does not know.`);
@@ -39,14 +36,11 @@ export async function readPicture(file, size) {
     if (bitmap.width * bitmap.height > MOST_PIXELS) {
       throw new Error(`${name} has more than ${MOST_PIXELS.toLocaleString('en')} pixels; make it smaller.`);
     }
-    return fitPicture(bitmap, bitmap.width, bitmap.height, size, orientation);
+    pixels = fitPicture(bitmap, bitmap.width, bitmap.height, size, parts.orientation);
   } finally {
     bitmap.close();
   }
-}
-
-function hasProfile(bytes) {
-  return PROFILE.test(new TextDecoder('latin1').decode(bytes.subarray(0, PROFILE_WITHIN)));
+  return parts.profile ? toSrgb(pixels, size, parts.profile) : pixels;
 }
 
 /**
@@ -60,7 +54,7 @@ function hasProfile(bytes) {
  * @return {Uint8Array} [size, size, 3], RGB.
  */
 export function fitPicture(source, width, height, size, orientation = 1) {
-  const canvas = globalThis.document?.createElement('canvas') ?? new OffscreenCanvas(1, 1);
+  const canvas = newCanvas(1, 1);
   const context = canvas.getContext('2d', { willReadFrequently: true });
   const read = (left, top, across, down) => {
     [canvas.width, canvas.height] = [across, down];
