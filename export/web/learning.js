@@ -48,9 +48,10 @@ async function embedNew(model, episode, { progress, broken, stopped }) {
   let done = 0;
   const fresh = () => episode.pictures.filter(({ embeddedBy }) => embeddedBy !== model);
   for (let left = fresh(); left.length; left = fresh()) {
-    for (const picture of left) {
+    for (const [i, picture] of left.entries()) {
       if (stopped()) throw new Stopped();
-      progress(done++, done + fresh().length);
+      progress(done, done + left.length - i);
+      done++;
       const start = performance.now();
       try {
         await embedOne(model, picture);
