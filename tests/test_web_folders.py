@@ -98,7 +98,7 @@ def test_folders_are_dropped_where_they_belong(visit):
     visitor.page.wait_for_selector("#classes > li:nth-child(4)")
     assert visitor.wait_for_answers()["classes"] == ["cats", "old ones", "birds", "trees"]
     drop(visitor, "header", write("more/one too many", 1, 7), write("more/cats", 1, 8))
-    assert visitor.notice() == "This model takes at most 4 classes. Those after it were left out."
+    assert visitor.notice() == "This model takes at most 4 classes. The folders after it were left out."
 
 
 def test_the_page_is_alive_while_it_looks_at_pictures_and_stops(visit):

@@ -81,10 +81,10 @@ export class Visit {
     this.changed();
   }
 
-  /** Adds pictures to a class, or to the pile if `target` is null. */
+  /** Adds pictures, each as `makePicture` takes it, to a class, or to the pile if `target` is null. */
   give(target, pictures) {
     for (const picture of pictures) this.episode.add(target, makePicture(picture));
-    this.changed();
+    if (pictures.length) this.changed();
   }
 
   /** Must be called after every change of the episode. */
@@ -102,11 +102,13 @@ export class Visit {
 
   async #learn() {
     this.#on.busy(true);
+    const all = { embedded: 0, embedMilliseconds: 0 };
     // What changes while the model computes makes another round.
     for (let seen = -1; seen !== this.#changes; ) {
       seen = this.#changes;
       const learned = await this.#learnOnce(this.model, this.episode);
-      if (seen === this.#changes) this.result = learned;
+      for (const name of Object.keys(all)) all[name] += learned?.[name] ?? 0;
+      if (seen === this.#changes) this.result = learned && !learned.missing ? { ...learned, ...all } : null;
     }
     for (const old of this.#retired.splice(0)) old.delete();
     this.#on.progress(null);
