@@ -160,7 +160,7 @@ def test_of_many_pictures_a_part_is_shown(visit, context):
     assert set(visitor.answers()) == {"Class A"}
     assert visitor.pile_size() == min(100, len(of_first))
     visitor.page.select_option("#pile-order", "doubt")
-    shown = visitor.page.locator("#pile .percent").all_inner_texts()
+    shown = visitor.page.locator("#pile .percent").all_text_contents()
     expected = np.sort(last[of_first, 0])[: len(shown)]
     assert shown == [f"{int(100 * p + 0.5)} %" for p in expected]
     overflow = visitor.page.evaluate("document.documentElement.scrollWidth - innerWidth")

@@ -152,7 +152,7 @@ class Visitor:
 
     def answers(self) -> list[str]:
         """The class shown for every picture of the pile."""
-        return self.page.locator("#pile .label").all_inner_texts()
+        return self.page.locator("#pile .label").all_text_contents()
 
     def notice(self) -> str:
         self.page.wait_for_selector("#notice:not([hidden])")

@@ -29,7 +29,7 @@ export class Visit {
   result = null;
   step = 0;
   #changes = 0;
-  #learning = null;
+  #learning = false;
   #stopped = false;
   // Models that another has replaced; freed when no round of learning uses them.
   #retired = [];
@@ -91,7 +91,7 @@ export class Visit {
   changed() {
     this.#changes++;
     this.result = null;
-    this.#learning ??= this.#learn().finally(() => (this.#learning = null));
+    if (!this.#learning) this.#learn();
     this.#on.show();
   }
 
@@ -101,6 +101,7 @@ export class Visit {
   }
 
   async #learn() {
+    this.#learning = true;
     this.#on.busy(true);
     const all = { embedded: 0, embedMilliseconds: 0 };
     // What changes while the model computes makes another round.
@@ -110,6 +111,7 @@ export class Visit {
       for (const name of Object.keys(all)) all[name] += learned?.[name] ?? 0;
       if (seen === this.#changes) this.result = learned && !learned.missing ? { ...learned, ...all } : null;
     }
+    this.#learning = false;
     for (const old of this.#retired.splice(0)) old.delete();
     this.#on.progress(null);
     this.#on.busy(false);
