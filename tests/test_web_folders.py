@@ -8,16 +8,10 @@ import numpy as np
 import pytest
 from exported import pictures, tflite
 from PIL import Image
-from web_visitor import Visitor, launcher, served
+from web_visitor import Visitor, served
 
 pytestmark = pytest.mark.slow
 PHONE = {"viewport": {"width": 390, "height": 800}, "has_touch": True}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with launcher() as launch:
-        yield launch()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from exported import load_run, pictures, run_folder, tflite
 from PIL import Image
-from web_visitor import Visitor, launcher, served
+from web_visitor import Visitor, served
 
 from export import conversion
 from sib_tf import SIBClassifier
@@ -18,12 +18,6 @@ from sib_tf.prediction.litert import LiteRTClassifier
 pytestmark = pytest.mark.slow
 WAY, MAX_SUPPORT, MAX_QUERY = 4, 10, 12
 BACKBONE = "conv4"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with launcher() as launch:
-        yield launch()
 
 
 @pytest.fixture(scope="module")
@@ -259,6 +253,7 @@ def test_the_pictures_to_label_next_are_those_of_python(visitor, model):
       canvas.getContext('2d').drawImage(document.querySelector('#label-picture'), 0, 0);
       return [...canvas.getContext('2d').getImageData(0, 0, 32, 32).data];
     }"""
+    visitor.page.wait_for_selector("#label-dialog[open]")
     for i in expected:
         visitor.page.evaluate("document.querySelector('#label-picture').decode()")
         shown = np.reshape(visitor.page.evaluate(pixels), (32, 32, 4))[..., :3]

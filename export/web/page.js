@@ -169,8 +169,8 @@ function wire() {
   }
   onClick('reset', async () => {
     if (!agreesToLose()) return;
-    await forget();
     visit.startOver();
+    await forget();
   });
   onClick('add-class', () => {
     visit.episode.addClass();
