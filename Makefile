@@ -74,11 +74,23 @@ $(VENV)/photos-installed: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS)) -e '.[photos]'
 	@touch $@
 
+# What the page learns with: EfficientNet-Lite0, in int8 level with float32, and the head that ships; or another file of
+# export.tflite, such as WEB_MODEL=$(RUN)/exports/float32.tflite after make demo.
+WEB_RUN ?= runs/web
+WEB_MODEL ?= $(WEB_RUN)/model.tflite
+# The most that the page's model takes at once.
+WEB_LIMITS := --way=20 --max_support=200 --max_query=500
+
 # Python serves .wasm as application/wasm, which browsers insist on.
-web: $(WEB)/node_modules/.package-lock.json $(RUN)/exports/float32.tflite
-	cp $(RUN)/exports/float32.tflite $(WEB)/model.tflite
+web: $(WEB)/node_modules/.package-lock.json $(WEB_MODEL)
+	cp $(WEB_MODEL) $(WEB)/model.tflite
+	cp sib_tf/heads/general.tflite $(WEB)/head.tflite
 	@echo "The page: http://127.0.0.1:$(PORT)/   (Ctrl-C stops it)"
 	@$(PYTHON) -m http.server --bind 127.0.0.1 --directory $(WEB) $(PORT)
+
+$(WEB_RUN)/model.tflite: | $(VENV)/photos-installed
+	$(BIN)/python -m train.import_backbone --source=efficientnet_lite0 --output_dir=$(WEB_RUN)/backbone
+	$(BIN)/python -m export.tflite --model_dir=general --backbone_dir=$(WEB_RUN)/backbone --dataset=glyphs --cache_dir=$(RUN)/data --precision=int8 $(WEB_LIMITS) --episodes=10 --output=$@
 
 $(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json
 	@command -v $(NPM) >/dev/null || { echo "make web needs npm (Node.js 20 or later): apt-get install npm, or https://nodejs.org" >&2; exit 1; }

@@ -7,8 +7,9 @@ import { fitSquare } from './resample.js';
 
 // Pillow's limit, so that the page and the Python runner take the same files.
 const MOST_PIXELS = 89_478_485;
-// Side in pixels that pictures are shown at, in style.css.
-const LARGEST_THUMBNAIL = 64;
+// Side in pixels that pictures are shown at, in style.css, and that what is kept of them has.
+const SHOWN = 64;
+const THUMBNAIL = 96;
 
 /**
  * Decodes a picture file; EXIF orientation counts, colours are converted to sRGB, transparent parts show white.
@@ -71,13 +72,24 @@ export function fitPicture(source, width, height, size, orientation = 1) {
   return orientation < 5 ? fitSquare(read, width, height, size) : fitSquare(read, height, width, size);
 }
 
+/** Pixels [size, size, 3] -> what is kept to be shown: the same, or fewer. */
+export function thumbnail(pixels, size) {
+  if (size <= THUMBNAIL) return pixels;
+  const read = (left, top, across, down) => withAlpha(pixels.subarray(top * size * 3, (top + down) * size * 3));
+  return fitSquare(read, size, size, THUMBNAIL);
+}
+
 /** Shows pixels [size, size, 3] on a canvas of that many pixels; those that are enlarged keep their edges. */
 export function showPixels(canvas, pixels, size) {
   [canvas.width, canvas.height] = [size, size];
-  canvas.classList.toggle('small', size < LARGEST_THUMBNAIL);
-  const rgba = new Uint8ClampedArray(size * size * 4).fill(255);
+  canvas.classList.toggle('small', size < SHOWN);
+  canvas.getContext('2d').putImageData(new ImageData(withAlpha(pixels), size, size), 0, 0);
+}
+
+function withAlpha(pixels) {
+  const rgba = new Uint8ClampedArray((pixels.length / 3) * 4).fill(255);
   for (let i = 0; i < pixels.length; i++) rgba[i + Math.floor(i / 3)] = pixels[i];
-  canvas.getContext('2d').putImageData(new ImageData(rgba, size, size), 0, 0);
+  return rgba;
 }
 
 /** Whether the browser gives back the pixels that were drawn; some add noise against being recognised. */
