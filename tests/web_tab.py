@@ -92,7 +92,7 @@ class Tab(abc.ABC):
 
     def text(self, selector: str) -> str:
         """Returns the text that an element shows."""
-        return self.evaluate("(selector) => document.querySelector(selector).innerText", selector)
+        return self.evaluate("(selector) => document.querySelector(selector).innerText.trim()", selector)
 
 
 # WebDriver's numbers of keys that write nothing.

@@ -15,6 +15,7 @@ import { canvasIsFaithful, fitPicture, thumbnail } from './picture.js';
 import { showPile, showProgress } from './pile_view.js';
 import { RemoteModel } from './remote_model.js';
 import { openSaved, saveLearned } from './saving.js';
+import { loadChecked } from './self_check.js';
 import { forget, keepSoon, restored } from './store.js';
 import { Visit } from './visit.js';
 
@@ -55,13 +56,13 @@ async function fetchModel() {
 async function useModel(bytes, name, accelerator = 'wasm') {
   byId('model-status').textContent = `Loading ${name} …`;
   try {
-    const loaded = await RemoteModel.load(bytes, accelerator);
+    const { model: loaded, problem } = await loadChecked(RemoteModel.load, bytes, accelerator);
     [modelBytes, modelName] = [bytes, name];
     const isFirst = !visit.model;
     visit.replaceModel(loaded);
     const kept = isFirst && (await restored(loaded));
     if (kept) visit.begin(kept);
-    if (loaded.accelerator !== accelerator) tell(['The GPU does not take all of this model; it runs on the CPU.']);
+    if (problem) tell([problem]);
   } catch (error) {
     const rest = visit.model ? ' The page goes on with the model that it had.' : '';
     tell([`${name} cannot be used. ${error.message}${rest}`]);
