@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 # Seconds; a browser beside other work takes its time.
-PATIENCE = 60
+PATIENCE = 180
 
 
 class PageError(Exception):
@@ -110,7 +110,7 @@ MIDDLE = """(selector) => {
 
 def call(function: str, argument) -> str:
     """Returns an expression for a promise of what a function makes of `argument`, as JSON."""
-    return f"(async () => JSON.stringify((await ({function})({json.dumps(argument)})) ?? null))()"
+    return f"(async () => JSON.stringify(await ({function})({json.dumps(argument)})) ?? 'null')()"
 
 
 def key_actions(key: str) -> list[dict]:

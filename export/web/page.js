@@ -11,6 +11,7 @@ import { LabelDialog } from './label_dialog.js';
 import { hasWebGpu } from './model.js';
 import { showModel } from './model_view.js';
 import { tell } from './notice.js';
+import { keepOffline } from './offline.js';
 import { canvasIsFaithful, fitPicture, thumbnail } from './picture.js';
 import { showPile, showProgress } from './pile_view.js';
 import { RemoteModel } from './remote_model.js';
@@ -244,9 +245,11 @@ async function start() {
   wire();
   await showCameras();
   navigator.mediaDevices?.addEventListener?.('devicechange', showCameras);
+  cameraDialog.dialog.addEventListener('close', showCameras); // What the browser tells may depend on leave.
   if (!canvasIsFaithful()) {
     tell(['This browser alters pixels that a page reads back (a privacy setting); answers will be worse for it.']);
   }
+  await keepOffline();
   const bytes = await fetchModel();
   if (bytes) await useModel(bytes, MODEL);
   else showModel(null);
