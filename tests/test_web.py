@@ -211,7 +211,7 @@ def test_the_slider_changes_the_answers(visitor):
     assert marked.count() == 0
     assert visitor.page.get_attribute("#step", "aria-valuetext") == "k = 0: prototypes, before adaptation"
     assert "nearest examples" in visitor.text("summary")
-    shown = visitor.page.locator("#pile .percent").all_inner_texts()
+    shown = visitor.page.locator("#pile .percent").all_text_contents()
     assert shown == [f"{round(max(row) * 100)} %" for row in result["probabilities"][0]]
 
 

@@ -80,6 +80,9 @@ function makeCard(one, on) {
 
 function showCard(card, one, index, on) {
   card.dataset.hue = hue(index);
+  const name = card.querySelector('.name');
+  // Not while it is typed in.
+  if (document.activeElement !== name) name.value = one.name;
   const pictures = one.examples.filter(({ thumb, source }) => thumb || source);
   showList(card.querySelector('.thumbs'), pictures.slice(0, MOST_SHOWN), card.kept, (picture) => {
     const thumb = fromTemplate('thumb-template');

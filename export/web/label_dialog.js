@@ -14,6 +14,7 @@ export class LabelDialog {
   #visit;
   #pictures = [];
   #address = null;
+  #place = 0;
 
   /** @param {Visit} visit whose pictures are labelled. */
   constructor(visit) {
@@ -23,12 +24,14 @@ export class LabelDialog {
     byId('label-skip').addEventListener('click', () => this.#next());
     byId('label-new').addEventListener('submit', (event) => this.#labelNew(event));
     this.dialog.addEventListener('keydown', (event) => this.#key(event));
-    this.dialog.addEventListener('close', () => this.#forgetPicture());
+    this.dialog.addEventListener('close', () => this.#closed());
   }
 
   /** Asks for pictures, one after the other. */
   open(pictures) {
     this.#pictures = [...pictures];
+    const answers = [...byId('pile').children];
+    this.#place = Math.max(0, answers.findIndex((answer) => answer.contains(document.activeElement)));
     byId('label-title').textContent = pictures.length > 1 ? 'The labels that help most' : 'Which class is this?';
     byId('label-status').textContent = '';
     byId('label-skip').hidden = pictures.length <= 1;
@@ -72,6 +75,16 @@ export class LabelDialog {
       this.#address = URL.createObjectURL(source);
       byId('label-picture').src = this.#address;
     } else if (thumb) showPixels(byId('label-canvas'), thumb, Math.sqrt(thumb.length / 3));
+  }
+
+  /** The browser gives the focus back to what opened the window; where that is gone its neighbour gets it. */
+  #closed() {
+    this.#forgetPicture();
+    const { activeElement } = document;
+    if (activeElement !== document.body && !this.dialog.contains(activeElement)) return;
+    const { children } = byId('pile');
+    const neighbour = children[Math.min(this.#place, children.length - 1)]?.querySelector('.correct');
+    (neighbour ?? document.querySelector('#pile-ways button')).focus();
   }
 
   #forgetPicture() {

@@ -9,19 +9,20 @@ export class Stopped extends Error {}
  * What a saved file had learned is taken as it is, with its weights before and after the steps alone.
  *
  * @param {Model} model
- * @param {Episode} episode with nothing missing.
+ * @param {Episode} episode of which everything is embedded, even if something is missing to learn from it.
  * @param {object} on `progress(done, of)` is told of embedding; `broken(picture, error)` of a file that is no picture;
  *     `stopped()` says whether to stop, which throws `Stopped`.
  * @return {Promise<object>} `classes` and `pile` as they were; `steps`, the numbers of those there are answers of;
  *     `logits` and `probabilities`, indexed [place in steps][picture][class]; `embedded`, the number of new pictures;
  *     `embedMilliseconds`, `adaptMilliseconds`; `learned`, what a saved file has: `classes`, `support` and `labels`,
- *     `unlabelled`, `weights` before and after, `logShift`.
+ *     `unlabelled`, `weights` before and after, `logShift`. Where something is missing: `missing`, `embedded`
+ *     and `embedMilliseconds` alone.
  */
 export async function learn(model, episode, on) {
   const embedding = await embedNew(model, episode, on);
   const { missing, learnedBefore } = episode;
   const pile = [...episode.pile];
-  if (missing) return null;
+  if (missing) return { missing, ...embedding };
   const start = performance.now();
   const { learned, path, steps } = learnedBefore ? asBefore(model, learnedBefore) : await adapt(model, episode);
   const adaptMilliseconds = performance.now() - start;
@@ -48,9 +49,10 @@ async function embedNew(model, episode, { progress, broken, stopped }) {
   let done = 0;
   const fresh = () => episode.pictures.filter(({ embeddedBy }) => embeddedBy !== model);
   for (let left = fresh(); left.length; left = fresh()) {
-    for (const picture of left) {
+    for (const [i, picture] of left.entries()) {
       if (stopped()) throw new Stopped();
-      progress(done++, done + fresh().length);
+      progress(done, done + left.length - i);
+      done++;
       const start = performance.now();
       try {
         await embedOne(model, picture);

@@ -104,7 +104,7 @@ function addFolders(files) {
       visit.give(visit.episode.classNamed(name), own.map((file) => ({ source: file })));
     }
   } catch (error) {
-    tell([`${error.message} Those after it were left out.`]);
+    tell([`${error.message} The folders after it were left out.`]);
   }
   visit.give(null, unlabelled.map((file) => ({ source: file })));
 }

@@ -31,6 +31,7 @@ export function showPile({ episode, result, step }, on) {
     else element.classList.remove('changed');
     name(element, i + 1, result && `${result.classes[now[i].index].name} ${percent(now[i].probability)}`);
   }
+  byId('pile').classList.toggle('asking', episode.missing !== null);
   showHint(episode);
   showStep(episode, result, step);
   showSummary(episode, result, step, before, now);

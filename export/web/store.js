@@ -10,7 +10,7 @@ const KEY = 'visit';
 const WAIT_MILLISECONDS = 300;
 
 let database;
-let timer;
+let timer = null;
 let toldOfFailure = false;
 // Before that is known what is kept, nothing takes its place.
 let looked = false;
@@ -20,14 +20,18 @@ let last = Promise.resolve();
 /** Keeps an episode soon: several changes in a row are one. */
 export function keepSoon(visit) {
   if (!looked) return;
-  document.documentElement.dataset.kept = 'soon';
+  said('soon');
   clearTimeout(timer);
-  timer = setTimeout(() => inTurn(() => keep(visit)), WAIT_MILLISECONDS);
+  timer = setTimeout(() => {
+    timer = null;
+    inTurn(() => keep(visit));
+  }, WAIT_MILLISECONDS);
 }
 
 /** Forgets everything. */
 export function forget() {
   clearTimeout(timer);
+  timer = null;
   return inTurn(async () => {
     const [stores, done] = await transaction('readwrite');
     for (const store of stores) store.clear();
@@ -58,11 +62,16 @@ export async function restored(model) {
   return null;
 }
 
+/** On the page's root, for those who wait for it: 'soon', 'yes' or 'no'. */
+function said(kept) {
+  document.documentElement.dataset.kept = kept;
+}
+
 function inTurn(act) {
   last = last.then(act).then(
-    () => (document.documentElement.dataset.kept = 'yes'),
+    () => said(timer === null ? 'yes' : 'soon'),
     (error) => {
-      document.documentElement.dataset.kept = 'no';
+      said('no');
       tellOfFailure(error);
     },
   );

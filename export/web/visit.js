@@ -29,7 +29,7 @@ export class Visit {
   result = null;
   step = 0;
   #changes = 0;
-  #learning = null;
+  #learning = false;
   #stopped = false;
   // Models that another has replaced; freed when no round of learning uses them.
   #retired = [];
@@ -81,17 +81,17 @@ export class Visit {
     this.changed();
   }
 
-  /** Adds pictures to a class, or to the pile if `target` is null. */
+  /** Adds pictures, each as `makePicture` takes it, to a class, or to the pile if `target` is null. */
   give(target, pictures) {
     for (const picture of pictures) this.episode.add(target, makePicture(picture));
-    this.changed();
+    if (pictures.length) this.changed();
   }
 
   /** Must be called after every change of the episode. */
   changed() {
     this.#changes++;
     this.result = null;
-    this.#learning ??= this.#learn().finally(() => (this.#learning = null));
+    if (!this.#learning) this.#learn();
     this.#on.show();
   }
 
@@ -101,13 +101,17 @@ export class Visit {
   }
 
   async #learn() {
+    this.#learning = true;
     this.#on.busy(true);
+    const all = { embedded: 0, embedMilliseconds: 0 };
     // What changes while the model computes makes another round.
     for (let seen = -1; seen !== this.#changes; ) {
       seen = this.#changes;
       const learned = await this.#learnOnce(this.model, this.episode);
-      if (seen === this.#changes) this.result = learned;
+      for (const name of Object.keys(all)) all[name] += learned?.[name] ?? 0;
+      if (seen === this.#changes) this.result = learned && !learned.missing ? { ...learned, ...all } : null;
     }
+    this.#learning = false;
     for (const old of this.#retired.splice(0)) old.delete();
     this.#on.progress(null);
     this.#on.busy(false);
