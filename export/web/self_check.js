@@ -1,5 +1,5 @@
 // Whether a model gives the answers that it should: its file carries a small episode with its logits. GPUs and their
-// drivers are many, and some compute wrongly.
+// drivers are many, and nobody has tried them all.
 
 import { storedText } from './metadata.js';
 
