@@ -86,7 +86,7 @@ web: $(WEB)/node_modules/.package-lock.json $(WEB_MODEL)
 	cp $(WEB_MODEL) $(WEB)/model.tflite
 	cp sib_tf/heads/general.tflite $(WEB)/head.tflite
 	@echo "The page: http://127.0.0.1:$(PORT)/   (Ctrl-C stops it)"
-	@$(PYTHON) -m http.server --bind 127.0.0.1 --directory $(WEB) $(PORT)
+	@$(PYTHON) -m export.web_site --directory=$(WEB) --port=$(PORT)
 
 $(WEB_RUN)/model.tflite: | $(VENV)/photos-installed
 	$(BIN)/python -m train.import_backbone --source=efficientnet_lite0 --output_dir=$(WEB_RUN)/backbone

@@ -10,7 +10,8 @@ import pytest
 from exported import tflite
 from PIL import Image
 from web_browsers import BROWSERS, open_tab
-from web_visitor import served
+from web_site import site
+from web_visitor import PAGE, served
 
 from sib_tf.pictures.pixels import read_picture
 from sib_tf.prediction.litert import LiteRTClassifier
@@ -136,3 +137,62 @@ def test_clicks_keys_and_files_reach_the_page(page, model, tmp_path):
     page.screenshot(tmp_path / "page.png")
     assert np.std(np.asarray(Image.open(tmp_path / "page.png").convert("L"))) > 5
     page.resize(1280, 800)
+
+
+ON_CPU = """async () => {
+  const [{goldenOf, differenceFrom}, {RemoteModel}] = await Promise.all(
+    ['self_check.js', 'remote_model.js'].map((name) => import(new URL(name, location.href))),
+  );
+  const bytes = new Uint8Array(await (await fetch('model.tflite')).arrayBuffer());
+  return differenceFrom(goldenOf(bytes), await RemoteModel.load(bytes));
+}"""
+
+
+def test_the_model_gives_the_logits_that_its_file_carries(page):
+    assert page.evaluate(ON_CPU) < 1e-4
+
+
+# A GPU that is there whatever the machine has, and whose logits are off by ERROR.
+FAKED_GPU = """
+const load = Model.load;
+Model.load = async (bytes, accelerator) => {
+  const model = await load(bytes, 'wasm');
+  if (accelerator === 'wasm') return model;
+  const classify = model.classify.bind(model);
+  model.accelerator = accelerator;
+  model.classify = async (...query) => {
+    const {logits} = await classify(...query);
+    if (ERROR === null) throw new Error('device lost');
+    for (const row of logits) row[1] += ERROR;
+    return {logits};
+  };
+  return model;
+};
+if (globalThis.document) hasWebGpu = async () => true;
+"""
+CHOOSE_GPU = """() => {
+  const field = document.querySelector('#accelerator');
+  field.value = 'webgpu';
+  field.dispatchEvent(new Event('change'));
+}"""
+ERRORS = {
+    "5e-4": None,
+    "2e-3": "The GPU computes other answers than it should: logits are off by 0.0020, at most 0.001 is allowed.",
+    "NaN": "The GPU computes other answers than it should: logits are off by NaN, at most 0.001 is allowed.",
+    "null": "The GPU fails (device lost).",
+}
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_the_page_takes_the_cpu_where_the_gpu_is_wrong(tab, model, error):
+    if error in ("NaN", "null") and not tab.browser.startswith("Chromium"):
+        pytest.skip("one browser is enough for what no browser can make another of")
+    said, code = ERRORS[error], (PAGE / "model.js").read_text() + FAKED_GPU.replace("ERROR", error)
+    with site(model, model_js=code.encode()) as server:
+        tab.open(server.url)
+        tab.wait_for("() => !document.querySelector('#accelerator-field').hidden")
+        tab.evaluate(CHOOSE_GPU)
+        there = "GPU (WebGPU)" if said is None else "CPU (WebAssembly)"
+        tab.wait_for("(right) => right || document.querySelector('#notice-list').innerText", said is None)
+        tab.wait_for("(there) => document.querySelector('#model-status').innerText.includes(there)", there)
+        assert tab.text("#notice-list") == ("" if said is None else f"{said} The model runs on the CPU.")

@@ -70,7 +70,7 @@ def _address(process: subprocess.Popen) -> str:
 def _connection(address: str):
     from websockets.sync.client import connect
 
-    return connect(address, max_size=None, ping_interval=None)
+    return connect(address, max_size=None, ping_interval=None, open_timeout=PATIENCE)
 
 
 class _Session:

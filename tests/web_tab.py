@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 # Seconds; a browser beside other work takes its time.
-PATIENCE = 60
+PATIENCE = 180
 
 
 class PageError(Exception):
@@ -92,7 +92,7 @@ class Tab(abc.ABC):
 
     def text(self, selector: str) -> str:
         """Returns the text that an element shows."""
-        return self.evaluate("(selector) => document.querySelector(selector).innerText", selector)
+        return self.evaluate("(selector) => document.querySelector(selector).innerText.trim()", selector)
 
 
 # WebDriver's numbers of keys that write nothing.
@@ -110,7 +110,7 @@ MIDDLE = """(selector) => {
 
 def call(function: str, argument) -> str:
     """Returns an expression for a promise of what a function makes of `argument`, as JSON."""
-    return f"(async () => JSON.stringify((await ({function})({json.dumps(argument)})) ?? null))()"
+    return f"(async () => JSON.stringify(await ({function})({json.dumps(argument)})) ?? 'null')()"
 
 
 def key_actions(key: str) -> list[dict]:

@@ -58,6 +58,13 @@ export function readDirectory(view) {
   return entries;
 }
 
+/** What the entry of a name says, in a file that `readMetadata` has checked; null without such an entry. */
+export function storedText(bytes, name) {
+  const entries = readDirectory(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+  const entry = entries.find((one) => one.name === name);
+  return entry ? new TextDecoder().decode(storedBytes(bytes, entry)) : null;
+}
+
 function findEnd(view) {
   const last = view.byteLength - END_LENGTH;
   for (let at = last; at >= Math.max(0, last - LONGEST_COMMENT); at--) {

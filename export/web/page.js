@@ -11,10 +11,12 @@ import { LabelDialog } from './label_dialog.js';
 import { hasWebGpu } from './model.js';
 import { showModel } from './model_view.js';
 import { tell } from './notice.js';
+import { keepOffline } from './offline.js';
 import { canvasIsFaithful, fitPicture, thumbnail } from './picture.js';
 import { showPile, showProgress } from './pile_view.js';
 import { RemoteModel } from './remote_model.js';
 import { openSaved, saveLearned } from './saving.js';
+import { loadChecked } from './self_check.js';
 import { forget, keepSoon, restored } from './store.js';
 import { Visit } from './visit.js';
 
@@ -55,13 +57,13 @@ async function fetchModel() {
 async function useModel(bytes, name, accelerator = 'wasm') {
   byId('model-status').textContent = `Loading ${name} …`;
   try {
-    const loaded = await RemoteModel.load(bytes, accelerator);
+    const { model: loaded, problem } = await loadChecked(RemoteModel.load, bytes, accelerator);
     [modelBytes, modelName] = [bytes, name];
     const isFirst = !visit.model;
     visit.replaceModel(loaded);
     const kept = isFirst && (await restored(loaded));
     if (kept) visit.begin(kept);
-    if (loaded.accelerator !== accelerator) tell(['The GPU does not take all of this model; it runs on the CPU.']);
+    if (problem) tell([problem]);
   } catch (error) {
     const rest = visit.model ? ' The page goes on with the model that it had.' : '';
     tell([`${name} cannot be used. ${error.message}${rest}`]);
@@ -243,9 +245,11 @@ async function start() {
   wire();
   await showCameras();
   navigator.mediaDevices?.addEventListener?.('devicechange', showCameras);
+  cameraDialog.dialog.addEventListener('close', showCameras); // What the browser tells may depend on leave.
   if (!canvasIsFaithful()) {
     tell(['This browser alters pixels that a page reads back (a privacy setting); answers will be worse for it.']);
   }
+  await keepOffline();
   const bytes = await fetchModel();
   if (bytes) await useModel(bytes, MODEL);
   else showModel(null);
