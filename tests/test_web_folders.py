@@ -21,7 +21,7 @@ def visit(browser):
     with contextlib.ExitStack() as stack:
 
         def open_page(**context):
-            url = stack.enter_context(served(tflite(4, 10, 12)))
+            url = stack.enter_context(served(tflite(4, 7, 9)))
             page = stack.enter_context(contextlib.closing(browser.new_context(**context))).new_page()
             visitors.append(Visitor(page, url))
             return visitors[-1].wait_for_model()

@@ -16,7 +16,7 @@ from sib_tf.prediction import next_labels, trained_run
 from sib_tf.prediction.litert import LiteRTClassifier
 
 pytestmark = pytest.mark.slow
-WAY, MAX_SUPPORT, MAX_QUERY = 4, 10, 12
+WAY, MAX_SUPPORT, MAX_QUERY = 4, 7, 9
 BACKBONE = "conv4"
 
 
