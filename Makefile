@@ -74,11 +74,23 @@ $(VENV)/photos-installed: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS)) -e '.[photos]'
 	@touch $@
 
+# What the page learns with: EfficientNet-Lite0, in int8 level with float32, and the head that ships; or another file of
+# export.tflite, such as WEB_MODEL=$(RUN)/exports/float32.tflite after make demo.
+WEB_RUN ?= runs/web
+WEB_MODEL ?= $(WEB_RUN)/model.tflite
+# The most that the page's model takes at once.
+WEB_LIMITS := --way=20 --max_support=200 --max_query=500
+
 # Python serves .wasm as application/wasm, which browsers insist on.
-web: $(WEB)/node_modules/.package-lock.json $(RUN)/exports/float32.tflite
-	cp $(RUN)/exports/float32.tflite $(WEB)/model.tflite
+web: $(WEB)/node_modules/.package-lock.json $(WEB_MODEL)
+	cp $(WEB_MODEL) $(WEB)/model.tflite
+	cp sib_tf/heads/general.tflite $(WEB)/head.tflite
 	@echo "The page: http://127.0.0.1:$(PORT)/   (Ctrl-C stops it)"
-	@$(PYTHON) -m http.server --bind 127.0.0.1 --directory $(WEB) $(PORT)
+	@$(PYTHON) -m export.web_site --directory=$(WEB) --port=$(PORT)
+
+$(WEB_RUN)/model.tflite: | $(VENV)/photos-installed
+	$(BIN)/python -m train.import_backbone --source=efficientnet_lite0 --output_dir=$(WEB_RUN)/backbone
+	$(BIN)/python -m export.tflite --model_dir=general --backbone_dir=$(WEB_RUN)/backbone --dataset=glyphs --cache_dir=$(RUN)/data --precision=int8 $(WEB_LIMITS) --episodes=10 --output=$@
 
 $(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json
 	@command -v $(NPM) >/dev/null || { echo "make web needs npm (Node.js 20 or later): apt-get install npm, or https://nodejs.org" >&2; exit 1; }
@@ -97,11 +109,16 @@ $(VENV)/tests-installed: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS)) -e '.[$(EXTRAS)]'
 	@touch $@
 
-# Chromium and the packages of the page, where they may be installed; without them the page's tests are skipped.
+# Browsers and the packages of the page, where they may be installed; what is missing is not tested.
+BROWSERS ?= chromium firefox webkit
+BROWSER_PROGRAM = $(patsubst webkit,WebKitWebDriver,$(patsubst firefox,firefox-esr,$(1)))
+BROWSER_PACKAGES = $(patsubst webkit,webkit2gtk-driver libwebkit2gtk-4.1-0 xvfb,$(patsubst firefox,firefox-esr,$(1)))
 browser:
-	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium) >/dev/null 2>&1 || true; fi
-	@command -v chromium >/dev/null || echo "no chromium: the page is not tested (apt-get install chromium)" >&2
+	@$(foreach name,$(BROWSERS),\
+	  if ! command -v $(call BROWSER_PROGRAM,$(name)) >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(call BROWSER_PACKAGES,$(name))) >/dev/null 2>&1 || true; fi; \
+	  command -v $(call BROWSER_PROGRAM,$(name)) >/dev/null \
+	    || echo "no $(name): the page is not tested in it (apt-get install $(call BROWSER_PACKAGES,$(name)))" >&2;)
 	@[ -d $(WEB)/node_modules/@litertjs ] || $(NPM) ci --prefix $(WEB) --no-audit --no-fund --silent \
 	  || echo "no @litertjs/core: the page is not tested (npm ci --prefix $(WEB))" >&2
 

@@ -24,6 +24,7 @@ from ai_edge_quantizer import quantizer
 from ai_edge_quantizer.utils import qsv_utils
 from tqdm import tqdm
 
+from export import golden
 from export.precisions import ALLOWED_OPS, CONVOLUTIONS, PRECISIONS
 from sib_tf.errors import InputError
 from sib_tf.prediction import trained_run
@@ -106,6 +107,8 @@ def write(
     description = {**run.description(), **limits, "precision": precision, "model_sha256": digest}
     Path(path).write_bytes(model)
     append_text(path, METADATA, json.dumps(description, indent=2))
+    if run.backbone is not None:
+        append_text(path, golden.GOLDEN, golden.text(path))
 
 
 def ops(model: bytes) -> set[str]:

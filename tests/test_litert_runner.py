@@ -1,5 +1,6 @@
 """The runner of .tflite files against the Keras model, alone, and with whatever files and pictures it is given."""
 
+import json
 import os
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from conftest import CHECKOUT
 from exported import load_run, pictures
 from PIL import Image
 
+from export import golden
 from sib_tf.errors import InputError
 from sib_tf.prediction import litert
 from sib_tf.prediction.description import checked
@@ -84,6 +86,27 @@ def test_a_joint_file_equals_its_keras_model_and_takes_exactly_its_way(models):
     np.testing.assert_allclose(by_step(LiteRTModel(models["joint.tflite"])), by_step(keras_joint), atol=1e-4)
     with pytest.raises(InputError, match="way must be 5: a joint model .* got 3.*per_class"):
         LiteRTClassifier(models["joint.tflite"]).fit(SUPPORT[:3], [0, 1, 2], QUERY)
+
+
+@pytest.mark.parametrize(("kind", "classes"), [("static", 2), ("dynamic", 2), ("joint.tflite", 5)])
+def test_a_file_carries_a_small_episode_with_its_logits(models, kind, classes):
+    model = LiteRTModel(models[kind])
+    with zipfile.ZipFile(models[kind]) as archive:
+        text = archive.read(golden.GOLDEN)
+    found = json.loads(text)
+    assert found["classes"] == classes
+    assert len(text) < 1000
+    features = model.embed(np.stack([golden.picture(i, 32) for i in range(classes + found["queries"])]))
+    weights = model.adapt(features[:classes], np.arange(classes), features[classes:])
+    logits = model.classify(features[classes:], weights[-1])[0]
+    np.testing.assert_allclose(logits, found["logits"], atol=1e-4)
+    assert np.ptp(logits, axis=1).max() > 0.01  # Ten times what a GPU may be off by.
+
+
+def test_pictures_of_the_small_episode_are_the_same_for_ever():
+    corners = [[[60, 94, 129], [26, 18, 81]], [[221, 166, 156], [190, 78, 170]]]
+    assert golden.picture(0, 16)[::15, ::15].tolist() == corners
+    assert (golden.picture(1, 16) != golden.picture(0, 16)).mean() > 0.9
 
 
 @pytest.mark.parametrize(("network", "fixed_way"), [("joint", 5), ("per_class", None)])

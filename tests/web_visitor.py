@@ -51,22 +51,22 @@ def _required_chromium() -> str:
 
 
 class _Handler(http.server.SimpleHTTPRequestHandler):
-    """The page as any static server gives it, with a model that lies elsewhere."""
+    """The page as any static server gives it, with a model, and perhaps its head, that lie elsewhere."""
 
-    def __init__(self, *args, model: Path, **kwargs):
-        self._model = model
+    def __init__(self, *args, model: Path, head: Path | None, **kwargs):
+        self._elsewhere = {"/model.tflite": model, "/head.tflite": head or Path("no-head")}
         super().__init__(*args, directory=str(PAGE), **kwargs)
 
     def translate_path(self, path: str) -> str:
-        return str(self._model) if path.split("?")[0] == "/model.tflite" else super().translate_path(path)
+        return str(self._elsewhere.get(path.split("?")[0]) or super().translate_path(path))
 
     def log_message(self, *args) -> None:
         pass
 
 
-def served(model: Path):
-    """Serves the page with `model` beside it; yields the address."""
-    return listening(functools.partial(_Handler, model=model))
+def served(model: Path, head: Path | None = None):
+    """Serves the page with `model` and its head beside it; yields the address."""
+    return listening(functools.partial(_Handler, model=model, head=head))
 
 
 @contextmanager
@@ -152,11 +152,28 @@ class Visitor:
 
     def answers(self) -> list[str]:
         """The class shown for every picture of the pile."""
-        return self.page.locator("#pile .label").all_inner_texts()
+        return self.page.locator("#pile .label").all_text_contents()
 
     def notice(self) -> str:
         self.page.wait_for_selector("#notice:not([hidden])")
         return self.page.inner_text("#notice-list")
+
+    def wait_until_kept(self) -> None:
+        """Waits until what was given and learned is in the browser's storage."""
+        self.page.wait_for_selector("html[data-kept=yes]")
+
+    def save(self, path: Path) -> Path:
+        """Saves what was learned as `path`, by the page's button; returns it."""
+        with self.page.expect_download() as download:
+            self.page.click("#save")
+        download.value.save_as(path)
+        return path
+
+    def open(self, path: Path) -> None:
+        """Opens a saved file by the page's button."""
+        with self.page.expect_file_chooser() as chooser:
+            self.page.click("#open")
+        chooser.value.set_files(path)
 
     def draw(self, *strokes: list[tuple[float, float]]) -> None:
         """Draws with the mouse in the open window; points in [0, 1]."""

@@ -1,9 +1,10 @@
 // Shows the classes: one card each, with its name, its examples and the ways to give more. Cards are kept between
 // calls, so that the keyboard's focus stays where it is.
 
-import { EXAMPLES_PER_CLASS } from './episode.js';
 import { showPixels } from './picture.js';
 
+// More are counted, not shown.
+const MOST_SHOWN = 12;
 const cards = new Map();
 const byId = (id) => document.getElementById(id);
 
@@ -57,7 +58,7 @@ export function showClasses(episode, on) {
   const exactly = description.gradient_network === 'joint' ? 'exactly' : 'at most';
   byId('classes-hint').textContent = full
     ? `This model takes ${exactly} ${description.way} classes.`
-    : `One to ${EXAMPLES_PER_CLASS} examples of each. Files can be dropped on a class.`;
+    : 'One example of each, better three to five. Files can be dropped on a class.';
 }
 
 function makeCard(one, on) {
@@ -79,13 +80,28 @@ function makeCard(one, on) {
 
 function showCard(card, one, index, on) {
   card.dataset.hue = hue(index);
-  showList(card.querySelector('.thumbs'), one.examples, card.kept, (picture) => {
+  const name = card.querySelector('.name');
+  // Not while it is typed in.
+  if (document.activeElement !== name) name.value = one.name;
+  const pictures = one.examples.filter(({ thumb, source }) => thumb || source);
+  showList(card.querySelector('.thumbs'), pictures.slice(0, MOST_SHOWN), card.kept, (picture) => {
     const thumb = fromTemplate('thumb-template');
-    showPixels(thumb.querySelector('canvas'), picture.pixels, Math.sqrt(picture.pixels.length / 3));
     thumb.querySelector('.remove').addEventListener('click', () => on.removePicture(picture));
     return thumb;
   });
+  for (const picture of pictures.slice(0, MOST_SHOWN)) showThumb(card.kept.get(picture.id), picture);
+  const more = card.querySelector('.more');
+  const hidden = one.examples.length - Math.min(pictures.length, MOST_SHOWN);
+  more.hidden = hidden === 0;
+  more.textContent = hidden === one.examples.length ? `${hidden} of a saved file` : `and ${hidden} more`;
   label(card, one);
+}
+
+/** Shows a picture in its element, once it has been looked at. */
+export function showThumb(element, picture) {
+  if (!picture.thumb || element.dataset.shown) return;
+  element.dataset.shown = 'yes';
+  showPixels(element.querySelector('canvas'), picture.thumb, Math.sqrt(picture.thumb.length / 3));
 }
 
 /** Names everything on a card for those who do not see it. */

@@ -11,8 +11,7 @@ class PictureDialog {
 
   /**
    * @param {string} prefix of the ids of its elements.
-   * @param {function} add takes the target and the picture (source, width, height) and returns {room, reason};
-   *     throws where it is not taken.
+   * @param {function} add takes the target and the picture (source, width, height).
    */
   constructor(prefix, add) {
     this.dialog = byId(`${prefix}-dialog`);
@@ -30,17 +29,10 @@ class PictureDialog {
     this.dialog.showModal();
   }
 
-  /** Gives a picture away; returns whether there is room for another. */
   give(source, width, height) {
-    try {
-      const { room, reason } = this.add(this.target, source, width, height);
-      this.#count++;
-      this.status.textContent = `${this.#count === 1 ? 'Added' : `${this.#count} added`}. ${reason ?? `Room for ${room} more.`}`;
-      return room > 0;
-    } catch (error) {
-      this.status.textContent = error.message;
-      return false;
-    }
+    this.add(this.target, source, width, height);
+    this.#count++;
+    this.status.textContent = this.#count === 1 ? 'Added.' : `${this.#count} added.`;
   }
 }
 
@@ -49,7 +41,6 @@ export class DrawDialog extends PictureDialog {
   constructor(add) {
     super('draw', add);
     this.drawing = new Drawing(byId('draw-canvas'), (text) => this.#changed(text));
-    this.full = false;
     byId('draw-undo').addEventListener('click', () => this.drawing.undo());
     byId('draw-clear').addEventListener('click', () => this.drawing.clear());
     byId('draw-add').addEventListener('click', () => this.#add());
@@ -61,15 +52,14 @@ export class DrawDialog extends PictureDialog {
 
   open(target, title) {
     super.open(target, title);
-    this.full = false;
     this.drawing.clear();
     byId('draw-canvas').focus();
   }
 
   #add() {
-    if (this.drawing.isEmpty || this.full) return;
+    if (this.drawing.isEmpty) return;
     const picture = this.drawing.picture();
-    this.full = !this.give(picture, picture.width, picture.height);
+    this.give(picture, picture.width, picture.height);
     const { textContent } = this.status;
     this.drawing.clear();
     this.status.textContent = textContent;
@@ -79,9 +69,9 @@ export class DrawDialog extends PictureDialog {
 
   #changed(text) {
     if (!this.drawing) return; // Called while it is being made.
-    byId('draw-add').disabled = this.drawing.isEmpty || this.full;
+    byId('draw-add').disabled = this.drawing.isEmpty;
     for (const id of ['draw-undo', 'draw-clear']) byId(id).disabled = this.drawing.isEmpty;
-    if (!this.full) this.status.textContent = text;
+    this.status.textContent = text;
   }
 }
 
@@ -94,7 +84,7 @@ export class CameraDialog extends PictureDialog {
     this.video = byId('camera-video');
     this.take = byId('camera-take');
     this.take.addEventListener('click', () => {
-      this.take.disabled = !this.give(this.video, this.video.videoWidth, this.video.videoHeight);
+      this.give(this.video, this.video.videoWidth, this.video.videoHeight);
     });
     this.dialog.addEventListener('close', () => {
       this.#stop?.();

@@ -1,19 +1,33 @@
 // What the visitor has given: classes with examples, and a pile of unlabelled pictures. State and its limits, no page.
 
-/** The most examples of one class, as the method is meant; a file may set a lower limit on all of them together. */
-export const EXAMPLES_PER_CLASS = 5;
-
 let lastId = 0;
+const STARTED = Date.now().toString(36);
 
-/** A picture: `pixels` [size, size, 3] RGB; `truth`, its class, where that is known. */
-export function makePicture(pixels, truth = null) {
-  return { id: ++lastId, pixels, truth };
+/**
+ * A picture. Of files `source` is kept, of drawings and the camera `pixels`; of what comes from storage or a saved file
+ * there are neither, but `features`.
+ *
+ * @param {object} given `pixels` [size, size, 3] RGB; `thumb` the same, small; `source` a File; `truth`, its class,
+ *     where that is known; `features` [D] with `embeddedBy`, the model that made them.
+ */
+export function makePicture(given) {
+  const nothing = { pixels: null, thumb: null, source: null, truth: null, features: null, embeddedBy: null };
+  const id = ++lastId;
+  // Ids are of this visit; storage has keys.
+  return { ...nothing, key: `${STARTED}-${id}`, ...given, id };
 }
 
 /** The classes and the pile of one visitor, within the limits of a model. */
 export class Episode {
   classes = [];
   pile = [];
+  // Unlabelled rows of a saved file: they are learned from, and not shown.
+  kept = [];
+  // What a saved file had learned, until the classes change: `learning.js` says what is in it.
+  learnedBefore = null;
+  // Rows that were seen and are not here; whether Python knows the classes as whole numbers.
+  unlabelledSeen = 0;
+  numeric = false;
 
   /** @param {object} description of the model: `way`, `max_support`, `max_query`, `gradient_network`. */
   constructor(description) {
@@ -24,46 +38,58 @@ export class Episode {
   addClass(name = '') {
     const { way } = this.description;
     if (this.classes.length >= way) throw new Error(`This model takes at most ${way} classes.`);
-    const added = { id: ++lastId, name: name || this.#freeName(), examples: [] };
+    const added = { id: ++lastId, name: name || this.#freeName(), examples: [], seenBefore: 0 };
     this.classes.push(added);
     return added;
   }
 
+  /** The class of that name, which is added where there is none; throws where the model takes no more. */
+  classNamed(name) {
+    const empty = this.classes.find((one) => one.examples.length === 0 && /^Class [A-Z]$/.test(one.name));
+    const found = this.classes.find((one) => one.name === name);
+    if (!found && empty) empty.name = name;
+    return found ?? empty ?? this.addClass(name);
+  }
+
   removeClass(removed) {
     this.classes = this.classes.filter((one) => one !== removed);
+    if (removed.examples.length > 0) this.learnAnew();
   }
 
-  /** How many more examples `target` takes, or pictures if it is null (the pile). */
-  room(target) {
-    const { max_support: supports, max_query: queries } = this.description;
-    if (!target) return queries - this.pile.length;
-    return Math.min(EXAMPLES_PER_CLASS - target.examples.length, supports - this.#supportCount());
-  }
-
-  /** Why `room` is 0. */
-  fullReason(target) {
-    const { max_support: supports, max_query: queries } = this.description;
-    if (!target) return `The pile is full: this model takes at most ${queries} unlabelled pictures.`;
-    if (target.examples.length >= EXAMPLES_PER_CLASS) {
-      return `${target.name} is full: a class takes at most ${EXAMPLES_PER_CLASS} examples.`;
-    }
-    return `No more examples: this model takes at most ${supports} of all classes together.`;
-  }
-
-  /** Adds a picture to a class, or to the pile if `target` is null; throws where there is no room. */
+  /** Adds a picture to a class, or to the pile if `target` is null. */
   add(target, picture) {
-    if (this.room(target) <= 0) throw new Error(this.fullReason(target));
     (target ? target.examples : this.pile).push(picture);
+    if (target) this.learnAnew();
   }
 
   remove(picture) {
     this.pile = this.pile.filter((one) => one !== picture);
-    for (const one of this.classes) one.examples = one.examples.filter((example) => example !== picture);
+    for (const one of this.classes) {
+      if (!one.examples.includes(picture)) continue;
+      one.examples = one.examples.filter((example) => example !== picture);
+      this.learnAnew();
+    }
+  }
+
+  /** Learns from the unlabelled pictures too, where what a saved file had learned would be taken. */
+  learnAnew() {
+    this.learnedBefore = null;
+  }
+
+  /** Labels a picture of the pile, or an example anew. */
+  label(picture, target) {
+    this.remove(picture);
+    this.add(target, picture);
   }
 
   /** The classes that take part: those with an example. */
   get learned() {
     return this.classes.filter(({ examples }) => examples.length > 0);
+  }
+
+  /** All pictures and rows. */
+  get pictures() {
+    return [...this.classes.flatMap(({ examples }) => examples), ...this.pile, ...this.kept];
   }
 
   get isEmpty() {
@@ -78,10 +104,6 @@ export class Episode {
     const why = network === 'joint' ? ` (this joint model takes exactly ${way})` : '';
     if (more > 0) return `Give examples of ${more} more ${more === 1 ? 'class' : 'classes'}${why}.`;
     return this.pile.length === 0 ? 'Add at least one unlabelled picture to the pile.' : null;
-  }
-
-  #supportCount() {
-    return this.classes.reduce((total, { examples }) => total + examples.length, 0);
   }
 
   #freeName() {

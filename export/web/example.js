@@ -1,105 +1,65 @@
-// Built-in pictures for a first look: Greek letters as printed, turned, tinted and half hidden, drawn with local fonts.
+// Built-in pictures for a first look, drawn by this page: letters for small models, things for those of photographs.
 
-const LETTERS = [...'ΨΩΣΦΔΛΞΘΠΓαβγδεζηθλμξπσφψω'];
-// Lengths below are parts of this; a picture has as many pixels, or as many as the model takes.
-const SIDE = 128;
-const QUERIES_PER_CLASS = 5;
+import { Episode, makePicture } from './episode.js';
+import { drawLetter, LETTERS } from './letters.js';
+import { fitPicture, thumbnail } from './picture.js';
+import { seededRandom, shuffled, SIDE } from './seeded.js';
+import { drawThing, THINGS } from './things.js';
+
+const CLASSES = 5;
 // Of the examples and of the pile, in [0, 1].
 const EASY = 0.2;
 const HARD = 0.8;
-// Not the best: with the demo's model adaptation gains on it about what it gains on average over other seeds.
-const SEED = 8;
-const FONTS = [
-  'Georgia, "DejaVu Serif", "Noto Serif", serif',
-  'Arial, "DejaVu Sans", "Noto Sans", sans-serif',
-  'Menlo, Consolas, "DejaVu Sans Mono", monospace',
-];
+const KINDS = {
+  // Not the best seed: with the demo's model adaptation gains on it about what it gains on average over other seeds.
+  letters: { names: LETTERS, draw: drawLetter, each: 5, seed: 8 },
+  // Of ten seeds one on which the steps change two answers; on the others they change none to two.
+  pictures: { names: THINGS, draw: drawThing, each: 8, seed: 5 },
+};
 
 /**
- * Draws an episode: some letters, one clear picture of each, and a pile of harder ones.
+ * Begins with an example: some classes, one clear picture of each, and a pile of harder ones.
  *
- * @param {object} description of the model; a joint one gets exactly as many classes as it takes.
- * @return {{classes: {name: string, example: HTMLCanvasElement}[], pile: {truth: number, canvas: HTMLCanvasElement}[]}}
- *     `truth` is the number of its class.
+ * @param {Visit} visit whose model a joint one gets exactly as many classes as it takes.
+ * @param {string} kind 'letters' or 'pictures'.
+ * @throws {Error} the model needs more classes than there are.
  */
-export function drawExample(description) {
-  const random = seededRandom(SEED);
+export function fillExample(visit, kind) {
+  const { classes, pile } = drawExample(visit.model.description, KINDS[kind]);
+  const size = visit.model.description.image_size;
+  const picture = (canvas, truth = null) => {
+    const pixels = fitPicture(canvas, canvas.width, canvas.height, size);
+    return makePicture({ pixels, thumb: thumbnail(pixels, size), truth });
+  };
+  const episode = new Episode(visit.model.description);
+  for (const { name, example } of classes) episode.add(episode.addClass(name), picture(example));
+  for (const { truth, canvas } of pile) episode.add(null, picture(canvas, episode.classes[truth]));
+  visit.begin(episode);
+}
+
+/** `truth` is the number of a picture's class. */
+function drawExample(description, { names: all, draw, each, seed }) {
+  const random = seededRandom(seed);
   const side = Math.max(SIDE, description.image_size);
-  const count = description.gradient_network === 'joint' ? description.way : Math.min(5, description.way);
-  if (count > LETTERS.length) throw new Error(`The example has ${LETTERS.length} letters; this model needs ${count}.`);
-  const names = LETTERS.slice(0, count);
-  const perClass = Math.max(1, Math.min(QUERIES_PER_CLASS, Math.floor(description.max_query / count)));
-  const pile = names.flatMap((letter, truth) =>
-    Array.from({ length: perClass }, () => ({ truth, canvas: drawLetter(letter, HARD, random, side) })),
+  const count = description.gradient_network === 'joint' ? description.way : Math.min(CLASSES, description.way);
+  if (count > all.length) throw new Error(`The example has ${all.length} classes; this model needs ${count}.`);
+  const names = all.slice(0, count);
+  const perClass = Math.max(1, Math.min(each, Math.floor(description.max_query / count)));
+  const drawn = (name, difficulty) => drawOn(side, (context) => draw(context, name, difficulty, random));
+  const pile = names.flatMap((name, truth) =>
+    Array.from({ length: perClass }, () => ({ truth, canvas: drawn(name, HARD) })),
   );
   return {
-    classes: names.map((name) => ({ name, example: drawLetter(name, EASY, random, side) })),
+    classes: names.map((name) => ({ name, example: drawn(name, EASY) })),
     pile: shuffled(pile, random),
   };
 }
 
-/** `difficulty` in [0, 1] scales how far a letter is turned, shrunk, sheared, moved and hidden. */
-function drawLetter(letter, difficulty, random, side) {
+function drawOn(side, draw) {
   const canvas = document.createElement('canvas');
   canvas.width = canvas.height = side;
   const context = canvas.getContext('2d', { willReadFrequently: true });
   context.scale(side / SIDE, side / SIDE);
-  const within = (range) => (random() * 2 - 1) * range * difficulty;
-  paintGround(context, random);
-  context.save();
-  context.translate(SIDE / 2 + within(12), SIDE / 2 + within(12));
-  context.rotate(within(0.6));
-  context.transform(1, 0, within(0.35), 1, 0, 0);
-  const weight = random() < 0.4 ? 'bold ' : '';
-  context.font = `${weight}${SIDE * (0.95 - 0.35 * random() * difficulty)}px ${pick(FONTS, random)}`;
-  context.textAlign = 'center';
-  context.fillStyle = `hsl(${random() * 360} 60% ${8 + random() * 20}%)`;
-  // Centred by its ink: letters hang differently on the line.
-  const { actualBoundingBoxAscent: ascent, actualBoundingBoxDescent: descent } = context.measureText(letter);
-  context.fillText(letter, 0, (ascent - descent) / 2);
-  context.restore();
-  if (difficulty === HARD && random() < 0.25) paintBar(context, random);
+  draw(context);
   return canvas;
-}
-
-function paintGround(context, random) {
-  const hue = random() * 360;
-  const angle = random() * Math.PI;
-  const [x, y] = [(Math.cos(angle) * SIDE) / 2, (Math.sin(angle) * SIDE) / 2];
-  const slope = context.createLinearGradient(SIDE / 2 - x, SIDE / 2 - y, SIDE / 2 + x, SIDE / 2 + y);
-  slope.addColorStop(0, `hsl(${hue} 45% 88%)`);
-  slope.addColorStop(1, `hsl(${hue + 40} 45% ${66 + random() * 14}%)`);
-  context.fillStyle = slope;
-  context.fillRect(0, 0, SIDE, SIDE);
-}
-
-function paintBar(context, random) {
-  context.save();
-  context.translate(SIDE * (0.3 + 0.4 * random()), SIDE * (0.3 + 0.4 * random()));
-  context.rotate(random() * Math.PI);
-  context.fillStyle = `hsl(${random() * 360} 50% 50%)`;
-  context.fillRect(-SIDE, -SIDE * 0.04, SIDE * 2, SIDE * 0.08);
-  context.restore();
-}
-
-function pick(list, random) {
-  return list[Math.floor(random() * list.length)];
-}
-
-function shuffled(list, random) {
-  return list
-    .map((item) => ({ item, key: random() }))
-    .sort((a, b) => a.key - b.key)
-    .map(({ item }) => item);
-}
-
-/** Mulberry32: the same example at every visit. */
-function seededRandom(seed) {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }

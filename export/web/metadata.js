@@ -32,7 +32,8 @@ export async function readMetadata(bytes) {
   return description;
 }
 
-function describe(bytes) {
+/** A file's description, and the length of the model before it. */
+export function describe(bytes) {
   try {
     const entries = readDirectory(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength));
     const entry = entries.find(({ name }) => name === NAME);
@@ -46,7 +47,7 @@ function describe(bytes) {
 }
 
 /** The archive's entries; reading past the end of the file throws, as everything here does on broken bytes. */
-function readDirectory(view) {
+export function readDirectory(view) {
   const end = findEnd(view);
   const count = view.getUint16(end + 10, true);
   const directory = end - view.getUint32(end + 12, true);
@@ -55,6 +56,13 @@ function readDirectory(view) {
   const entries = [];
   for (let at = directory; entries.length < count; at = entries.at(-1).next) entries.push(readEntry(view, at, shift));
   return entries;
+}
+
+/** What the entry of a name says, in a file that `readMetadata` has checked; null without such an entry. */
+export function storedText(bytes, name) {
+  const entries = readDirectory(new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength));
+  const entry = entries.find((one) => one.name === name);
+  return entry ? new TextDecoder().decode(storedBytes(bytes, entry)) : null;
 }
 
 function findEnd(view) {
@@ -71,21 +79,23 @@ function readEntry(view, at, shift) {
   return {
     name: new TextDecoder().decode(new Uint8Array(view.buffer, view.byteOffset + at + 46, name)),
     method: view.getUint16(at + 10, true),
+    crc: view.getUint32(at + 16, true),
     size: view.getUint32(at + 20, true),
     header: view.getUint32(at + 42, true) + shift,
     next: at + 46 + name + extra + comment,
   };
 }
 
-function storedBytes(bytes, { method, size, header }) {
+/** The bytes of an entry, which must not be compressed. */
+export function storedBytes(bytes, { method, size, header }) {
   const view = new DataView(bytes.buffer, bytes.byteOffset + header, 30);
   if (method !== 0 || view.getUint32(0, true) !== LOCAL_HEADER) throw new Error('not stored');
   const start = header + 30 + view.getUint16(26, true) + view.getUint16(28, true);
   return bytes.subarray(start, start + size);
 }
 
-/** Hexadecimal; null where the browser offers no hashing, which is on pages that are neither https nor localhost. */
-async function sha256(bytes) {
+/** SHA-256 in hexadecimal; null where the browser offers no hashing, which is on pages that are neither https nor localhost. */
+export async function sha256(bytes) {
   if (!globalThis.crypto?.subtle) return null;
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
   return [...digest].map((byte) => byte.toString(16).padStart(2, '0')).join('');

@@ -2,7 +2,7 @@
 
 import { readMetadata } from './metadata.js';
 
-const RUNTIME = './node_modules/@litertjs/core/wasm/';
+const PACKAGES = new URL('node_modules/@litertjs/', import.meta.url).href;
 
 /**
  * A compiled file with fixed sizes; one episode at a time.
@@ -95,6 +95,27 @@ export class Model {
     return { logits: rows(outputs.logits), probabilities: rows(outputs.probabilities) };
   }
 
+  /**
+   * Classifies any number of pictures after several steps.
+   *
+   * @param {Float32Array[]} query features [D].
+   * @param {Float32Array[]} path weights [classes, D] of each step.
+   * @return {Promise<object[]>} for every step what `classify` returns.
+   */
+  async classifyAll(query, path) {
+    const most = this.description.max_query;
+    const answers = path.map(() => ({ logits: [], probabilities: [] }));
+    for (let start = 0; start < query.length; start += most) {
+      const part = query.slice(start, start + most);
+      for (const [i, weights] of path.entries()) {
+        const { logits, probabilities } = await this.classify(part, weights);
+        answers[i].logits.push(...logits);
+        answers[i].probabilities.push(...probabilities);
+      }
+    }
+    return answers;
+  }
+
   get #weightsDim() {
     return this.description.weights_dim ?? this.description.feature_dim;
   }
@@ -144,10 +165,24 @@ function loadRuntime() {
 }
 
 async function startRuntime() {
-  // Not a static import: without the package the page could not even say so.
-  const litert = await import('@litertjs/core');
-  await litert.loadLiteRt(RUNTIME, { jspi: await hasWebGpu() });
+  const litert = await importRuntime();
+  // In a worker the runtime would look for its files beside the worker.
+  globalThis.Module = { locateFile: (name) => `${PACKAGES}core/wasm/${name}` };
+  await litert.loadLiteRt(`${PACKAGES}core/wasm/`, { jspi: await hasWebGpu() });
   return litert;
+}
+
+/** Import maps do not reach workers, so the one package that the runtime asks for by name is given its address. */
+async function importRuntime() {
+  const response = await fetch(`${PACKAGES}core/dist/index.js`);
+  if (!response.ok) throw new Error(`the server answers ${response.status}`);
+  const code = (await response.text()).replace('"@litertjs/wasm-utils"', `"${PACKAGES}wasm-utils/dist/index.js"`);
+  const address = URL.createObjectURL(new Blob([code], { type: 'text/javascript' }));
+  try {
+    return await import(address);
+  } finally {
+    URL.revokeObjectURL(address);
+  }
 }
 
 function reason(error) {

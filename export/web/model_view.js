@@ -8,7 +8,7 @@ const byId = (id) => document.getElementById(id);
  */
 export function showModel(model, name) {
   byId('main').inert = !model;
-  for (const id of ['example', 'reset']) byId(id).disabled = !model;
+  for (const id of ['example', 'example-pictures', 'open', 'reset']) byId(id).disabled = !model;
   byId('accelerator').value = model?.accelerator ?? 'wasm';
   byId('model-status').textContent = model ? `${name}: ${summary(model)}` : 'No model is loaded.';
 }
@@ -16,7 +16,7 @@ export function showModel(model, name) {
 function summary({ accelerator, description }) {
   const { trained_on: data, backbone, way, image_size: size, num_steps: steps, gradient_network: head } = description;
   return (
-    `${backbone.name} trained on ${data ?? 'data not recorded'}, ${size} × ${size} pixels, ` +
+    `${backbone.name}${data ? ` trained on ${data}` : ''}, ${size} × ${size} pixels, ` +
     `${head === 'joint' ? 'exactly' : 'up to'} ${way} classes, K = ${steps} steps, ` +
     `on the ${accelerator === 'webgpu' ? 'GPU (WebGPU)' : 'CPU (WebAssembly)'}.`
   );

@@ -1,24 +1,17 @@
-// How EXIF says that a WebP is turned: some browsers hear that of other formats only.
+// How EXIF says that a picture is turned, and how a canvas turns it back.
 
 const ORIENTATION = 0x0112;
 
 /**
- * @param {Uint8Array} bytes of a picture file, the whole of it.
- * @return {number} 1 to 8, as EXIF counts; 1 where nothing is said, and for other files than WebP.
+ * @param {Uint8Array} bytes of EXIF.
+ * @return {number} 1 to 8, as EXIF counts; 1 where nothing is said, or the bytes are broken.
  */
-export function webpOrientation(bytes) {
-  if (latin1(bytes, 0, 4) !== 'RIFF' || latin1(bytes, 8, 4) !== 'WEBP') return 1;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+export function orientation(bytes) {
   try {
-    for (let at = 12; at < bytes.length; ) {
-      const size = view.getUint32(at + 4, true);
-      if (latin1(bytes, at, 4) === 'EXIF') return orientation(bytes, view, at + 8);
-      at += 8 + size + (size % 2);
-    }
+    return readOrientation(bytes);
   } catch {
-    // Reading past the end: broken EXIF says nothing.
+    return 1; // Past the end.
   }
-  return 1;
 }
 
 /** The six numbers of CanvasRenderingContext2D.setTransform that show a picture upright. */
@@ -35,8 +28,9 @@ export function upright(orientation, width, height) {
   ][orientation - 1];
 }
 
-function orientation(bytes, view, start) {
-  const tiff = latin1(bytes, start, 4) === 'Exif' ? start + 6 : start;
+function readOrientation(bytes) {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const tiff = latin1(bytes, 0, 4) === 'Exif' ? 6 : 0;
   const little = latin1(bytes, tiff, 2) === 'II';
   const directory = tiff + view.getUint32(tiff + 4, little);
   const count = view.getUint16(directory, little);

@@ -1,37 +1,42 @@
-// The page: its state, and who tells whom. Input (files, drawings, camera) changes the episode; the episode is shown,
-// and learned from as soon as nothing is missing.
+// The page: who tells whom. Input (files, folders, drawings, camera) changes the visit's episode; the episode is shown,
+// learned from as soon as nothing is missing, and kept in the browser.
 
 import { cameraProblem } from './camera.js';
 import { showClasses } from './class_view.js';
 import { CameraDialog, DrawDialog } from './dialogs.js';
 import { takePictures, takeTheRest } from './drop.js';
-import { Episode, makePicture } from './episode.js';
-import { drawExample } from './example.js';
-import { learn } from './learning.js';
-import { hasWebGpu, Model } from './model.js';
+import { fillExample } from './example.js';
+import { byClass, listed } from './folders.js';
+import { LabelDialog } from './label_dialog.js';
+import { hasWebGpu } from './model.js';
 import { showModel } from './model_view.js';
 import { tell } from './notice.js';
-import { canvasIsFaithful, fitPicture, readPicture } from './picture.js';
-import { showPile } from './pile_view.js';
+import { keepOffline } from './offline.js';
+import { canvasIsFaithful, fitPicture, thumbnail } from './picture.js';
+import { showPile, showProgress } from './pile_view.js';
+import { RemoteModel } from './remote_model.js';
+import { openSaved, prepareToSave, saveLearned } from './saving.js';
+import { loadChecked } from './self_check.js';
+import { forget, keepSoon, restored } from './store.js';
+import { Visit } from './visit.js';
 
 const MODEL = 'model.tflite';
-const FIRST_CLASSES = 2;
 const byId = (id) => document.getElementById(id);
 
-let model = null;
 let modelBytes = null;
 let modelName = '';
-let episode = null;
-let result = null;
-let step = 0;
 let fileTarget = null;
-// Models that another has replaced; freed when no round of learning uses them.
-const retired = [];
-let changes = 0;
-let learning = false;
 
+const visit = new Visit({
+  show,
+  tell,
+  busy: (busy) => byId('results').setAttribute('aria-busy', String(busy)),
+  progress: (done, of) => showProgress(done, of, show),
+  learned: () => keepSoon(visit),
+});
 const drawDialog = new DrawDialog(addPixels);
 const cameraDialog = new CameraDialog(addPixels);
+const labelDialog = new LabelDialog(visit);
 
 // --- The model ---
 
@@ -52,211 +57,182 @@ async function fetchModel() {
 async function useModel(bytes, name, accelerator = 'wasm') {
   byId('model-status').textContent = `Loading ${name} …`;
   try {
-    const loaded = await Model.load(bytes, accelerator);
+    const { model: loaded, problem } = await loadChecked(RemoteModel.load, bytes, accelerator);
     [modelBytes, modelName] = [bytes, name];
-    replaceModel(loaded);
-    if (loaded.accelerator !== accelerator) tell(['The GPU does not take all of this model; it runs on the CPU.']);
+    const isFirst = !visit.model;
+    visit.replaceModel(loaded);
+    const kept = isFirst && (await restored(loaded));
+    if (kept) visit.begin(kept);
+    if (problem) tell([problem]);
   } catch (error) {
-    const rest = model ? ' The page goes on with the model that it had.' : '';
+    const rest = visit.model ? ' The page goes on with the model that it had.' : '';
     tell([`${name} cannot be used. ${error.message}${rest}`]);
   }
-  showModel(model, modelName);
-  byId('accelerator-field').hidden = !(model && (await hasWebGpu()));
+  showModel(visit.model, modelName);
+  byId('accelerator-field').hidden = !(visit.model && (await hasWebGpu()));
 }
-
-function replaceModel(loaded) {
-  const old = model;
-  model = loaded;
-  if (old) retired.push(old);
-  if (!old || !sameLimits(old.description, model.description)) {
-    if (episode && !episode.isEmpty) tell(['This model takes other pictures or numbers of them: the page was cleared.']);
-    startOver();
-    return;
-  }
-  episode.description = model.description;
-  changed();
-}
-
-function sameLimits(one, other) {
-  return ['image_size', 'way', 'max_support', 'max_query', 'gradient_network', 'num_steps'].every(
-    (name) => one[name] === other[name],
-  );
-}
-
-// --- The episode ---
-
-function startOver() {
-  episode = new Episode(model.description);
-  step = model.description.num_steps;
-  for (let i = 0; i < Math.min(FIRST_CLASSES, model.description.way); i++) episode.addClass();
-  changed();
-}
-
-function fillExample() {
-  const { classes, pile } = drawExample(model.description);
-  const size = model.description.image_size;
-  const pixelsOf = (canvas) => fitPicture(canvas, canvas.width, canvas.height, size);
-  episode = new Episode(model.description);
-  step = model.description.num_steps;
-  for (const { name, example } of classes) episode.add(episode.addClass(name), makePicture(pixelsOf(example)));
-  for (const { truth, canvas } of pile) episode.add(null, makePicture(pixelsOf(canvas), episode.classes[truth]));
-  changed();
-}
-
-function agreesToLose() {
-  return episode.isEmpty || window.confirm('Your pictures will be removed. Go on?');
-}
-
-/** Adds one picture to a class, or to the pile if `target` is null; throws where there is no room. */
-function addPixels(target, source, width, height) {
-  episode.add(target, makePicture(fitPicture(source, width, height, model.description.image_size)));
-  changed();
-  const room = episode.room(target);
-  return { room, reason: room > 0 ? null : episode.fullReason(target) };
-}
-
-async function addFiles(target, files) {
-  tell([]);
-  const problems = [];
-  const owner = episode; // Another model may come while files are read.
-  const size = model.description.image_size;
-  const room = Math.max(0, owner.room(target));
-  let added = 0;
-  for (const [i, file] of files.entries()) {
-    if (added === room) {
-      problems.push(`${owner.fullReason(target)} Left out: ${files.slice(i).map(({ name }) => name).join(', ')}.`);
-      break;
-    }
-    try {
-      owner.add(target, makePicture(await readPicture(file, size)));
-      added++;
-    } catch (error) {
-      problems.push(error.message);
-    }
-  }
-  tell(problems);
-  if (added) changed();
-}
-
-function giveBy(way, target) {
-  const title = target ? `an example of ${target.name}` : 'an unlabelled picture';
-  if (episode.room(target) <= 0) return tell([episode.fullReason(target)]);
-  if (way === 'draw') return drawDialog.open(target, `Draw ${title}`);
-  if (way === 'camera') return cameraDialog.open(target, `Take ${title}`);
-  fileTarget = target;
-  return byId('picture-files').click();
-}
-
-// --- Showing and learning ---
-
-function changed() {
-  changes++;
-  result = null;
-  show();
-  learnSoon();
-}
-
-function show() {
-  showClasses(episode, {
-    give: giveBy,
-    drop: (card, one) => takePictures(card, (files) => addFiles(one, files)),
-    rename: (one, name) => {
-      one.name = name;
-      showAnswers();
-    },
-    removeClass: (one) => {
-      episode.removeClass(one);
-      changed();
-    },
-    removePicture,
-  });
-  showAnswers();
-}
-
-function showAnswers() {
-  showPile(episode, result, step, removePicture);
-}
-
-function removePicture(picture) {
-  episode.remove(picture);
-  changed();
-}
-
-async function learnSoon() {
-  if (learning) return;
-  learning = true;
-  byId('results').setAttribute('aria-busy', 'true');
-  // What changes while the model computes makes another round.
-  for (let seen = -1; seen !== changes; ) {
-    seen = changes;
-    const learned = episode.missing ? null : await learnOnce();
-    if (seen === changes) result = learned;
-  }
-  learning = false;
-  for (const old of retired.splice(0)) old.delete();
-  byId('results').setAttribute('aria-busy', 'false');
-  showAnswers();
-}
-
-async function learnOnce() {
-  try {
-    return await learn(model, episode, (text) => (byId('timing').textContent = text));
-  } catch (error) {
-    tell([`The model failed (${error.message}). Reload the page; if it stays, export the file again.`]);
-    return null;
-  }
-}
-
-// --- Wiring ---
 
 async function useModelFile(file) {
   tell([]);
   await useModel(new Uint8Array(await file.arrayBuffer()), file.name);
 }
 
-function wire() {
-  byId('example').addEventListener('click', () => {
+// --- Pictures ---
+
+function agreesToLose() {
+  return visit.episode.isEmpty || window.confirm('Your pictures and what was learned will be removed. Go on?');
+}
+
+/** Adds one picture to a class, or to the pile if `target` is null. */
+function addPixels(target, source, width, height) {
+  const size = visit.model.description.image_size;
+  const pixels = fitPicture(source, width, height, size);
+  visit.give(target, [{ pixels, thumb: thumbnail(pixels, size) }]);
+}
+
+function addFiles(target, files) {
+  tell([]);
+  visit.give(target, files.map(({ file }) => ({ source: file })));
+}
+
+/** Folders: each is a class of its name, and pictures beside them are unlabelled. */
+function addFolders(files) {
+  tell([]);
+  const { classes, unlabelled } = byClass(files);
+  try {
+    for (const [name, own] of classes) {
+      visit.give(visit.episode.classNamed(name), own.map((file) => ({ source: file })));
+    }
+  } catch (error) {
+    tell([`${error.message} The folders after it were left out.`]);
+  }
+  visit.give(null, unlabelled.map((file) => ({ source: file })));
+}
+
+function giveBy(way, target) {
+  const title = target ? `an example of ${target.name}` : 'an unlabelled picture';
+  if (way === 'draw') return drawDialog.open(target, `Draw ${title}`);
+  if (way === 'camera') return cameraDialog.open(target, `Take ${title}`);
+  fileTarget = target;
+  return byId(way === 'folder' ? 'picture-folder' : 'picture-files').click();
+}
+
+// --- Showing ---
+
+function show() {
+  showClasses(visit.episode, {
+    give: giveBy,
+    drop: (card, one) => takePictures(card, (files) => addFiles(one, files)),
+    rename: (one, name) => {
+      one.name = name;
+      showAnswers();
+      keepSoon(visit);
+    },
+    removeClass: (one) => {
+      visit.episode.removeClass(one);
+      visit.changed();
+    },
+    removePicture,
+  });
+  showAnswers();
+  byId('save').disabled = !(visit.result ?? visit.episode.learnedBefore);
+}
+
+function showAnswers() {
+  showPile(visit, {
+    remove: removePicture,
+    label: (picture) => labelDialog.open([picture]),
+    filtered: showAnswers,
+  });
+}
+
+function removePicture(picture) {
+  visit.episode.remove(picture);
+  visit.changed();
+}
+
+// --- Wiring ---
+
+/** Does what a button asks for; what goes wrong is told. */
+function onClick(id, act) {
+  byId(id).addEventListener('click', async () => {
     tell([]);
     try {
-      if (agreesToLose()) fillExample();
+      await act();
     } catch (error) {
       tell([error.message]);
     }
   });
-  byId('reset').addEventListener('click', () => {
-    tell([]);
-    if (agreesToLose()) startOver();
+}
+
+function wire() {
+  for (const kind of ['letters', 'pictures']) {
+    onClick(kind === 'letters' ? 'example' : 'example-pictures', () => agreesToLose() && fillExample(visit, kind));
+  }
+  onClick('reset', async () => {
+    if (!agreesToLose()) return;
+    visit.startOver();
+    await forget();
   });
-  byId('add-class').addEventListener('click', () => {
-    episode.addClass();
-    changed();
+  onClick('add-class', () => {
+    visit.episode.addClass();
+    visit.changed();
     document.querySelector('#classes > li:last-child .name').select();
   });
-  for (const button of document.querySelectorAll('#pile-ways button')) {
-    button.addEventListener('click', () => giveBy(button.dataset.way, null));
+  onClick('save', () => saveLearned(visit));
+  onClick('open', () => byId('saved-file').click());
+  onClick('stop', () => visit.stop());
+  onClick('label-next', () => labelDialog.openNext());
+  onClick('learn-anew', () => {
+    visit.episode.learnAnew();
+    visit.changed();
+  });
+  for (const button of document.querySelectorAll('#pile-ways button, #folder-of-classes')) {
+    button.addEventListener('click', () => giveBy(button.dataset.way, button.id ? undefined : null));
   }
   byId('step').addEventListener('input', (event) => {
-    step = Number(event.target.value);
+    visit.step = Number(event.target.value);
     showAnswers();
   });
   wireFiles();
 }
 
-function wireFiles() {
-  byId('picture-files').addEventListener('change', ({ target }) => {
+/** Calls `take` with the files that an input was given; the same ones may be chosen again. */
+function onFiles(id, take) {
+  byId(id).addEventListener('change', ({ target }) => {
     const files = [...target.files];
-    target.value = ''; // The same file may be chosen again.
-    addFiles(fileTarget, files);
-  });
-  byId('choose-model').addEventListener('click', () => byId('model-file').click());
-  byId('model-file').addEventListener('change', ({ target }) => {
-    const [file] = target.files;
     target.value = '';
-    if (file) useModelFile(file);
+    if (files.length) take(files);
   });
+}
+
+function wireFiles() {
+  onFiles('picture-files', (files) => addFiles(fileTarget, listed(files)));
+  // Of the button for folders of classes there is no target.
+  onFiles('picture-folder', (files) =>
+    fileTarget === undefined ? addFolders(listed(files)) : addFiles(fileTarget, listed(files)),
+  );
+  onFiles('model-file', ([file]) => useModelFile(file));
+  onFiles('saved-file', ([file]) => openFile(file));
+  byId('choose-model').addEventListener('click', () => byId('model-file').click());
   byId('accelerator').addEventListener('change', ({ target }) => useModel(modelBytes, modelName, target.value));
   takePictures(byId('pile-panel'), (files) => addFiles(null, files));
-  takeTheRest(useModelFile, () => tell(['Drop pictures on a class or on the unlabelled ones.']));
+  takeTheRest({
+    model: useModelFile,
+    saved: openFile,
+    folders: addFolders,
+    stray: () => tell(['Drop pictures on a class or on the unlabelled ones.']),
+  });
+  document.body.classList.toggle('no-folders', !('webkitdirectory' in byId('picture-folder')));
+}
+
+async function openFile(file) {
+  tell([]);
+  try {
+    if (agreesToLose()) await openSaved(visit, file);
+  } catch (error) {
+    tell([`${file.name} cannot be opened. ${error.message}`]);
+  }
 }
 
 async function showCameras() {
@@ -269,12 +245,15 @@ async function start() {
   wire();
   await showCameras();
   navigator.mediaDevices?.addEventListener?.('devicechange', showCameras);
+  cameraDialog.dialog.addEventListener('close', showCameras); // What the browser tells may depend on leave.
   if (!canvasIsFaithful()) {
     tell(['This browser alters pixels that a page reads back (a privacy setting); answers will be worse for it.']);
   }
+  await keepOffline();
   const bytes = await fetchModel();
   if (bytes) await useModel(bytes, MODEL);
   else showModel(null);
+  prepareToSave();
 }
 
 /**
@@ -284,11 +263,11 @@ async function start() {
  */
 window.sib = Object.freeze({
   get description() {
-    return model?.description ?? null;
+    return visit.model?.description ?? null;
   },
   get result() {
-    if (!result) return null;
-    const { classes, pile, logits, probabilities, embedMilliseconds, adaptMilliseconds } = result;
+    if (!visit.result) return null;
+    const { classes, pile, logits, probabilities, embedMilliseconds, adaptMilliseconds } = visit.result;
     const plain = (steps) => steps.map((rows) => rows.map((row) => [...row]));
     return {
       classes: classes.map(({ name }) => name),

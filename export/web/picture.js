@@ -1,15 +1,15 @@
 // Pictures as the model takes them: decode, lay on white, crop to the middle square, scale.
 
-import { upright, webpOrientation } from './orientation.js';
+import { newCanvas, toSrgb } from './colours.js';
+import { upright } from './orientation.js';
+import { splitPicture } from './picture_file.js';
 import { fitSquare } from './resample.js';
 
 // Pillow's limit, so that the page and the Python runner take the same files.
 const MOST_PIXELS = 89_478_485;
-// A colour profile, if there is one, stands before the pixels; EXIF and previews may stand before it.
-const PROFILE_WITHIN = 1 << 20;
-const PROFILE = /iCCP|ICC_PROFILE\0|ICCP|colr(?:prof|rICC)/; // PNG, JPEG, WebP, and AVIF or HEIF.
-// Side in pixels that pictures are shown at, in style.css.
-const LARGEST_THUMBNAIL = 64;
+// Side in pixels that pictures are shown at, in pile.css, and that what is kept of them has.
+const SHOWN = 64;
+const THUMBNAIL = 96;
 
 /**
  * Decodes a picture file; EXIF orientation counts, colours are converted to sRGB, transparent parts show white.
@@ -21,15 +21,13 @@ const LARGEST_THUMBNAIL = 64;
  */
 export async function readPicture(file, size) {
   const name = file.name ?? 'The picture';
-  let bitmap, orientation;
+  let bitmap, parts, pixels;
   try {
-    const bytes = new Uint8Array(await file.arrayBuffer());
-    orientation = webpOrientation(bytes);
-    bitmap = await createImageBitmap(file, {
-      // What else says something about colours, such as a gamma, Pillow does not read.
-      colorSpaceConversion: hasProfile(bytes) ? 'default' : 'none',
+    parts = await splitPicture(new Uint8Array(await file.arrayBuffer()));
+    bitmap = await createImageBitmap(parts.blob, {
+      colorSpaceConversion: parts.keepsProfile ? 'default' : 'none',
       premultiplyAlpha: 'none',
-      imageOrientation: orientation === 1 ? 'from-image' : 'none',
+      imageOrientation: parts.orientation === 1 ? 'from-image' : 'none',
     });
   } catch {
     throw new Error(`${name} cannot be read as a picture; it is broken, or in a format this browser does not know.`);
@@ -38,14 +36,11 @@ export async function readPicture(file, size) {
     if (bitmap.width * bitmap.height > MOST_PIXELS) {
       throw new Error(`${name} has more than ${MOST_PIXELS.toLocaleString('en')} pixels; make it smaller.`);
     }
-    return fitPicture(bitmap, bitmap.width, bitmap.height, size, orientation);
+    pixels = fitPicture(bitmap, bitmap.width, bitmap.height, size, parts.orientation);
   } finally {
     bitmap.close();
   }
-}
-
-function hasProfile(bytes) {
-  return PROFILE.test(new TextDecoder('latin1').decode(bytes.subarray(0, PROFILE_WITHIN)));
+  return parts.profile ? toSrgb(pixels, size, parts.profile) : pixels;
 }
 
 /**
@@ -59,7 +54,7 @@ function hasProfile(bytes) {
  * @return {Uint8Array} [size, size, 3], RGB.
  */
 export function fitPicture(source, width, height, size, orientation = 1) {
-  const canvas = document.createElement('canvas');
+  const canvas = newCanvas(1, 1);
   const context = canvas.getContext('2d', { willReadFrequently: true });
   const read = (left, top, across, down) => {
     [canvas.width, canvas.height] = [across, down];
@@ -77,13 +72,24 @@ export function fitPicture(source, width, height, size, orientation = 1) {
   return orientation < 5 ? fitSquare(read, width, height, size) : fitSquare(read, height, width, size);
 }
 
+/** Pixels [size, size, 3] -> what is kept to be shown: the same, or fewer. */
+export function thumbnail(pixels, size) {
+  if (size <= THUMBNAIL) return pixels;
+  const read = (left, top, across, down) => withAlpha(pixels.subarray(top * size * 3, (top + down) * size * 3));
+  return fitSquare(read, size, size, THUMBNAIL);
+}
+
 /** Shows pixels [size, size, 3] on a canvas of that many pixels; those that are enlarged keep their edges. */
 export function showPixels(canvas, pixels, size) {
   [canvas.width, canvas.height] = [size, size];
-  canvas.classList.toggle('small', size < LARGEST_THUMBNAIL);
-  const rgba = new Uint8ClampedArray(size * size * 4).fill(255);
+  canvas.classList.toggle('small', size < SHOWN);
+  canvas.getContext('2d').putImageData(new ImageData(withAlpha(pixels), size, size), 0, 0);
+}
+
+function withAlpha(pixels) {
+  const rgba = new Uint8ClampedArray((pixels.length / 3) * 4).fill(255);
   for (let i = 0; i < pixels.length; i++) rgba[i + Math.floor(i / 3)] = pixels[i];
-  canvas.getContext('2d').putImageData(new ImageData(rgba, size, size), 0, 0);
+  return rgba;
 }
 
 /** Whether the browser gives back the pixels that were drawn; some add noise against being recognised. */

@@ -1,40 +1,67 @@
-// Shows the pile: each unlabelled picture with its class at the chosen step, and the one it had before adaptation.
+// Shows the pile: each unlabelled picture with its class at the chosen step, and the one it had before adaptation. Of
+// thousands a part is shown; `pile_order.js` says which.
 
-import { fromTemplate, hue, showList } from './class_view.js';
-import { answersAt } from './learning.js';
-import { showPixels } from './picture.js';
+import { fromTemplate, hue, showList, showThumb } from './class_view.js';
+import { answersAt, probabilitiesAt } from './learning.js';
+import { filtered } from './pile_order.js';
+import { showSummary } from './summary.js';
 
+// How often pictures are shown as they come in.
+const SHOW_MILLISECONDS = 400;
 const kept = new Map();
 const byId = (id) => document.getElementById(id);
+let lastShown = 0;
 
 /**
- * @param {Episode} episode
- * @param {object|null} result of `learn`; null while there is none.
- * @param {number} step the one to show, 0 .. K.
- * @param {function(object)} remove is called with the picture whose button was pressed.
+ * @param {Visit} visit `episode`, `result` and `step` of it are shown.
+ * @param {object} on what to do: `remove(picture)`, `label(picture)`, and `filtered()` when other ones are asked for.
  */
-export function showPile(episode, result, step, remove) {
-  showList(byId('pile'), episode.pile, kept, (picture) => makeAnswer(picture, remove));
+export function showPile({ episode, result, step }, on) {
   const before = result && answersAt(result, 0);
   const now = result && answersAt(result, step);
-  episode.pile.forEach((picture, i) => {
+  const shown = filtered(episode, result, now, on.filtered);
+  showList(byId('pile'), shown, kept, (picture) => makeAnswer(picture, on));
+  const places = new Map(episode.pile.map((picture, i) => [picture, i]));
+  for (const picture of shown) {
     const element = kept.get(picture.id);
-    element.querySelector('canvas').setAttribute('aria-label', `Unlabelled picture ${i + 1}`);
-    element.querySelector('.remove').setAttribute('aria-label', `Remove unlabelled picture ${i + 1}`);
+    const i = places.get(picture);
+    showThumb(element, picture);
     element.classList.toggle('answered', result !== null);
-    if (result) showAnswer(element, episode, result.classes, result.probabilities[step][i], now[i], before[i]);
+    if (result) showAnswer(element, episode, result.classes, probabilitiesAt(result, step)[i], now[i], before[i]);
     else element.classList.remove('changed');
-  });
+    name(element, i + 1, result && `${result.classes[now[i].index].name} ${percent(now[i].probability)}`);
+  }
+  byId('pile').classList.toggle('asking', episode.missing !== null);
   showHint(episode);
   showStep(episode, result, step);
   showSummary(episode, result, step, before, now);
+  byId('label-next').hidden = episode.pile.length === 0 || episode.learned.length === 0;
+  byId('learn-anew').hidden = !(result && episode.learnedBefore);
 }
 
-function makeAnswer(picture, remove) {
+/** Tells how far embedding is, null when it is over; `show` is called now and then. */
+export function showProgress(done, of, show) {
+  byId('progress').hidden = done === null;
+  if (done === null) return;
+  Object.assign(byId('progress-bar'), { max: of, value: done });
+  byId('progress-text').textContent = `Looking at picture ${done + 1} of ${of} …`;
+  if (performance.now() - lastShown < SHOW_MILLISECONDS) return;
+  lastShown = performance.now();
+  show();
+}
+
+function makeAnswer(picture, on) {
   const element = fromTemplate('answer-template');
-  showPixels(element.querySelector('canvas'), picture.pixels, Math.sqrt(picture.pixels.length / 3));
-  element.querySelector('.remove').addEventListener('click', () => remove(picture));
+  element.querySelector('.remove').addEventListener('click', () => on.remove(picture));
+  element.querySelector('.correct').addEventListener('click', () => on.label(picture));
   return element;
+}
+
+function name(element, number, answer) {
+  const set = (selector, text) => element.querySelector(selector).setAttribute('aria-label', text);
+  set('canvas', `Unlabelled picture ${number}`);
+  set('.remove', `Remove unlabelled picture ${number}`);
+  set('.correct', answer ? `Unlabelled picture ${number}, ${answer}: correct it` : `Label unlabelled picture ${number}`);
 }
 
 function showAnswer(element, episode, classes, probabilities, now, before) {
@@ -45,7 +72,7 @@ function showAnswer(element, episode, classes, probabilities, now, before) {
   element.querySelector('.label').textContent = classes[now.index].name;
   element.querySelector('.percent').textContent = percent(now.probability);
   element.querySelector('.before').textContent =
-    `${changed ? 'changed; before ' : 'before '}${classes[before.index].name} ${percent(before.probability)}`;
+    `${changed ? 'changed; before ' : 'before '}${classes[before.index].name} ${percent(before.probability).replace(' ', '\u00a0')}`;
   showBar(element.querySelector('.bar'), probabilities, hueOf);
 }
 
@@ -59,17 +86,19 @@ function showBar(bar, probabilities, hueOf) {
   });
 }
 
-function showHint({ pile, description }) {
-  byId('pile-hint').textContent = pile.length
-    ? `${pile.length} of at most ${description.max_query}. The more there are, the more there is to learn from.`
-    : `Up to ${description.max_query} pictures, drawn, taken, chosen or dropped here; the model learns from them too.`;
+function showHint({ pile, description: { max_query: most } }) {
+  byId('pile-hint').textContent =
+    pile.length > most
+      ? `${pile.length} pictures; the model learns from ${most} of them, and answers all.`
+      : 'Drawn, taken, chosen or dropped here; the more there are, the more the model learns from them.';
 }
 
 function showStep({ description }, result, step) {
   const steps = description.num_steps;
   const text = step === 0 ? 'k = 0: prototypes, before adaptation' : `k = ${step} of ${steps}`;
   const slider = byId('step');
-  byId('stepper').hidden = result === null;
+  // Of what a saved file had learned the steps in between are not known.
+  byId('stepper').hidden = result?.steps.length !== steps + 1;
   slider.max = steps;
   slider.value = step;
   slider.setAttribute('aria-valuetext', text);
@@ -79,48 +108,6 @@ function showStep({ description }, result, step) {
   byId('step-ticks').replaceChildren(...ticks);
 }
 
-function showSummary(episode, result, step, before, now) {
-  if (!result) {
-    byId('summary').textContent = episode.missing ?? 'Learning …';
-    byId('timing').textContent = '';
-    return;
-  }
-  const { pile, embedded, embedMilliseconds, adaptMilliseconds } = result;
-  const moved = now.filter(({ index }, i) => index !== before[i].index).length;
-  const sentences = [
-    step === 0
-      ? `${count(pile.length, 'picture')} by the nearest examples alone.`
-      : `After ${count(step, 'step')}, ${moved} of ${count(pile.length, 'answer')} changed.`,
-    rightAnswers(result, before, now, step),
-    leftOut(episode),
-  ];
-  byId('summary').textContent = sentences.filter(Boolean).join(' ');
-  const embedding = embedded ? `${count(embedded, 'new picture')} embedded in ${duration(embedMilliseconds)}. ` : '';
-  byId('timing').textContent = `${embedding}Adapted in ${duration(adaptMilliseconds)}, on this device.`;
-}
-
-/** The example knows its letters, which the model does not see. */
-function rightAnswers({ classes, pile }, before, now, step) {
-  if (!pile.every(({ truth }) => classes.includes(truth))) return '';
-  const right = (answers) => answers.filter(({ index }, i) => classes[index] === pile[i].truth).length;
-  return step === 0
-    ? `${right(now)} of ${pile.length} are right.`
-    : `${right(now)} of ${pile.length} are right; before, ${right(before)}.`;
-}
-
-function leftOut({ classes }) {
-  const idle = classes.filter(({ examples }) => examples.length === 0).map(({ name }) => name);
-  return idle.length ? `Without an example, and so left out: ${idle.join(', ')}.` : '';
-}
-
 function percent(probability) {
   return `${Math.round(probability * 100)} %`;
-}
-
-function count(number, noun) {
-  return `${number} ${noun}${number === 1 ? '' : 's'}`;
-}
-
-function duration(milliseconds) {
-  return milliseconds < 10 ? `${milliseconds.toFixed(1)} ms` : `${Math.round(milliseconds)} ms`;
 }
