@@ -158,3 +158,18 @@ def golden():
         return folder / name
 
     return path
+
+
+@pytest.fixture(scope="session")
+def launch():
+    """Starts headless Chromiums: `web_visitor.launcher`, of which a process can have one."""
+    from web_visitor import launcher
+
+    with launcher() as launch:
+        yield launch
+
+
+@pytest.fixture(scope="session")
+def browser(launch):
+    """A headless Chromium."""
+    return launch()

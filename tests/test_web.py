@@ -16,7 +16,7 @@ import pytest
 from conftest import CHECKOUT
 from exported import pictures, tflite
 from PIL import Image
-from web_visitor import PAGE, Visitor, launcher, served
+from web_visitor import PAGE, Visitor, served
 
 from sib_tf.pictures.pixels import fit_picture
 from sib_tf.prediction.litert import METADATA, LiteRTClassifier
@@ -25,17 +25,6 @@ pytestmark = pytest.mark.slow
 WAY, MAX_SUPPORT, MAX_QUERY = 4, 7, 9
 CROSS = [[(0.2, 0.2), (0.8, 0.8)], [(0.8, 0.2), (0.2, 0.8)]]
 BAR = [[(0.5, 0.1), (0.5, 0.9)]]
-
-
-@pytest.fixture(scope="session")
-def launch():
-    with launcher() as launch:
-        yield launch
-
-
-@pytest.fixture(scope="session")
-def browser(launch):
-    return launch()
 
 
 @pytest.fixture(scope="session")

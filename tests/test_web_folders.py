@@ -8,16 +8,10 @@ import numpy as np
 import pytest
 from exported import pictures, tflite
 from PIL import Image
-from web_visitor import Visitor, launcher, served
+from web_visitor import Visitor, served
 
 pytestmark = pytest.mark.slow
 PHONE = {"viewport": {"width": 390, "height": 800}, "has_touch": True}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with launcher() as launch:
-        yield launch()
 
 
 @pytest.fixture
@@ -27,7 +21,7 @@ def visit(browser):
     with contextlib.ExitStack() as stack:
 
         def open_page(**context):
-            url = stack.enter_context(served(tflite(4, 10, 12)))
+            url = stack.enter_context(served(tflite(4, 7, 9)))
             page = stack.enter_context(contextlib.closing(browser.new_context(**context))).new_page()
             visitors.append(Visitor(page, url))
             return visitors[-1].wait_for_model()

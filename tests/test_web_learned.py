@@ -2,28 +2,25 @@
 corrected, and added to; in headless Chromium."""
 
 import contextlib
+import io
+import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from exported import load_run, pictures, run_folder, tflite
 from PIL import Image
-from web_visitor import Visitor, launcher, served
+from web_visitor import Visitor, served
 
 from export import conversion
 from sib_tf import SIBClassifier
 from sib_tf.prediction import next_labels, trained_run
-from sib_tf.prediction.litert import LiteRTClassifier
+from sib_tf.prediction.litert import METADATA, LiteRTClassifier
 
 pytestmark = pytest.mark.slow
-WAY, MAX_SUPPORT, MAX_QUERY = 4, 10, 12
+WAY, MAX_SUPPORT, MAX_QUERY = 4, 7, 9
 BACKBONE = "conv4"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with launcher() as launch:
-        yield launch()
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +210,32 @@ def test_what_was_learned_survives_a_reload_until_it_is_forgotten(visitor):
     assert visitor.page.locator(".thumb").count() == 0
 
 
+def test_what_another_backbone_learned_stays_until_something_else_is(visitor, model):
+    teach(visitor, ["a", "b"], write("pile", 3, 50))
+    visitor.wait_until_kept()
+    Path("other.tflite").write_bytes(of_other_weights(model))
+    visitor.page.route("**/model.tflite", lambda route: route.fulfill(path="other.tflite"))
+    visitor.page.reload()
+    visitor.wait_for_model()
+    assert "keeps was learned with conv4, not with this model" in visitor.notice()
+    assert visitor.pile_size() == 0
+    visitor.page.unroute("**/model.tflite")
+    visitor.page.reload()
+    visitor.wait_for_model()
+    assert visitor.wait_for_pile(3)["classes"] == ["a", "b"]
+
+
+def of_other_weights(model: Path) -> bytes:
+    """A file that says that its backbone is another of the same name."""
+    with zipfile.ZipFile(model) as archive:
+        size, description = archive.infolist()[0].header_offset, json.loads(archive.read(METADATA))
+    description["backbone"]["weights"] = "0" * 64
+    file = io.BytesIO(model.read_bytes()[:size])
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr(METADATA, json.dumps(description))
+    return file.getvalue()
+
+
 def test_a_click_corrects_an_answer_and_adds_a_class(visitor, model):
     pile = write("pile", 6, 50)
     teach(visitor, ["a", "b"], pile)
@@ -259,6 +282,7 @@ def test_the_pictures_to_label_next_are_those_of_python(visitor, model):
       canvas.getContext('2d').drawImage(document.querySelector('#label-picture'), 0, 0);
       return [...canvas.getContext('2d').getImageData(0, 0, 32, 32).data];
     }"""
+    visitor.page.wait_for_selector("#label-dialog[open]")
     for i in expected:
         visitor.page.evaluate("document.querySelector('#label-picture').decode()")
         shown = np.reshape(visitor.page.evaluate(pixels), (32, 32, 4))[..., :3]

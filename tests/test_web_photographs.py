@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
-from web_visitor import Visitor, launcher, served
+from web_visitor import Visitor, served
 
 from sib_tf import SIBClassifier, heads
 from sib_tf.photographs import embedder
@@ -47,12 +47,6 @@ def write(kinds: list[str]) -> tuple[Path, list[str]]:
     for i, kind in enumerate(order):
         draw(kind, random).save(folder / f"{i:02}.jpg", quality=92)
     return folder, order
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with launcher() as launch:
-        yield launch()
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import { keepOffline } from './offline.js';
 import { canvasIsFaithful, fitPicture, thumbnail } from './picture.js';
 import { showPile, showProgress } from './pile_view.js';
 import { RemoteModel } from './remote_model.js';
-import { openSaved, saveLearned } from './saving.js';
+import { openSaved, prepareToSave, saveLearned } from './saving.js';
 import { loadChecked } from './self_check.js';
 import { forget, keepSoon, restored } from './store.js';
 import { Visit } from './visit.js';
@@ -171,8 +171,8 @@ function wire() {
   }
   onClick('reset', async () => {
     if (!agreesToLose()) return;
-    await forget();
     visit.startOver();
+    await forget();
   });
   onClick('add-class', () => {
     visit.episode.addClass();
@@ -253,6 +253,7 @@ async function start() {
   const bytes = await fetchModel();
   if (bytes) await useModel(bytes, MODEL);
   else showModel(null);
+  prepareToSave();
 }
 
 /**

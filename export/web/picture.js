@@ -7,7 +7,7 @@ import { fitSquare } from './resample.js';
 
 // Pillow's limit, so that the page and the Python runner take the same files.
 const MOST_PIXELS = 89_478_485;
-// Side in pixels that pictures are shown at, in style.css, and that what is kept of them has.
+// Side in pixels that pictures are shown at, in pile.css, and that what is kept of them has.
 const SHOWN = 64;
 const THUMBNAIL = 96;
 

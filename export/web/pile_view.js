@@ -72,7 +72,7 @@ function showAnswer(element, episode, classes, probabilities, now, before) {
   element.querySelector('.label').textContent = classes[now.index].name;
   element.querySelector('.percent').textContent = percent(now.probability);
   element.querySelector('.before').textContent =
-    `${changed ? 'changed; before ' : 'before '}${classes[before.index].name} ${percent(before.probability)}`;
+    `${changed ? 'changed; before ' : 'before '}${classes[before.index].name} ${percent(before.probability).replace(' ', '\u00a0')}`;
   showBar(element.querySelector('.bar'), probabilities, hueOf);
 }
 

@@ -10,6 +10,11 @@ const NAME = 'classes.sib';
 // What a head says of itself, in a file of its own or with a backbone.
 const OF_THE_HEAD = ['gradient_network', 'num_steps', 'inner_learning_rate', 'step_reduction', 'calibrated', 'known'];
 
+/** Fetches what saving needs, so that it is there without a network, too. */
+export function prepareToSave() {
+  fetch(HEAD).catch(() => null);
+}
+
 /**
  * Gives the visitor a file of what was learned.
  *

@@ -43,6 +43,6 @@ function count(number, noun) {
 }
 
 function duration(milliseconds) {
-  if (milliseconds >= 10_000) return `${Math.round(milliseconds / 1000)} s`;
+  if (milliseconds >= 1000) return `${(milliseconds / 1000).toFixed(1)} s`;
   return milliseconds < 10 ? `${milliseconds.toFixed(1)} ms` : `${Math.round(milliseconds)} ms`;
 }
