@@ -73,7 +73,8 @@ def test_the_page_is_there_without_a_network_and_what_changed_is_fetched_anew(ta
         server.is_listed = False
         visit(tab, server)
         tab.wait_for("async () => (await navigator.serviceWorker.getRegistrations()).length === 0")
-        assert "page.js" in visit(tab, server)
+        visit(tab, server)
+        assert tab.evaluate("() => navigator.serviceWorker.controller === null")
         tab.open("about:blank")
 
 

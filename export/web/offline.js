@@ -1,7 +1,7 @@
 // Being there without a network, where the server lists the page's files (service_worker.js).
 
-// Milliseconds that a first visit waits, so that what it loads afterwards is kept.
-const PATIENCE = 5000;
+// Milliseconds that a first visit waits at most, so that what it loads afterwards is kept.
+const PATIENCE = 60_000;
 
 /** Keeps this page for visits without a network; resolves when what is loaded from now on is kept, or cannot be. */
 export async function keepOffline() {
@@ -14,10 +14,16 @@ export async function keepOffline() {
     const registration = await container.register('service_worker.js');
     // Without one although it is active: the visitor has reloaded past it.
     if (registration.active) return;
-    await Promise.race([kept, new Promise((go) => setTimeout(go, PATIENCE))]);
+    await Promise.race([kept, failed(registration.installing), new Promise((go) => setTimeout(go, PATIENCE))]);
   } catch {
     // A browser that keeps nothing shows the page all the same.
   }
+}
+
+function failed(worker) {
+  return new Promise((go) => {
+    worker?.addEventListener('statechange', () => worker.state === 'redundant' && go());
+  });
 }
 
 async function isListed() {
