@@ -103,13 +103,13 @@ def _turned(orientation: int = 6) -> bytes:
 @pytest.mark.slow
 def test_the_browser_learns_from_photographs_as_the_runner_does(page, photographs):
     visitor, model = page
-    for size in (32, SIZE, 300):
-        # Decoders of JPEG may differ by a few grey levels.
+    # Decoders of JPEG may differ by a few grey levels; for 32 pixels Python's decodes at reduced size.
+    for size, mean in ((32, 0.5), (SIZE, 0.1), (300, 0.1)):
         differences = np.abs(
             read_by_page(visitor, photographs[0], size) - read_picture(photographs[0], size).astype(int)
         )
         assert differences.max() <= 4
-        assert differences.mean() < 0.1
+        assert differences.mean() < mean
     visitor.give_files(visitor.card(0), photographs[:1])
     visitor.give_files(visitor.card(1), photographs[-1:])
     visitor.give_files(visitor.pile(), photographs[1:-1])
@@ -126,7 +126,7 @@ def test_the_example_has_as_many_pixels_as_the_model_takes(page):
     sides = visitor.page.evaluate(
         """async () => {
           const {drawExample} = await import('./example.js');
-          const example = (size) => drawExample({way: 5, max_query: 9, image_size: size});
+          const example = (size) => drawExample({way: 5, max_query: 9, image_size: size}, 'pictures');
           return [224, 32].flatMap((size) => example(size).classes.map(({example}) => example.width));
         }"""
     )

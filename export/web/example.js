@@ -25,7 +25,7 @@ const KINDS = {
  * @throws {Error} the model needs more classes than there are.
  */
 export function fillExample(visit, kind) {
-  const { classes, pile } = drawExample(visit.model.description, KINDS[kind]);
+  const { classes, pile } = drawExample(visit.model.description, kind);
   const size = visit.model.description.image_size;
   const picture = (canvas, truth = null) => {
     const pixels = fitPicture(canvas, canvas.width, canvas.height, size);
@@ -37,8 +37,9 @@ export function fillExample(visit, kind) {
   visit.begin(episode);
 }
 
-/** `truth` is the number of a picture's class. */
-function drawExample(description, { names: all, draw, each, seed }) {
+/** Draws the classes and the pile of an example; `truth` is the number of a picture's class. */
+export function drawExample(description, kind) {
+  const { names: all, draw, each, seed } = KINDS[kind];
   const random = seededRandom(seed);
   const side = Math.max(SIDE, description.image_size);
   const count = description.gradient_network === 'joint' ? description.way : Math.min(CLASSES, description.way);
