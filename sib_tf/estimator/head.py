@@ -78,9 +78,9 @@ class Head:
 
 
 def file_of(head: str | os.PathLike) -> Path:
-    """Returns the file or folder of a head, given as for `opened`."""
+    """Returns the file or folder of a head, given as for `opened`, which looks inside."""
     if isinstance(head, str) and head in heads.NAMES:
-        return heads.path(head)
+        return heads.place(head)
     if not isinstance(head, str | os.PathLike) or not Path(head).exists():
         raise InputError(
             f"head must be one of {', '.join(heads.NAMES)}, a .tflite file or a run's folder, and be there; got {head}."
@@ -94,6 +94,8 @@ def opened(head: str | os.PathLike) -> Head:
     Raises an InputError if there is none, or it is damaged.
     """
     path = file_of(head)
+    if head in heads.NAMES:
+        heads.path(head)  # Compares digests.
     return _of_folder(path) if path.is_dir() else of_bytes(path.read_bytes(), path)
 
 

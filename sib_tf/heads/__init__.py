@@ -20,14 +20,19 @@ _HERE = Path(__file__).parent
 _WAY_OUT = "install the package again"
 
 
+def place(name: str) -> Path:
+    """Returns where the .tflite file of a head that ships is, as `path` does, but does not look inside."""
+    if name not in NAMES:
+        raise InputError(f"head must be one of {', '.join(NAMES)}, a .tflite file or a run's folder; got {name}.")
+    return _there(f"{name}.tflite")
+
+
 def path(name: str) -> Path:
-    """Returns the .tflite file of a head that ships.
+    """Returns the .tflite file of a head that ships, as it was when the package was made.
 
     Raises an InputError if there is none of that name, or this installation lacks it.
     """
-    if name not in NAMES:
-        raise InputError(f"head must be one of {', '.join(NAMES)}, a .tflite file or a run's folder; got {name}.")
-    return _checked(f"{name}.tflite")
+    return _checked(place(name).name)
 
 
 def folder(model_dir: str | os.PathLike) -> Path:
@@ -41,6 +46,10 @@ def _checked(name: str) -> Path:
     """A file here, or a folder with all of its files, as they were when the package was made."""
     recorded = atomic.read_json(_HERE / digests.FILE, "Digests of heads")
     digests.check(_HERE, {file: recorded[file] for file in recorded if file.split("/")[0] == name}, _WAY_OUT)
+    return _there(name)
+
+
+def _there(name: str) -> Path:
     found = _HERE / name
     if not found.exists():
         raise InputError(f"{found} is missing from this installation; {_WAY_OUT}.")
