@@ -31,7 +31,8 @@ NAMES = np.array(["ant", "bee", "cat", "dog"], dtype=object)
 @pytest.fixture(scope="module", autouse=True)
 def _stand_in():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(heads, "path", lambda name: exported.any_length_file())
+        for name in ("place", "path"):
+            patch.setattr(heads, name, lambda name: exported.any_length_file())
         yield
 
 
