@@ -182,10 +182,10 @@ def test_a_description_that_is_a_bomb_is_not_unpacked(tmp_path):
 def test_hostile_answers_of_a_server_are_refused(monkeypatch, answer):
     server = RestServer("http://localhost:8501", "sib", 1.0)
     monkeypatch.setattr(server, "_exchange", lambda request: (200, answer))
-    for call in (server.input_shapes, lambda: server.predict({})):
+    for call in (server.signatures, lambda: server.predict({})):
         refused(call, "server http://localhost:8501 gave no model server's answer")
     monkeypatch.setattr(server, "_exchange", lambda request: (500, answer))
-    refused(server.input_shapes, "refused the request with status 500")
+    refused(server.signatures, "refused the request with status 500")
 
 
 def test_an_endless_answer_is_refused(monkeypatch):
@@ -198,4 +198,4 @@ def test_an_endless_answer_is_refused(monkeypatch):
 
     monkeypatch.setattr("urllib.request.urlopen", lambda *args, **kwargs: Endless())
     server = RestServer("http://localhost:8501", "sib", 1.0)
-    refused(server.input_shapes, "more than the 67,108,864 bytes allowed")
+    refused(server.signatures, "more than the 67,108,864 bytes allowed")
