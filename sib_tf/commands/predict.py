@@ -65,8 +65,8 @@ def _predict(folders: dict[str, Path]) -> None:
     from sib_tf.prediction import models, page, predictions
 
     model = models.open_model(FLAGS.model)
-    files, listing = labelled.listed(folders["support"], None), list_pictures(folders["query"])
     image_size, threads = model.image_size, FLAGS.num_threads or streaming.workers()
+    files, listing = labelled.listed(folders["support"], None), list_pictures(folders["query"])
     # Before the pictures are embedded, which takes time.
     predictions.check_sizes(model, files.labels, len(listing.pictures))
     predictions.check_unknown_below(FLAGS.unknown_below, model.description)
