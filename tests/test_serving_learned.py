@@ -252,9 +252,9 @@ def test_a_shift_is_never_left_out(probabilities):
     assert learned._replace(log_shift=None).answers(outputs) is outputs
 
 
-def test_numbers_of_another_kind_are_no_answer_of_the_head(home):
-    _, support, labels = features(home)
-    SIBClassifier().fit(support, labels).save("own.sib")
+def test_numbers_of_another_kind_are_no_answer_of_the_head():
+    support = np.random.RandomState(0).normal(size=(6, 16)).astype("f")
+    SIBClassifier().fit(support, list("abcabc")).save("own.sib")
     shapes = {"classify": {"query": (-1, -1, 16), "weights": (-1, -1, 32)}}
     with pytest.raises(InputError, match="learned must be of the server's head"):
         learned_state.load("own.sib", Saying({"probabilities": [[["1", "0", "0"]] * 3]}, shapes), shapes)
