@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from export import encoded_pictures
 from export.serving import ServingSignatures, spec
-from export.serving_checks import as_mask, check, check_axes, check_finite
+from export.serving_checks import as_mask, check, check_axes, check_weights
 from sib_tf.estimator import saved_file
 
 
@@ -93,7 +93,7 @@ class EncodedSignatures:
         checks = [
             check_axes("query_mask", mask, "query_image_bytes", query, 2),
             check_axes("query_image_bytes", query, "weights", weights, 1),
-            check_finite("weights", weights),
+            *check_weights(weights),
         ]
         with tf.control_dependencies(checks):
             query, mask, weights = tf.identity(query), as_mask("query_mask", mask), tf.identity(weights)
@@ -107,6 +107,7 @@ class EncodedSignatures:
             head_bytes: string, a .tflite file of the head alone.
             backbone: string, the name of what makes the features.
         """
+        (sib_format,) = self.checks.shaped(self.inputs["head"], sib_format)
         message = f"sib_format must be {saved_file.FORMAT}, the format of saved classifiers that this model knows; got:"
         with tf.control_dependencies([check(sib_format == saved_file.FORMAT, message, sib_format)]):
             return {"head_bytes": tf.constant(self._head), "backbone": tf.constant(self._backbone)}

@@ -34,10 +34,15 @@ class Learned(NamedTuple):
     log_shift: np.ndarray | None = None
 
     def answers(self, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Returns outputs of `classify_encoded` as they are after the shift of log probabilities."""
-        probabilities = outputs.get("probabilities")
-        if self.log_shift is None or probabilities is None or probabilities.shape[-1:] != self.log_shift.shape:
+        """Returns outputs of `classify_encoded` as they are after the shift of log probabilities.
+
+        Raises an InputError where there is a shift, and no probabilities of these classes.
+        """
+        if self.log_shift is None:
             return outputs
+        probabilities = outputs.get("probabilities")
+        if probabilities is None or probabilities.dtype.kind != "f" or probabilities.shape[2:] != self.log_shift.shape:
+            raise InputError(f"The server's answer lacks probabilities of {len(self.log_shift)} classes.")
         flat = np.log(np.maximum(probabilities.reshape(-1, len(self.log_shift)), 1e-30))
         shifted = class_shares.shifted(flat, self.log_shift).reshape(probabilities.shape)
         found = {"predicted_class": shifted.argmax(axis=-1), "confidence": shifted.max(axis=-1)}
@@ -59,10 +64,14 @@ class Head(NamedTuple):
     def of(cls, server: ModelServer) -> "Head":
         """Asks a server whose model has the signature; raises an InputError if the answer is none."""
         outputs = server.predict({"sib_format": np.array(saved_file.FORMAT, np.int32)}, "head")
-        content, backbone = (np.asarray(outputs.get(name)).item() for name in ("head_bytes", "backbone"))
-        if not isinstance(content, bytes) or not isinstance(backbone, str | bytes):
+        found = [np.asarray(outputs.get(name)) for name in ("head_bytes", "backbone")]
+        content, backbone = (value.item() if value.size == 1 else None for value in found)
+        if isinstance(backbone, bytes):
+            # What is not UTF-8 is no name of a backbone, and no file's.
+            backbone = backbone.decode(errors="replace")
+        if not isinstance(content, bytes) or not isinstance(backbone, str):
             raise InputError(f"server {server.address} has no head in its answer; export its model again.")
-        return cls(content, backbone if isinstance(backbone, str) else backbone.decode())
+        return cls(content, backbone)
 
 
 def save(
@@ -120,7 +129,8 @@ def _check_head(path: str | os.PathLike, contents: saved_file.Contents, server: 
     found = server.predict({"query": rows[None], "weights": contents.weights[None, 1]}, "classify")
     [(_, _, expected)] = head_files.of_bytes(contents.head, path).blocks(rows, contents.weights[1])
     found = np.asarray(found.get("probabilities"))
-    if found.shape != (1, *expected.shape) or not np.abs(found[0] - expected).max() <= _TOLERANCE:
+    fits = found.shape == (1, *expected.shape) and found.dtype.kind == "f"
+    if not fits or not np.abs(found[0] - expected).max() <= _TOLERANCE:
         raise InputError(
             f"learned must be of the server's head; that in {path} answers otherwise. Learn again, with --support and "
             "--save."

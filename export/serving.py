@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from export import warm_up
-from export.serving_checks import EpisodeChecks, check, check_axes, check_finite, zero_masked
+from export.serving_checks import EpisodeChecks, check, check_axes, check_finite, check_weights, zero_masked
 from sib_tf.config import EpisodeSpec
 from sib_tf.datasets import Split
 from sib_tf.episodes import EpisodeSampler
@@ -169,7 +169,7 @@ class ServingSignatures:
         checks = [
             check_axes("query", query, "weights", weights, 1),
             check_finite("query", query),
-            check_finite("weights", weights),
+            *check_weights(weights),
         ]
         with tf.control_dependencies(checks):
             result = self.classified(tf.identity(query), tf.identity(weights))

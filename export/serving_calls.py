@@ -17,6 +17,7 @@ MOST_UNLABELLED = 2000
 # Pictures that are classified in one request.
 _AT_ONCE = 256
 _INPUTS = {"support_images": 5, "support_labels": 2, "support_mask": 2, "query_images": 5, "query_mask": 2}
+_CLASSIFIED = {"query": 3, "weights": 3}
 _ENCODED = ("serving_encoded", "learn_encoded", "classify_encoded")
 
 
@@ -79,6 +80,12 @@ class ServedModel:
             raise InputError(
                 f"model {self.server.model!r} must have the signatures {', '.join(missing)} for save and learned; "
                 "export it again with export.saved_model, or leave both out."
+            )
+        shapes = self.signatures.get("classify", {})
+        if {name: len(shape) for name, shape in shapes.items()} != _CLASSIFIED:
+            raise InputError(
+                f"model {self.server.model!r} must have the signature classify with query and weights of three axes "
+                f"for save and learned; it takes {shapes}. Export it again with export.saved_model, or leave both out."
             )
 
     def whole_way(self, episode: Episode, support_rows: int | None, query_rows: int | None):
@@ -216,7 +223,8 @@ def checked(outputs: dict[str, np.ndarray], way: int, queries: int) -> tuple[np.
     """
     predicted, confidence = outputs.get("predicted_class"), outputs.get("confidence")
     for values, kinds in ((predicted, "iu"), (confidence, "f")):
-        if values is None or values.dtype.kind not in kinds or values.ndim != 2 or values.shape[1] < queries:
+        there = values is not None and values.ndim == 2 and len(values) == 1
+        if not there or values.dtype.kind not in kinds or values.shape[1] < queries:
             raise InputError(f"The server's answer lacks a class or a confidence for each of {queries} pictures.")
     predicted, confidence = predicted[0, :queries], confidence[0, :queries]
     if not ((predicted >= 0) & (predicted < way) & (confidence >= 0) & (confidence <= 1.0001)).all():

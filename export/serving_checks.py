@@ -109,3 +109,9 @@ def check_finite(name: str, values):
     # The sum: lengths are computed, and above 1.8e19 a float32 square is infinite.
     finite = tf.math.is_finite(tf.reduce_sum(tf.square(values), axis=-1))
     return check(tf.reduce_all(finite), f"{name} must be finite; it holds NaN, infinity or numbers near it")
+
+
+def check_weights(weights) -> list:
+    """Weights `[episodes, way, weights_dim]` must be of some class, and finite."""
+    some = check(tf.shape(weights)[1] > 0, "weights must have at least one class; got the shape:", tf.shape(weights))
+    return [some, check_finite("weights", weights)]

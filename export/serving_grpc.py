@@ -21,7 +21,7 @@ class GrpcServer(ModelServer):
 
     def __init__(self, address: str, model: str, timeout: float):
         host, _, port = address.rpartition(":")
-        if not host or not port.isdigit() or "/" in address:
+        if not host or not (port.isascii() and port.isdigit()) or "/" in address:
             raise InputError(f"server must be host:port for gRPC, such as localhost:8500; got {address!r}.")
         super().__init__(address, model, timeout)
         # Pictures are large: 4 MB, the default limit, is soon reached.

@@ -304,7 +304,7 @@ def test_a_refusal_of_the_disk_is_one_line_whoever_tells_of_it(capsys):
 
 def test_an_interruption_says_that_the_run_can_go_on(capsys):
     assert run_raising(KeyboardInterrupt()) == 130
-    assert capsys.readouterr().err == "interrupted; the same command goes on from the last checkpoint.\n"
+    assert capsys.readouterr().err == "interrupted; the same command goes on from what it kept, if anything.\n"
 
 
 @pytest.mark.parametrize(("text", "expected"), [("5", (5, 5)), ("5-20", (5, 20)), (" 7 ", (7, 7)), ("20-5", (20, 5))])

@@ -107,6 +107,7 @@ def test_pacs_from_the_command_line_and_again(small_pacs, capsys):
         ({"target": "pencil"}, "target must be one of art_painting, .*; got 'pencil'"),
         ({"methods": "k0,k1"}, "methods must be one of .*; got 'k1'"),
         ({"seeds": "0,x"}, "seeds must be whole numbers.*; got '0,x'"),
+        ({"seeds": "0,²"}, "seeds must be whole numbers.*; got '0,²'"),
         ({"seeds": "1,1"}, "seeds must be some, each once; got 1,1"),
         ({"minibatch": 50}, "minibatch must be at most the pictures of a domain, 21 for art_painting; got 50"),
         ({"weights": "imagenet"}, "weights=imagenet is for backbone=resnet18; got conv4"),

@@ -1,5 +1,6 @@
 """What folders of people's pictures hold: system folders, look-alike names, what is left out, and repeats."""
 
+import os
 import unicodedata
 from pathlib import Path
 
@@ -152,3 +153,17 @@ def test_the_same_picture_of_two_classes_or_labelled_and_unlabelled_is_said(tmp_
     assert f"{tmp_path / 's/b/1.png'} ({tmp_path / 'q/x.png'})" in said
     others = np.arange(3, dtype=np.uint8)[:, None].tobytes()
     assert picture_folders.repeats([bytes([each]) for each in others], [Path("x")] * 3, ["a", "b", None]) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes in folders here")
+def test_pipes_and_devices_are_left_out_and_never_opened(tmp_path):
+    """Reading them never ends."""
+    wanted = [draw(tmp_path / "a.png"), tmp_path / "gone.png"]
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zeros.jpg").symlink_to("/dev/zero")
+    wanted[1].symlink_to("nowhere")  # Reading it says why.
+    pictures, skipped = list_pictures(tmp_path)
+    assert pictures == wanted
+    assert [text.split(" is left out: it is a pipe")[0] for text in skipped] == [
+        str(tmp_path / name) for name in ("pipe.png", "zeros.jpg")
+    ]

@@ -269,6 +269,13 @@ def test_flags_that_cannot_be_used_are_named(models, folders, capsys, changes, m
     check_refused(capsys, run(**{"model": models["dynamic"], **changes}), message)
 
 
+def test_a_version_is_a_number(tmp_path):
+    for name in ("²", "1a"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(InputError, match=f"model {tmp_path} is neither"):
+        open_model(tmp_path)
+
+
 def test_classes_that_cannot_be_learned_are_named(models, folders, capsys):
     (folders / "labelled" / "fox").mkdir()
     check_refused(capsys, run(models["dynamic"]), ".*labelled/fox.*at least one picture")

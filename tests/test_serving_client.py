@@ -205,7 +205,7 @@ def test_a_server_that_takes_too_long(capsys, home, protocol):
         check_error(capsys, call(home, **there, timeout=0.5), message)
 
 
-@pytest.mark.parametrize("address", ["http://localhost:8500", "localhost", "host:port"])
+@pytest.mark.parametrize("address", ["http://localhost:8500", "localhost", "host:port", "host:²"])
 def test_grpc_addresses(capsys, home, address):
     pytest.importorskip("tensorflow_serving", reason=NO_GRPC)
     code = call(home, server=address, protocol="grpc")
@@ -262,6 +262,7 @@ def test_long_errors_are_cut():
         ({"predicted_class": None}, "lacks a class or a confidence"),
         ({"predicted_class": [[0.5, 1.0]]}, "lacks a class or a confidence"),
         ({"predicted_class": [[0]], "confidence": [[0.5]]}, "lacks a class or a confidence"),
+        ({"predicted_class": np.zeros((0, 2), int)}, "lacks a class or a confidence"),
         ({"predicted_class": [[0, 3]]}, "classes beyond the 3 given"),
         ({"predicted_class": [[0, -1]]}, "classes beyond the 3 given"),
         ({"confidence": [[0.5, float("nan")]]}, "confidences beyond 0 to 1"),

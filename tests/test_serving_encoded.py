@@ -189,6 +189,17 @@ def test_episodes_that_cannot_be_answered(served, changes, message):
         served.predict("serving_encoded", {**of_files, **{k: v.astype(np.int32) for k, v in changes.items()}})
 
 
+def test_weights_of_no_class_and_formats_that_are_no_number(served):
+    of_files, _ = episode()
+    weights = np.zeros((1, 0, 2 * DIM), np.float32)
+    queries = {name: of_files[name] for name in ("query_image_bytes", "query_mask")}
+    for name, inputs in {"classify_encoded": queries, "classify": {"query": np.ones((1, 4, DIM), np.float32)}}.items():
+        with refused(r"weights must have at least one class; got the shape:\] \[1 0 32\]"):
+            served.predict(name, {**inputs, "weights": weights})
+    with refused("not compatible with expected shape"):
+        served.predict("head", {"sib_format": np.array([1], np.int32)})
+
+
 def test_what_is_learned_once_answers_as_the_whole_way_does(served):
     of_files, of_pixels = episode()
     expected = served.predict("serving_default", of_pixels)["probabilities"]

@@ -15,8 +15,9 @@ from PIL import Image
 from serving_double import ServedModel
 from test_cli import check_error
 
-from export import serving_calls, serving_client
+from export import learned_state, serving_calls, serving_client
 from sib_tf import SIBClassifier
+from sib_tf.errors import InputError
 from sib_tf.estimator import saved_file
 from sib_tf.pictures import picture_folders
 from sib_tf.prediction.models import KerasModel
@@ -207,6 +208,67 @@ def test_older_exports_get_pixels_and_cannot_be_learned_from(capsys, home, model
         capsys.readouterr()
         code = call(**flags, server=address, save="out.sib")
     check_error(capsys, code, r"model 'sib' must have the signatures .*learn_encoded.*export it again")
+
+
+class Saying:
+    """A server that gives one answer to all calls."""
+
+    address, model = "nowhere", "sib"
+
+    def __init__(self, outputs: dict, signatures: dict):
+        self._outputs, self._signatures = outputs, signatures
+
+    def signatures(self) -> dict:
+        return self._signatures
+
+    def predict(self, inputs: dict, signature: str = "serving_default") -> dict:
+        return {
+            name: np.array(value, object if name == "head_bytes" else None) for name, value in self._outputs.items()
+        }
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [{"head_bytes": [b"a", b"b"], "backbone": "a"}, {"head_bytes": [], "backbone": "a"}, {"head_bytes": b"a"}],
+)
+def test_answers_without_a_head(outputs):
+    with pytest.raises(InputError, match="server nowhere has no head in its answer"):
+        learned_state.Head.of(Saying(outputs, {}))
+
+
+def test_a_backbone_of_another_encoding():
+    assert learned_state.Head.of(Saying({"head_bytes": b"a", "backbone": b"\xff"}, {})).backbone == "\ufffd"
+
+
+@pytest.mark.parametrize("probabilities", [None, [[["0.5", "0.5"]]], [[[0.5, 0.3, 0.2]]], [[0.5, 0.5]]])
+def test_a_shift_is_never_left_out(probabilities):
+    """The answers beside the probabilities are those before it."""
+    outputs = {"predicted_class": np.array([[0]]), "confidence": np.array([[0.5]])}
+    if probabilities is not None:
+        outputs["probabilities"] = np.array(probabilities)
+    learned = learned_state.Learned(np.array(["a", "b"]), np.zeros((2, 4), np.float32), np.array([0.0, 3.0]))
+    with pytest.raises(InputError, match="answer lacks probabilities of 2 classes"):
+        learned.answers(outputs)
+    assert learned._replace(log_shift=None).answers(outputs) is outputs
+
+
+def test_numbers_of_another_kind_are_no_answer_of_the_head():
+    support = np.random.RandomState(0).normal(size=(6, 16)).astype("f")
+    SIBClassifier().fit(support, list("abcabc")).save("own.sib")
+    shapes = {"classify": {"query": (-1, -1, 16), "weights": (-1, -1, 32)}}
+    with pytest.raises(InputError, match="learned must be of the server's head"):
+        learned_state.load("own.sib", Saying({"probabilities": [[["1", "0", "0"]] * 3]}, shapes), shapes)
+
+
+@pytest.mark.parametrize("classify", [None, {}, {"query": (-1, 16), "weights": (-1, -1, 32)}])
+def test_models_whose_classify_is_another_cannot_be_learned_from(classify):
+    pixels = {name: (-1,) * axes for name, axes in serving_calls._INPUTS.items()}
+    of_pixels = {**pixels, "query_images": (-1, -1, 32, 32, 3), "support_images": (-1, -1, 32, 32, 3)}
+    signatures = {name: {} for name in (*serving_calls._ENCODED, "head")}
+    signatures |= {"serving_default": of_pixels} | ({} if classify is None else {"classify": classify})
+    served = serving_calls.ServedModel(Saying({}, signatures), True)
+    with pytest.raises(InputError, match="model 'sib' must have the signature classify with query and weights"):
+        served.require_learning()
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def _seeds() -> tuple[int, ...]:
-    if not FLAGS.seeds or not all(text.strip().isdigit() and int(text) < 2**31 for text in FLAGS.seeds):
+    if not FLAGS.seeds or not all(text.strip().isdecimal() and int(text) < 2**31 for text in FLAGS.seeds):
         raise InputError(f"seeds must be whole numbers in [0, 2**31), with commas; got {','.join(FLAGS.seeds)!r}.")
     return tuple(map(int, FLAGS.seeds))
 

@@ -47,7 +47,7 @@ def run(main: Callable[[], None], values: flags.FlagValues, description: str, ar
         print(f"error: {error.filename or 'a file'} cannot be read or written ({why}).", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint.", file=sys.stderr)
+        print("interrupted; the same command goes on from what it kept, if anything.", file=sys.stderr)
         return 130
     except Exception as error:  # TensorFlow has errors of its own for a disk that refuses.
         if disk_errors.reason(error) is None:

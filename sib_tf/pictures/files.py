@@ -62,7 +62,10 @@ def list_pictures(folder: str | os.PathLike) -> Listing:
         entered.add(real)
         folders[:] = sorted(name for name in folders if not is_system(name))
         for path in (Path(parent, name) for name in sorted(files) if not is_system(name)):
-            if is_picture(path):
+            if path.exists() and not path.is_file():
+                # Opening a pipe waits for ever, and some devices never end.
+                skipped.append(f"{path} is left out: it is a pipe, a socket or a device, and no file.")
+            elif is_picture(path):
                 found.append(path)
             elif path.suffix.lower() in UNREAD_SUFFIXES:
                 skipped.append(_unread(path))

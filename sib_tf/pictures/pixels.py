@@ -29,8 +29,8 @@ def read_picture(path: str | os.PathLike, size: int | None = None, content: byte
 
     EXIF orientation is applied, transparent parts show white, 16-bit grey is scaled to 8 bits, of an animation the
     first frame counts, colours are converted from the file's profile to sRGB. A JPEG of at least four times `size` is
-    decoded at reduced size, to the same pixels but for three grey levels at most. AVIF needs Pillow 11.3, HEIF
-    pillow-heif.
+    decoded at reduced size, to the same pixels but for three grey levels at most, before colours are converted: from a
+    wide profile that is steep where they are dark and strong. AVIF needs Pillow 11.3, HEIF pillow-heif.
 
     Args:
         path: the file.

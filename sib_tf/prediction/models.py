@@ -33,7 +33,9 @@ def open_model(path: str | os.PathLike) -> Model:
         from sib_tf.prediction import trained_run
 
         return KerasModel(trained_run.load(path / "sib", path / "backbone"))
-    versions = [int(child.name) for child in path.glob("*") if child.name.isdigit()] if path.is_dir() else []
+    # Superscripts are digits, too, and no numbers.
+    names = [child.name for child in path.glob("*")] if path.is_dir() else []
+    versions = [int(name) for name in names if name.isascii() and name.isdigit()]
     if versions:
         path = path / str(max(versions))
     if (path / "saved_model.pb").is_file():
