@@ -25,8 +25,9 @@ class Tab(abc.ABC):
         requests: every address asked for, as far as the browser tells.
     """
 
-    def __init__(self, browser: str):
+    def __init__(self, browser: str, downloads: Path | None = None):
         self.browser, self.errors, self.requests = browser, [], []
+        self._downloads = downloads
 
     @abc.abstractmethod
     def open(self, url: str) -> None:
@@ -77,6 +78,12 @@ class Tab(abc.ABC):
             [selector, given],
         )
 
+    def download(self, act: Callable) -> bytes:
+        """Returns the file that the browser saves when `act` is called."""
+        before = set(self._downloads.iterdir())
+        act()
+        return patiently(lambda: _only_file(set(self._downloads.iterdir()) - before))
+
     def wait_for(self, condition: str, argument=None):
         """Returns what a JavaScript function makes of `argument` as soon as that is true."""
         waiting = """async ([argument, patience]) => {
@@ -93,6 +100,13 @@ class Tab(abc.ABC):
     def text(self, selector: str) -> str:
         """Returns the text that an element shows."""
         return self.evaluate("(selector) => document.querySelector(selector).innerText.trim()", selector)
+
+
+def _only_file(files: set[Path]) -> bytes:
+    """Its content; raises OSError while it is not there or not all of it."""
+    if len(files) != 1 or not (content := min(files).read_bytes()):
+        raise FileNotFoundError(files)
+    return content
 
 
 # WebDriver's numbers of keys that write nothing.
