@@ -117,7 +117,9 @@ class WebKitTab(Tab):
         self._post(f"element/{element}/value", text="\n".join(str(Path(file).resolve()) for file in files))
 
     def resize(self, width: int, height: int) -> None:
-        self._post("window/rect", width=width, height=height)
+        # Of its window a part is not the page's.
+        inner = self.evaluate("() => [outerWidth - innerWidth, outerHeight - innerHeight]")
+        self._post("window/rect", width=width + inner[0], height=height + inner[1])
 
     def screenshot(self, path: Path) -> None:
         Path(path).write_bytes(base64.b64decode(_send("GET", f"{self._session}/screenshot")))
