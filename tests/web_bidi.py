@@ -39,7 +39,10 @@ _PREFERENCES = {
 def firefox(binary: str) -> Iterator[Tab]:
     """A headless Firefox with a profile of its own."""
     with tempfile.TemporaryDirectory(prefix="sib_firefox_", ignore_cleanup_errors=True) as profile:
-        lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});" for name, value in _PREFERENCES.items()]
+        downloads = Path(profile, "saved")
+        downloads.mkdir()
+        own = _PREFERENCES | {"browser.download.folderList": 2, "browser.download.dir": str(downloads)}
+        lines = [f"user_pref({json.dumps(name)}, {json.dumps(value)});" for name, value in own.items()]
         Path(profile, "user.js").write_text("\n".join(lines))
         command = [
             binary,
@@ -53,7 +56,7 @@ def firefox(binary: str) -> Iterator[Tab]:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         try:
             with _connection(f"{_address(process)}/session") as socket:
-                yield FirefoxTab(_Session(socket))
+                yield FirefoxTab(_Session(socket), downloads)
         finally:
             web_tab.end(process)
 
@@ -97,10 +100,10 @@ class _Session:
 class FirefoxTab(Tab):
     """See `Tab`."""
 
-    def __init__(self, session: _Session):
+    def __init__(self, session: _Session, downloads: Path):
         self._session = session
         found = session.send("session.new", capabilities={"alwaysMatch": {"unhandledPromptBehavior": "accept"}})
-        super().__init__(f"Firefox {found['capabilities']['browserVersion']}")
+        super().__init__(f"Firefox {found['capabilities']['browserVersion']}", downloads)
         session.send("session.subscribe", events=["log.entryAdded", "network.beforeRequestSent"])
         self._tab = session.send("browsingContext.getTree")["contexts"][0]["context"]
 

@@ -3,7 +3,7 @@
 import importlib.util
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -87,6 +87,11 @@ class ChromiumTab(Tab):
 
     def choose_files(self, selector: str, files: Sequence[Path]) -> None:
         self.page.set_input_files(selector, [str(file) for file in files])
+
+    def download(self, act: Callable) -> bytes:
+        with self.page.expect_download() as download:
+            act()
+        return Path(download.value.path()).read_bytes()
 
     def resize(self, width: int, height: int) -> None:
         self.page.set_viewport_size({"width": width, "height": height})

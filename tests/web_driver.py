@@ -31,13 +31,17 @@ def webkit(driver: str, browser: str) -> Iterator[Tab]:
     with tempfile.TemporaryDirectory(prefix="sib_webkit_", ignore_cleanup_errors=True) as home, _screen() as screen:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
+        downloads = Path(home, "saved")
+        downloads.mkdir()
+        Path(home, "user-dirs.dirs").write_text('XDG_DOWNLOAD_DIR="$HOME/saved"\n')
         # The sandbox needs rights that root in a container lacks; no desktop is there to be asked for settings.
-        own = {"HOME": home, "XDG_RUNTIME_DIR": home, "WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS": "1"}
+        own = {"HOME": home, "XDG_RUNTIME_DIR": home, "XDG_CONFIG_HOME": home}
+        own |= {"WEBKIT_DISABLE_SANDBOX_THIS_IS_DANGEROUS": "1"}
         own |= {"LIBGL_ALWAYS_SOFTWARE": "1", "GSETTINGS_BACKEND": "memory", "NO_AT_BRIDGE": "1"} | screen
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         process = subprocess.Popen([driver, f"--port={port}"], env=os.environ | own, **quiet)
         try:
-            with _session(f"http://127.0.0.1:{port}", browser) as tab:
+            with _session(f"http://127.0.0.1:{port}", browser, downloads) as tab:
                 yield tab
         finally:
             web_tab.end(process)
@@ -61,14 +65,14 @@ def _screen() -> Iterator[dict[str, str]]:
 
 
 @contextmanager
-def _session(address: str, browser: str) -> Iterator[Tab]:
+def _session(address: str, browser: str, downloads: Path) -> Iterator[Tab]:
     options = {"binary": browser, "args": ["--automation", "--enable-mock-capture-devices=true"]}
     wanted = {"alwaysMatch": {"webkitgtk:browserOptions": options, "unhandledPromptBehavior": "accept"}}
     found = web_tab.patiently(lambda: _send("POST", f"{address}/session", capabilities=wanted))
     session = f"{address}/session/{found['sessionId']}"
     try:
         _send("POST", f"{session}/timeouts", script=1000 * PATIENCE, pageLoad=1000 * PATIENCE)
-        yield WebKitTab(session, found["capabilities"]["browserVersion"])
+        yield WebKitTab(session, found["capabilities"]["browserVersion"], downloads)
     finally:
         _send("DELETE", session)
 
@@ -87,8 +91,8 @@ def _send(method: str, address: str, **parameters):
 class WebKitTab(Tab):
     """See `Tab`. WebKit tells of no errors and no requests."""
 
-    def __init__(self, session: str, version: str):
-        super().__init__(f"WebKitGTK {version}")
+    def __init__(self, session: str, version: str, downloads: Path):
+        super().__init__(f"WebKitGTK {version}", downloads)
         self._session = session
 
     def open(self, url: str) -> None:
@@ -113,7 +117,9 @@ class WebKitTab(Tab):
         self._post(f"element/{element}/value", text="\n".join(str(Path(file).resolve()) for file in files))
 
     def resize(self, width: int, height: int) -> None:
-        self._post("window/rect", width=width, height=height)
+        # Of its window a part is not the page's.
+        inner = self.evaluate("() => [outerWidth - innerWidth, outerHeight - innerHeight]")
+        self._post("window/rect", width=width + inner[0], height=height + inner[1])
 
     def screenshot(self, path: Path) -> None:
         Path(path).write_bytes(base64.b64decode(_send("GET", f"{self._session}/screenshot")))

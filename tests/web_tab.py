@@ -25,8 +25,9 @@ class Tab(abc.ABC):
         requests: every address asked for, as far as the browser tells.
     """
 
-    def __init__(self, browser: str):
+    def __init__(self, browser: str, downloads: Path | None = None):
         self.browser, self.errors, self.requests = browser, [], []
+        self._downloads = downloads
 
     @abc.abstractmethod
     def open(self, url: str) -> None:
@@ -44,7 +45,7 @@ class Tab(abc.ABC):
 
     @abc.abstractmethod
     def click(self, selector: str) -> None:
-        """Clicks on the middle of an element, as a mouse does."""
+        """Clicks on the middle of an element, as a mouse does, once it is shown and at rest."""
 
     @abc.abstractmethod
     def press(self, key: str) -> None:
@@ -56,7 +57,7 @@ class Tab(abc.ABC):
 
     @abc.abstractmethod
     def resize(self, width: int, height: int) -> None:
-        """Makes the page (of WebKit: its window) as large, in pixels."""
+        """Makes the page as large, in pixels; WebKit's are 447 wide at least."""
 
     @abc.abstractmethod
     def screenshot(self, path: Path) -> None:
@@ -77,6 +78,13 @@ class Tab(abc.ABC):
             [selector, given],
         )
 
+    def download(self, act: Callable) -> bytes:
+        """Returns the file that the browser saves when `act` is called."""
+        for file in self._downloads.iterdir():  # Not every browser gives a second file of a name another one.
+            file.unlink()
+        act()
+        return patiently(lambda: _only_file([*self._downloads.iterdir()]))
+
     def wait_for(self, condition: str, argument=None):
         """Returns what a JavaScript function makes of `argument` as soon as that is true."""
         waiting = """async ([argument, patience]) => {
@@ -95,16 +103,30 @@ class Tab(abc.ABC):
         return self.evaluate("(selector) => document.querySelector(selector).innerText.trim()", selector)
 
 
+def _only_file(files: list[Path]) -> bytes:
+    """Its content; raises OSError while it is not there or not all of it."""
+    if len(files) != 1 or not (content := files[0].read_bytes()):
+        raise FileNotFoundError(files)
+    return content
+
+
 # WebDriver's numbers of keys that write nothing.
 KEYS = {"Tab": "\ue004", "Enter": "\ue007", "Escape": "\ue00c", "Home": "\ue011", "End": "\ue010"}
 KEYS |= {"ArrowLeft": "\ue012", "ArrowUp": "\ue013", "ArrowRight": "\ue014", "ArrowDown": "\ue015"}
 
-# Scrolls to an element and returns its middle in the viewport, [x, y].
-MIDDLE = """(selector) => {
-  const element = document.querySelector(selector);
-  element.scrollIntoView({block: 'center', behavior: 'instant'});
-  const {left, top, width, height} = element.getBoundingClientRect();
-  return [left + width / 2, top + height / 2];
+# Scrolls to an element and returns its middle in the viewport, [x, y], as soon as it is shown and rests there.
+MIDDLE = """async (selector) => {
+  let last = '';
+  for (const end = performance.now() + 10_000; performance.now() < end; await new Promise(requestAnimationFrame)) {
+    const element = document.querySelector(selector);
+    if (!element?.checkVisibility()) continue;
+    if (!last) element.scrollIntoView({block: 'center', behavior: 'instant'});
+    const {left, top, width, height} = element.getBoundingClientRect();
+    const place = [left + width / 2, top + height / 2];
+    if (String(place) === last) return place;
+    last = String(place);
+  }
+  throw new Error(`${selector} is not shown, or moves`);
 }"""
 
 

@@ -12,10 +12,11 @@ let wired = false;
  * @param {function()} changed is called when the visitor asks for others.
  * @return {object[]} pictures to show.
  */
-export function filtered({ pile }, result, now, changed) {
+export function filtered({ pile, missing }, result, now, changed) {
   if (!wired) wire(changed);
   const controls = pile.length > 1 && result !== null;
-  byId('pile-controls').hidden = !controls;
+  // While it learns they stay: the pile below does not jump.
+  if (result || missing || pile.length <= 1) byId('pile-controls').hidden = !controls;
   if (controls) showFilter(result.classes, now);
   const chosen = controls ? inOrder(ofClass(pile, result.classes, now), now, pile) : pile;
   showMore(chosen.length);

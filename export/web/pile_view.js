@@ -93,12 +93,12 @@ function showHint({ pile, description: { max_query: most } }) {
       : 'Drawn, taken, chosen or dropped here; the more there are, the more the model learns from them.';
 }
 
-function showStep({ description }, result, step) {
+function showStep({ description, missing }, result, step) {
   const steps = description.num_steps;
   const text = step === 0 ? 'k = 0: prototypes, before adaptation' : `k = ${step} of ${steps}`;
   const slider = byId('step');
-  // Of what a saved file had learned the steps in between are not known.
-  byId('stepper').hidden = result?.steps.length !== steps + 1;
+  // Of what a saved file had learned the steps in between are not known. While it learns the slider stays as it is.
+  if (result || missing) byId('stepper').hidden = result?.steps.length !== steps + 1;
   slider.max = steps;
   slider.value = step;
   slider.setAttribute('aria-valuetext', text);

@@ -6,7 +6,7 @@ const byId = (id) => document.getElementById(id);
 export function showSummary(episode, result, step, before, now) {
   if (!result) {
     byId('summary').textContent = episode.missing ?? 'Learning …';
-    byId('timing').textContent = '';
+    if (episode.missing) byId('timing').textContent = '';
     return;
   }
   const { pile, embedded, embedMilliseconds, adaptMilliseconds } = result;
