@@ -63,7 +63,8 @@ demo: install
 	$(BIN)/python -m export.benchmark_litert --flagfile=$(FLAGS)/benchmark_litert $(patsubst %,--tflite=$(RUN)/exports/%,$(filter %.tflite,$(EXPORTS))) --output=$(RUN)/exports/latency.json --report=$(RUN)/report.md
 	@echo; sed -n 3p $(RUN)/report.md; echo "Report: $(RUN)/report.md   Exported files: $(RUN)/exports   The head trained here: $(RUN)/trained/report.md"
 
-# SUPPORT: <class>/ folders of labelled pictures; QUERY: a folder of others; OUTPUT: where the answers go.
+# SUPPORT: <class>/ folders of labelled pictures; QUERY: a folder of others; OUTPUT: where the answers go; PREDICT: more
+# flags, such as PREDICT=--label_next=20.
 OUTPUT ?= runs/photos
 photos: $(VENV)/photos-installed
 	@[ -n "$(SUPPORT)" ] && [ -n "$(QUERY)" ] || { echo "make photos needs SUPPORT=DIR, with a folder of labelled pictures for each class, and QUERY=DIR, the pictures to sort" >&2; exit 2; }

@@ -73,3 +73,13 @@ def test_a_page_links_to_what_is_there(page):
     links = re.findall(r"\]\((?!http)([^)#]+)\)", (CHECKOUT / page).read_text(encoding="utf-8"))
     assert links
     assert all(((CHECKOUT / page).parent / link).exists() for link in links)
+
+
+def test_where_things_are():
+    table = README.split("## Where things are")[1].split("\n## ")[0]
+    rows = [re.findall(r"`([\w./]+)`", line.split("|")[1]) for line in table.splitlines() if line.startswith("| `")]
+    assert len(rows) > 10
+    for first, *others in rows:
+        assert (CHECKOUT / first).exists(), first
+        for name in others:  # In the package, or beside it.
+            assert (CHECKOUT / "sib_tf" / name).exists() or (CHECKOUT / name).exists(), name
