@@ -158,10 +158,11 @@ def _told(learned, notes: list[str]) -> str:
 def _summary(answers, learned, steps_saw: int | None, asked: list[int]) -> str:
     lines = [f"No picture in {FLAGS.query}: nothing to give a class to."]
     if answers:
+        changed = sum(answer.changed for answer in answers)
         lines = [
             f"{len(answers)} picture{'s' * (len(answers) > 1)}, {len(learned.classes)} classes learned from "
             f"{learned.labelled} labelled pictures: K = {learned.num_steps} steps changed "
-            f"{sum(answer.changed for answer in answers)} answers of nearest prototypes."
+            f"{changed} answer{'s' * (changed != 1)} of nearest prototypes."
         ]
     if steps_saw is not None and steps_saw < len(answers):
         lines.append(f"The steps saw {steps_saw} of the pictures, drawn at random (seed 0); all were answered.")
