@@ -89,7 +89,8 @@ def test_the_csv_of_every_kind_of_model_says_what_the_keras_model_says(models, f
         assert run(file, html="out.html") == 0
         assert capsys.readouterr().out == (
             "12 pictures, 5 classes learned from 10 labelled pictures: K = 3 steps changed "
-            f"{changed} answer{'s' * (changed != 1)} of nearest prototypes.\nPredictions: out.csv\nPage:        out.html\n"
+            f"{changed} answer{'s' * (changed != 1)} of nearest prototypes.\n"
+            "Predictions: out.csv\nPage:        out.html\n"
         )
         found = rows()
         assert list(found[0]) == HEADER
