@@ -16,7 +16,7 @@ from sib_tf.photographs import embedder, sorting, streaming
 from sib_tf.photographs.feature_store import FeatureStore
 
 _SIDES = (4000, 3000)
-_PICTURES, _LABELLED = 48, 2
+_PICTURES, _LABELLED = 96, 2
 _BATCH = 16
 BARE = "Pillow and LiteRT alone"
 
@@ -28,7 +28,7 @@ def measure(rounds: int) -> Comparison:
         _write_photographs(support, query)
         files, threads = sorted(query.iterdir()), streaming.workers()
         contestants = {
-            OURS: Contestant(lambda: _sort(support, query, threads), _PICTURES),
+            OURS: Contestant(lambda: _sort(support, query, threads), _PICTURES + 2 * _LABELLED),
             BARE: Contestant(lambda: _bare(files, threads), _PICTURES),
             PEER: Contestant(_torch(files, threads), _PICTURES),
         }
