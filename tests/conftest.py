@@ -173,3 +173,15 @@ def launch():
 def browser(launch):
     """A headless Chromium."""
     return launch()
+
+
+@pytest.fixture(scope="module", params=("chromium", "firefox", "webkit"))
+def tab(request):
+    """A tab of every browser that is installed, with one interface: `web_tab.Tab`."""
+    from web_browsers import ChromiumTab, open_tab
+
+    if request.param == "chromium":
+        yield ChromiumTab(request.getfixturevalue("launch")())
+        return
+    with open_tab(request.param) as tab:
+        yield tab

@@ -9,7 +9,6 @@ import people_pictures
 import pytest
 from exported import tflite
 from PIL import Image
-from web_browsers import BROWSERS, open_tab
 from web_site import site
 from web_visitor import PAGE, served
 
@@ -23,12 +22,6 @@ SIZE = 96
 CLOSE, ROUNDED = (1, 0.06), (2, 0.6)
 TOLERANCES = {"alpha": ROUNDED, "P3 alpha": ROUNDED, "CMYK JPEG": ROUNDED, "P3 16-bit": (15, 0.1), "P3 AVIF": (15, 0.5)}
 TOLERANCES |= {f"EXIF {orientation} AVIF": (3, 0.3) for orientation in (2, 3, 5, 6, 8)}
-
-
-@pytest.fixture(scope="module", params=BROWSERS)
-def tab(request):
-    with open_tab(request.param) as tab:
-        yield tab
 
 
 @pytest.fixture(scope="module")

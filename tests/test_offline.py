@@ -10,7 +10,7 @@ import pytest
 from exported import tflite
 from local_server import listening
 from PIL import Image
-from web_browsers import BROWSERS, ChromiumTab, open_tab
+from web_browsers import ChromiumTab
 from web_site import site
 from web_visitor import PAGE
 
@@ -23,12 +23,6 @@ REFUSES = """(name) => {
   };
 }"""
 PILE = "() => document.querySelectorAll('#pile > li').length"
-
-
-@pytest.fixture(scope="module", params=BROWSERS)
-def tab(request):
-    with open_tab(request.param) as tab:
-        yield tab
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import pytest
 from conftest import draw_class
 from exported import load_run, run_folder, tflite
 from PIL import Image
-from web_browsers import BROWSERS, open_tab
 from web_tab import PageError, Tab
 from web_visitor import served
 
@@ -25,12 +24,6 @@ SCREENS = {"desktop": (1280, 900), "phone": (390, 844)}
 CLASSES, ADDED, EACH = ["Class A", "Class B"], "sea", 4
 CLOSE = 2e-3
 READY = "() => !document.querySelector('#main').inert"
-
-
-@pytest.fixture(scope="module", params=BROWSERS)
-def tab(request):
-    with open_tab(request.param) as tab:
-        yield tab
 
 
 @pytest.fixture(scope="module")

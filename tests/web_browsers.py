@@ -13,19 +13,13 @@ import web_driver
 import web_visitor
 from web_tab import PageError, Tab
 
-BROWSERS = ("chromium", "firefox", "webkit")
-
 
 @contextmanager
 def open_tab(browser: str) -> Iterator[Tab]:
-    """Starts one of `BROWSERS`, with a camera that shows a test picture, and yields a tab of it.
+    """Starts "firefox" or "webkit", with a camera that shows a test picture, and yields a tab of it.
 
-    Skips where it is not installed, and says how to install it; fails there under SIB_REQUIRE_CHROMIUM=1 for Chromium.
+    Skips where it is not installed, and says how to install it.
     """
-    if browser == "chromium":
-        with web_visitor.launcher() as launch:
-            yield ChromiumTab(launch())
-        return
     found = {"firefox": _firefox, "webkit": _webkit}[browser]()
     if missing := [remedy for name, remedy in found if not name]:
         pytest.skip(f"the page's tests in {browser} need {' and '.join(missing)}; `make browser` brings them")
