@@ -53,6 +53,13 @@ class Episode(NamedTuple):
         """What was left out, in sentences."""
         return [*(self.support.skipped if self.support else []), *self.query.skipped]
 
+    @property
+    def notes(self) -> list[str]:
+        """Pictures that are there more than once, with two labels or with one and without, in sentences."""
+        if self.support is None:
+            return []
+        return [*self.support.notes, *picture_folders.repeated(self.support, self.query)]
+
 
 class ServedModel:
     """A model of `export.saved_model` behind a server.

@@ -60,6 +60,8 @@ def main() -> None:
     if episode.skipped:
         lines = [f"Skipped {len(episode.skipped)} pictures:", *map(_visible, episode.skipped)]
         print("\n  ".join(lines), file=sys.stderr)
+    for note in episode.notes:
+        print(f"Note: {_visible(note)}", file=sys.stderr)
     rows = FLAGS.support_rows, FLAGS.query_rows
     if FLAGS.save is not None:
         learned = served.learn(episode, FLAGS.save, *rows)

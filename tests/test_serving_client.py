@@ -118,6 +118,17 @@ def call(home: Path, **flags) -> int:
     return running.run(serving_client, {"support": home / "support", "query": home / "query"}, **flags)
 
 
+def test_pictures_that_are_there_twice_are_said(capsys, home, server, tmp_path):
+    for folder in ("support", "query"):
+        shutil.copytree(home / folder, tmp_path / folder)
+    first, second = (tmp_path / "support" / name / "0.png" for name in CLASSES[:2])
+    shutil.copy(first, second)
+    shutil.copy(tmp_path / "support" / CLASSES[1] / "1.png", tmp_path / "query" / "copy.png")
+    assert call(tmp_path, **server) == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Note: ")]
+    assert len(notes) == 2 and "labelled as" in notes[0] and "copy.png" in notes[1]
+
+
 def test_predictions_are_those_of_the_keras_model(capsys, home, server):
     assert call(home, **server, output="out.csv") == 0
     streams = capsys.readouterr()
