@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from conftest import draw_pictures
 from PIL import Image
-from test_readme import COMMANDS
+from test_readme import README, commands_of
 
 from export import benchmark_litert, saved_model, tflite, verify
 from sib_tf.commands import cli
 from train import calibrate, evaluate, extract_features, meta_train, pretrain
 
+COMMANDS = commands_of(README.partition("\n## From pictures to an adapted classifier\n")[2])
 FIGURES = {"accuracy", "ci95", "baseline_accuracy", "difference", "difference_ci95"}
 
 

@@ -13,7 +13,14 @@ from sib_tf import heads
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 CARD = (CHECKOUT / "sib_tf/heads/README.md").read_text(encoding="utf-8")
 FLAGFILES = sorted(path for path in (CHECKOUT / "train/flagfiles").rglob("*") if path.is_file())
-COMMANDS = re.findall(r"python -m ((?:train|export)\.\w+) ([^`\n]+)", README)
+
+
+def commands_of(text: str) -> list[tuple[str, str]]:
+    """Pairs of a module and its arguments, in the order of `text`."""
+    return re.findall(r"python -m ((?:train|export)\.\w+) ([^`\n]+)", text)
+
+
+COMMANDS = commands_of(README)
 
 
 @pytest.mark.parametrize(("module", "arguments"), COMMANDS)
