@@ -143,7 +143,7 @@ def test_every_domain_in_turn_and_scored_again_without_training(monkeypatch):
     assert run(entry_point, TINY | given) == 0
     first = Path("run/metrics.json").read_text()
     assert {path.name for path in Path("run").iterdir() if path.is_dir()} == set(glyph_domains.DOMAINS)
-    monkeypatch.setattr(experiment, "_train", None)
+    monkeypatch.setattr(experiment, "_run", None)
     assert run(entry_point, TINY | given) == 0
     assert Path("run/metrics.json").read_text() == first
 

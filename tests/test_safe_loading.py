@@ -8,8 +8,8 @@ from conftest import CHECKOUT
 
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "yaml"}
 BUILT_IN = {"eval", "exec"}
-# Its unpickler admits tensors alone, which tests/test_torch_file.py attacks.
-RESTRICTED = "torch_file.py"
+# Their unpicklers admit tensors or arrays alone, which tests/test_torch_file.py and test_array_pickle.py attack.
+RESTRICTED = ("torch_file.py", "array_pickle.py")
 METHODS = {"extractall", "unpack_archive", "enable_unsafe_deserialization"}
 # Of loaders that run code, or read more than they say, unless they are told not to.
 NEEDED = {

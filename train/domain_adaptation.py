@@ -2,6 +2,8 @@
 
     python -m train.domain_adaptation --dataset=glyph_domains --target=all --seeds=0,1,2 --output_dir=RUN/domains
     python -m train.domain_adaptation --dataset=pacs --data_dir=PACS --target=sketch --output_dir=RUN/pacs
+    python -m train.domain_adaptation --dataset=pacs --data_dir=PACS --target=all --backbone=imported \
+        --weights=RUN/backbone --output_dir=RUN/pacs
 
 Writes a folder for every target, method and seed (what is done is not done again), metrics.json, and report.md.
 """
@@ -13,8 +15,10 @@ from absl import flags
 from sib_tf.commands import cli, record_flags
 from sib_tf.datasets import DOMAIN_DATASETS
 from sib_tf.errors import InputError
-from sib_tf.zero_shot.config import DOMAIN_METHODS, DomainAdaptationConfig
+from sib_tf.zero_shot.config import DOMAIN_METHODS, UNTRAINED_METHODS, DomainAdaptationConfig
 
+# Where the backbone stays as it is: its features are made once, and the head takes seconds.
+IMPORTED = {"shared_dim": 256, "steps": 1000, "learning_rate": 1e-3}
 # What a ResNet-18 that knows ImageNet needs, where it differs from the record's defaults.
 PACS = {"backbone": "resnet18", "shared_dim": 256, "steps": 2000, "learning_rate": 1e-4, "mirror": True}
 _TEXTS = DomainAdaptationConfig.help_texts()
@@ -31,13 +35,16 @@ flags.DEFINE_string(
     "Folder for prepared pictures. Default: $TFDS_DATA_DIR, or else ~/tensorflow_datasets.",
     flag_values=FLAGS,
 )
-flags.DEFINE_list("methods", list(DOMAIN_METHODS), "Methods, with commas.", flag_values=FLAGS)
+flags.DEFINE_list(
+    "methods", None, f"Methods, with commas: {', '.join(DOMAIN_METHODS)}; of an imported backbone's features also "
+    f"{', '.join(UNTRAINED_METHODS)}. Default: all of them.", flag_values=FLAGS,
+)  # fmt: skip
 flags.DEFINE_list("seeds", ["0"], "Seeds of weights, order and augmentation, with commas.", flag_values=FLAGS)
 flags.DEFINE_string(
     "weights",
     None,
-    "Of the backbone: imagenet (keras-hub), random, or a .keras or .weights.h5 file. Default: imagenet for resnet18, "
-    "random for conv4.",
+    "Of the backbone: imagenet (keras-hub), random, or a .keras or .weights.h5 file; of an imported one its folder. "
+    "Default: imagenet for resnet18, random for conv4.",
     flag_values=FLAGS,
 )
 flags.DEFINE_bool("oracle", False, "Show the best step by target accuracy beside the chosen one.", flag_values=FLAGS)
@@ -50,18 +57,23 @@ record_flags.define(
 
 def main() -> None:
     settings = record_flags.fields(FLAGS, DomainAdaptationConfig)
-    if FLAGS.dataset == "pacs":
-        settings |= {name: value for name, value in PACS.items() if not FLAGS[name].present}
+    imported = FLAGS.backbone == "imported"
+    if imported or FLAGS.dataset == "pacs":
+        usual = IMPORTED if imported else PACS
+        settings |= {name: value for name, value in usual.items() if not FLAGS[name].present}
     config = DomainAdaptationConfig(**settings)
     seeds = _seeds()
     cli.load_tensorflow()
     from sib_tf.datasets import domains
     from sib_tf.zero_shot import domain_adaptation
+    from sib_tf.zero_shot.domain_adaptation import backbone
 
     targets = domains.names(FLAGS.dataset) if FLAGS.target == ["all"] else tuple(FLAGS.target)
     weights = FLAGS.weights or ("imagenet" if config.backbone == "resnet18" else "random")
-    plan = domain_adaptation.Plan(targets, tuple(FLAGS.methods), seeds, weights, FLAGS.oracle)
-    dataset = domains.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.cache_dir, config.image_size)
+    size = backbone.imported(weights, config.image_size).input_shape[1] if imported else config.image_size
+    methods = FLAGS.methods or DOMAIN_METHODS + (UNTRAINED_METHODS if imported else ())
+    plan = domain_adaptation.Plan(targets, tuple(methods), seeds, weights, FLAGS.oracle)
+    dataset = domains.load(FLAGS.dataset, FLAGS.data_dir, FLAGS.cache_dir, size)
     metrics = domain_adaptation.run(dataset, config, plan, FLAGS.output_dir)
     for row in metrics["rows"]:
         average = row["average"]

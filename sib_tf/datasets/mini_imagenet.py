@@ -1,17 +1,21 @@
 """mini-ImageNet (Vinyals et al. 2016; split of Ravi and Larochelle, ICLR 2017), from a folder that the user names."""
 
 import csv
+import functools
 import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from absl import logging
+from PIL import Image
 
+from sib_tf.datasets import array_pickle
 from sib_tf.datasets.builder import PictureListBuilder, PictureListConfig
 from sib_tf.datasets.class_splits import SPLIT_NAMES
 from sib_tf.errors import InputError
 from sib_tf.pictures.files import Picture, listing_digest, pictures_of, subfolders
+from sib_tf.pictures.pixels import fit_picture, read_picture
 
 _VALIDATION = (
     "n01855672 n02091244 n02114548 n02138441 n02174001 n02950826 n02971356 n02981792 n03075370 n03417042 n03535780 "
@@ -26,6 +30,12 @@ HELD_OUT = dict.fromkeys(_VALIDATION.split(), "validation") | dict.fromkeys(_TES
 CLASSES = {"train": 64, "validation": 16, "test": 20}
 PICTURES_PER_CLASS = 600
 CSV_FILES = {"train.csv": "train", "val.csv": "validation", "test.csv": "test"}
+_PARTS = {"train": ("train", "train_phase_train"), "validation": ("val", "val"), "test": ("test", "test")}
+PICKLES = {
+    name: split
+    for split, (cache, phase) in _PARTS.items()
+    for name in (f"mini-imagenet-cache-{cache}.pkl", f"miniImageNet_category_split_{phase}.pickle")
+}
 _WNID = re.compile(r"n\d{8}")
 
 
@@ -46,19 +56,28 @@ class Builder(PictureListBuilder):
     MANUAL_DOWNLOAD_INSTRUCTIONS = (
         "ImageNet's licence forbids handing its pictures on: get them from https://image-net.org and the class lists "
         "from https://github.com/twitter-research/meta-learning-lstm, and name a folder with either images/*.jpg, "
-        "train.csv, val.csv and test.csv (columns filename,label) or <wnid>/*.jpg, all in one folder or in some of "
-        "train, val and test."
+        "train.csv, val.csv and test.csv (columns filename,label), or <wnid>/*.jpg, all in one folder or in some of "
+        "train, val and test, or mini-imagenet-cache-{train,val,test}.pkl, or miniImageNet_category_split_*.pickle."
     )
     CITATION = """@inproceedings{ravi2017, title={Optimization as a model for few-shot learning},
     author={Ravi, Sachin and Larochelle, Hugo}, booktitle={International Conference on Learning Representations},
     year={2017}}"""
+
+    def _pictures(self, dl_manager, split):
+        opened = functools.lru_cache(maxsize=1)(array_pickle.read)
+        for picture in self.builder_config.pictures[split]:
+            if picture.path.name in PICKLES:
+                pixels = opened(picture.path).pixels[int(picture.id.split("/")[1])]
+                yield picture.class_name, picture.id, fit_picture(Image.fromarray(pixels), self.image_size)
+            else:
+                yield picture.class_name, picture.id, read_picture(picture.path, self.image_size)
 
 
 def builder_config(data_dir: str | None) -> PictureListConfig:
     """Lists the pictures of `data_dir`; the name has their digest, so that another folder is prepared anew.
 
     Raises:
-        InputError: no folder was named, it has neither layout, or its files contradict one another.
+        InputError: no folder was named, it has none of the layouts, or its files contradict one another.
     """
     if data_dir is None:
         raise InputError(f"data_dir is required for 'mini_imagenet'. {Builder.MANUAL_DOWNLOAD_INSTRUCTIONS}")
@@ -83,7 +102,10 @@ def _given(root: Path) -> Iterator[tuple[str | None, Picture]]:
     """Yields (split as given, or None where the layout gives none, picture)."""
     images, folders = root / "images", subfolders(root)
     splits = {SPLIT_NAMES[folder.name]: folder for folder in folders if folder.name in SPLIT_NAMES}
-    if images.is_dir() and not (any(map(_is_class, subfolders(images))) and not _csv_files(root)):
+    if pickles := {name: split for name, split in PICKLES.items() if (root / name).is_file()}:
+        for name, split in pickles.items():
+            yield from ((split, picture) for picture in _from_pickle(root / name))
+    elif images.is_dir() and not (any(map(_is_class, subfolders(images))) and not _csv_files(root)):
         yield from _from_csv_files(root)
     elif splits:
         for folder in (folder for folder in folders if folder.name in SPLIT_NAMES):
@@ -138,6 +160,14 @@ def _from_class_folders(folder: Path) -> Iterator[Picture]:
         yield from pictures_of(of_class)
 
 
+def _from_pickle(path: Path) -> Iterator[Picture]:
+    """A picture's id is its class and its row."""
+    for wnid, rows in array_pickle.read(path).rows.items():
+        if not _WNID.fullmatch(wnid):
+            raise InputError(f"{path} has the class {wnid!r}; a WordNet id, such as n01532829, is needed.")
+        yield from (Picture(wnid, f"{wnid}/{row:05d}", path) for row in rows)
+
+
 def _is_class(folder: Path) -> bool:
     return bool(_WNID.fullmatch(folder.name))
 
@@ -147,7 +177,8 @@ def _csv_files(root: Path) -> list[str]:
 
 
 def _refuse_repeats(root: Path, pictures: list[Picture]) -> None:
-    for values in ([picture.id for picture in pictures], [picture.path for picture in pictures]):
+    files = [picture.path for picture in pictures if picture.path.name not in PICKLES]
+    for values in ([picture.id for picture in pictures], files):
         if repeated := [value for value, times in Counter(values).items() if times > 1]:
             raise InputError(f"data_dir {root} has {repeated[0]} more than once; remove all but one.")
 

@@ -9,7 +9,9 @@ from sib_tf.config import GRADIENT_NETWORKS
 from sib_tf.records import ABOVE_0, BELOW_1, FROM_0, SEED, Bound, Record, at_least, setting
 
 DOMAIN_METHODS = ("source_only", "rot", "k0", "sib_rot")
-DOMAIN_BACKBONES = ("conv4", "resnet18")
+# Of features alone, with nothing to train: the classes are those of the sources.
+UNTRAINED_METHODS = ("prototypes", "shipped_head")
+DOMAIN_BACKBONES = ("conv4", "resnet18", "imported")
 _STEPS = Bound(lambda value: 1 <= value <= 100, "in [1, 100] (the steps are unrolled)")
 
 
@@ -34,10 +36,12 @@ class SpinningLinesConfig(Record):
 class DomainAdaptationConfig(Record):
     """Zero-shot classification: several labelled source domains, one without labels; see `domain_adaptation`."""
 
-    backbone: str = setting("conv4", "What makes the features.", DOMAIN_BACKBONES)
+    backbone: str = setting("conv4", "What makes the features; an imported one is not trained.", DOMAIN_BACKBONES)
     width: int = setting(16, "Filters of conv4's blocks.", at_least(1))
     image_size: int | None = setting(
-        None, "Side of the pictures in pixels; None: glyph_domains 32, pacs 224.", at_least(16, "pixels")
+        None,
+        "Side of the pictures in pixels; None: glyph_domains 32, pacs 224, or the imported backbone's.",
+        at_least(16, "pixels"),
     )
     shared_dim: int = setting(64, "H, width of the layer between backbone and heads, which adapts.", at_least(1))
     num_steps: int = setting(3, "K of the method sib_rot.", _STEPS)

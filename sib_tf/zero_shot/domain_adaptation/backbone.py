@@ -3,6 +3,7 @@
 keras-hub is an extra, imported only where its ResNet-18 is asked for.
 """
 
+import os
 from pathlib import Path
 
 import keras
@@ -31,7 +32,7 @@ _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
 def build(config: DomainAdaptationConfig, sources: Sources, weights: str) -> keras.Model:
-    """Builds the backbone: pictures `[pictures, size, size, 3]` (RGB, 0-255) -> features `[pictures, F]`.
+    """Builds a backbone that is trained: pictures `[pictures, size, size, 3]` (RGB, 0-255) -> features `[pictures, F]`.
 
     conv4 is normalised by the training pictures of `sources`, ResNet-18 by ImageNet's. `weights`: "imagenet" (resnet18
     only), "random", or a .keras or .weights.h5 file of the same backbone.
@@ -50,6 +51,20 @@ def build(config: DomainAdaptationConfig, sources: Sources, weights: str) -> ker
         model = backbones.build(BackboneConfig(width=config.width, image_size=size, mean=mean, std=std))
     if weights not in ("imagenet", "random"):
         _load_file(model, Path(weights))
+    return model
+
+
+def imported(folder: str | os.PathLike, image_size: int | None) -> keras.Model:
+    """Loads a backbone that is not trained, of `train.import_backbone` or `train.pretrain`.
+
+    Raises:
+        InputError: there is none, or `image_size` is given and is not its own.
+    """
+    if folder in ("imagenet", "random"):
+        raise InputError(f"weights must be the folder of train.import_backbone for backbone=imported; got {folder}.")
+    model, config = backbones.load(folder)
+    if image_size not in (None, config.image_size):
+        raise InputError(f"image_size is that of the imported backbone, {config.image_size}; got {image_size}.")
     return model
 
 

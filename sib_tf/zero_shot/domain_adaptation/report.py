@@ -11,7 +11,9 @@ from sib_tf.reports.figures import ADAPTED, BASELINE, panels
 from sib_tf.storage import atomic
 
 _COLORS = {"source_only": "#9a9a9a", "rot": BASELINE, "k0": "#7fbf9f", "sib_rot": ADAPTED}
-_LABELS = {"source_only": "source only", "rot": "rotation loss", "k0": "K = 0", "sib_rot": "SIB-Rot"}
+_COLORS |= {"prototypes": "#d0d0d0", "shipped_head": "#c49ad6"}
+_LABELS = {"prototypes": "prototypes", "shipped_head": "shipped head"}
+_LABELS |= {"source_only": "source only", "rot": "rotation loss", "k0": "K = 0", "sib_rot": "SIB-Rot"}
 
 
 def write(folder: Path, dataset: DomainDataset, metrics: dict) -> None:

@@ -14,7 +14,14 @@ from sib_tf.zero_shot.config import DomainAdaptationConfig
 from sib_tf.zero_shot.domain_adaptation import tasks
 
 # What is compared, minibatch by minibatch.
-PAIRS = (("sib_rot", "k0"), ("sib_rot", "source_only"), ("sib_rot", "rot"), ("k0", "source_only"))
+PAIRS = (
+    ("sib_rot", "k0"),
+    ("sib_rot", "source_only"),
+    ("sib_rot", "rot"),
+    ("k0", "source_only"),
+    ("sib_rot", "shipped_head"),
+    ("shipped_head", "prototypes"),
+)
 
 
 def collect(folder: Path, dataset: DomainDataset, config: DomainAdaptationConfig, plan) -> dict:

@@ -4,6 +4,7 @@ No label of the target comes in here: what is returned is predictions, for other
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import keras
@@ -64,21 +65,27 @@ class Learner:
 
         The latter is 0 where the method has none.
         """
-        shape, sources = images.shape, labels.shape[0]
-        seed = tf.stack([self.seed, tf.cast(self.optimizer.iterations, tf.int32)])
-        flat = augmentation.augment(tf.reshape(images, (-1, *shape[2:])), seed, shape[2], self.augmentation)
+        sources = labels.shape[0]
+        images = self.augmented(images)
         with tf.GradientTape() as tape:
-            features, turned = self.embed(tf.reshape(flat, shape), self.head.turns_pictures, training=True)
+            features, turned = self.embed(images, self.head.turns_pictures, training=True)
             theta = self.head.adapt(features[:sources], None if turned is None else turned[:sources])[-1]
             logits = self.head.label_logits(theta, features[:sources])
             label_loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
             rotation_loss = tf.constant(0.0)
             if turned is not None:
-                start = ops.broadcast_to(self.head.start, (shape[0], *self.head.start.shape))
+                start = ops.broadcast_to(self.head.start, (images.shape[0], *self.head.start.shape))
                 rotation_loss = tf.reduce_mean(self.head.rotation_loss(start, turned))
             loss = label_loss + self.config.rotation_weight * rotation_loss
         optimization.apply_clipped(self.optimizer, tape.gradient(loss, self.variables), self.variables, norm=5.0)
         return tf.stack([label_loss, rotation_loss])
+
+    def augmented(self, images):
+        """The training pictures `[tasks, n, size, size, 3]`, otherwise in every step."""
+        shape, iteration = images.shape, tf.cast(self.optimizer.iterations, tf.int32)
+        flat = tf.reshape(images, (-1, *shape[2:]))
+        flat = augmentation.augment(flat, tf.stack([self.seed, iteration]), shape[2], self.augmentation)
+        return tf.reshape(flat, shape)
 
     def embed(self, images, turns: bool, training: bool):
         """Features `[tasks, n, F]` and, with `turns`, those of the turned pictures `[tasks, 4 n, F]`, else None.
@@ -97,10 +104,34 @@ class Learner:
         """Classes `[tasks, n]` of pictures `[tasks, n, size, size, 3]` under the method's theta."""
         return tf.argmax(self.head(*self.embed(images, self.head.adapts, training=False)), axis=-1)
 
+    def save(self, folder: Path) -> None:
+        """Writes what was learned: `head.keras`, and `backbone.keras` where there is one."""
+        self.head.save(folder / "head.keras")
+        if self.backbone.layers:
+            self.backbone.save(folder / "backbone.keras")
+
     def predict_all(self, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Classes `[minibatches, n]` of the minibatches `rows` `[minibatches, n]` of `images`."""
         parts = np.split(rows, range(_EVALUATION_TASKS, len(rows), _EVALUATION_TASKS))
         return np.concatenate([self.predict(tf.constant(images[part])).numpy() for part in parts])
+
+
+class FeatureLearner(Learner):
+    """An adaptive head alone, learned on features of a backbone that stays as it is.
+
+    Where `Learner` takes pictures `[tasks, n, size, size, 3]`, this takes features of `turned_features`,
+    `[tasks, n, 4, F]`, which are not augmented.
+    """
+
+    def __init__(self, head: AdaptiveHead, seed: int):
+        super().__init__(keras.Sequential(), head, seed)
+
+    def augmented(self, images):
+        return images
+
+    def embed(self, images, turns: bool, training: bool):
+        rows = tf.reshape(ops.swapaxes(images, 1, 2), (images.shape[0], -1, images.shape[-1]))
+        return images[:, :, 0], rows if turns else None
 
 
 def train(learner: Learner, sources: tasks.Sources, every_prediction: bool = False) -> Trained:
