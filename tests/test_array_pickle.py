@@ -49,7 +49,7 @@ def test_both_kinds_give_exact_pixels_labels_and_names(tmp_path, make, protocol)
     assert data.train.ids[1] == f"{TRAIN[0]}/00002"
 
 
-# As Python 2 and its NumPy write {"image_data": 2 pictures of 2 x 2 pixels, 0 .. 23, "class_dict": {"n01532829": [0, 1]}}.
+# As Python 2 writes it: two pictures of 2 x 2 pixels, 0 .. 23, both of n01532829.
 PYTHON2 = (
     b"\x80\x02}(U\nimage_datacnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
     b"(K\x01(K\x02K\x02K\x02K\x03tcnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
