@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from tqdm import tqdm
 
 from export.precisions import PRECISIONS
 from sib_tf import templates
@@ -20,6 +21,8 @@ from sib_tf.prediction.model import Model
 
 # Accuracy that a file may lose; one that loses more, and by more than chance explains, fails.
 ALLOWED_LOSS = 0.005
+# Pictures that are embedded at a time.
+_PART = 64
 
 
 def episode_spec(labels: np.ndarray, *descriptions: dict) -> EpisodeSpec:
@@ -217,7 +220,7 @@ class _Answers(NamedTuple):
 
 
 def _answers(model: Model, inputs: np.ndarray, rows: EpisodeRows) -> _Answers:
-    features = inputs if inputs.ndim == 2 else model.embed(inputs)
+    features = inputs if inputs.ndim == 2 else _embedded(model, inputs)
     weights, probabilities = [], []
     for support, labels, query in zip(features[rows.support], rows.support_labels, features[rows.query], strict=True):
         weights.append(model.adapt(support, labels, query))
@@ -226,6 +229,12 @@ def _answers(model: Model, inputs: np.ndarray, rows: EpisodeRows) -> _Answers:
     predictions = probabilities.argmax(axis=-1)
     accuracy = (predictions == rows.query_labels).mean(axis=1)
     return _Answers(features, np.stack(weights), probabilities, predictions, accuracy)
+
+
+def _embedded(model: Model, pictures: np.ndarray) -> np.ndarray:
+    # Large backbones take minutes; what takes a moment shows nothing.
+    parts = tqdm(range(0, len(pictures), _PART), unit="batch", desc="compare on pictures", delay=3)
+    return np.concatenate([model.embed(pictures[at : at + _PART]) for at in parts])
 
 
 def _relative(found: np.ndarray, expected: np.ndarray) -> float:
