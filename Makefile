@@ -47,20 +47,22 @@ $(VENV)/installed: setup.cfg pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(addprefix -c ,$(CONSTRAINTS)) -e '.[dev]'
 	@touch $@
 
+# Commands of a line share a process, and load TensorFlow once. Meta-training has one of its own: it takes one thread.
+TOGETHER = $(BIN)/python -m sib_tf.commands.sequence
+EVALUATE = train.evaluate --flagfile=$(FLAGS)/evaluate --features_dir=$(RUN)/features --backbone_dir=$(RUN)/backbone --cache_dir=$(RUN)/data
+
 demo: install
-	$(BIN)/python -m train.pretrain --flagfile=$(FLAGS)/pretrain --cache_dir=$(RUN)/data --output_dir=$(RUN)/backbone
-	$(BIN)/python -m train.extract_features --flagfile=$(FLAGS)/extract_features --cache_dir=$(RUN)/data --backbone_dir=$(RUN)/backbone --output_dir=$(RUN)/features
+	@$(TOGETHER) train.pretrain --flagfile=$(FLAGS)/pretrain --cache_dir=$(RUN)/data --output_dir=$(RUN)/backbone \
+	  -- train.extract_features --flagfile=$(FLAGS)/extract_features --cache_dir=$(RUN)/data --backbone_dir=$(RUN)/backbone --output_dir=$(RUN)/features
 	$(BIN)/python -m train.meta_train --flagfile=$(FLAGS)/meta_train --features_dir=$(RUN)/features --output_dir=$(RUN)/sib
-	$(BIN)/python -m train.calibrate --features_dir=$(RUN)/features --model_dir=$(RUN)/sib
-	$(BIN)/python -m train.evaluate --flagfile=$(FLAGS)/evaluate --features_dir=$(RUN)/features --backbone_dir=$(RUN)/backbone --model_dir=$(RUN)/sib --cache_dir=$(RUN)/data --output=$(RUN)/trained/metrics.json --report=$(RUN)/trained
-	$(BIN)/python -m train.evaluate --flagfile=$(FLAGS)/evaluate --features_dir=$(RUN)/features --backbone_dir=$(RUN)/backbone --model_dir=$(HEAD) --cache_dir=$(RUN)/data --compare_to=$(RUN)/trained/metrics.json --output=$(RUN)/metrics.json --report=$(RUN)
 	rm -rf $(RUN)/exports
-	$(BIN)/python -m export.saved_model $(TRAINED) --metrics=$(RUN)/metrics.json --output_dir=$(RUN)/exports/saved_model
-	$(BIN)/python -m export.tflite $(TRAINED) --precision=float32 --output=$(RUN)/exports/float32.tflite
-	$(BIN)/python -m export.tflite $(TRAINED) --precision=float16 --output=$(RUN)/exports/float16.tflite
-	$(BIN)/python -m export.tflite $(TRAINED) --precision=int8 --output=$(RUN)/exports/int8.tflite
-	$(BIN)/python -m export.verify $(TRAINED) --flagfile=$(FLAGS)/verify $(patsubst %,--exported=$(RUN)/exports/%,$(EXPORTS)) --output=$(RUN)/exports/verification.json --report=$(RUN)/report.md
-	$(BIN)/python -m export.benchmark_litert --flagfile=$(FLAGS)/benchmark_litert $(patsubst %,--tflite=$(RUN)/exports/%,$(filter %.tflite,$(EXPORTS))) --output=$(RUN)/exports/latency.json --report=$(RUN)/report.md
+	@$(TOGETHER) train.calibrate --features_dir=$(RUN)/features --model_dir=$(RUN)/sib \
+	  -- $(EVALUATE) --model_dir=$(RUN)/sib --output=$(RUN)/trained/metrics.json --report=$(RUN)/trained \
+	  -- $(EVALUATE) --model_dir=$(HEAD) --compare_to=$(RUN)/trained/metrics.json --output=$(RUN)/metrics.json --report=$(RUN) \
+	  -- export.saved_model $(TRAINED) --metrics=$(RUN)/metrics.json --output_dir=$(RUN)/exports/saved_model \
+	  $(foreach precision,float32 float16 int8,-- export.tflite $(TRAINED) --precision=$(precision) --output=$(RUN)/exports/$(precision).tflite) \
+	  -- export.verify $(TRAINED) --flagfile=$(FLAGS)/verify $(patsubst %,--exported=$(RUN)/exports/%,$(EXPORTS)) --output=$(RUN)/exports/verification.json --report=$(RUN)/report.md \
+	  -- export.benchmark_litert --flagfile=$(FLAGS)/benchmark_litert $(patsubst %,--tflite=$(RUN)/exports/%,$(filter %.tflite,$(EXPORTS))) --output=$(RUN)/exports/latency.json --report=$(RUN)/report.md
 	@echo; sed -n 3p $(RUN)/report.md; echo "Report: $(RUN)/report.md   Exported files: $(RUN)/exports   The head trained here: $(RUN)/trained/report.md"
 
 # SUPPORT: <class>/ folders of labelled pictures; QUERY: a folder of others; OUTPUT: where the answers go; PREDICT: more
