@@ -1,6 +1,7 @@
 """The pickles of mini-ImageNet: both kinds, as Python 2 and 3 write them, and files that want more than arrays."""
 
 import pickle
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -70,31 +71,112 @@ class Malicious:
 
 
 PIXELS = np.zeros((2, 4, 4, 3), np.uint8)
+ONE, TWO = TRAIN
+
+
+def of(pixels=PIXELS, rows=None) -> dict:
+    return {"image_data": pixels, "class_dict": {ONE: [0], TWO: [1]} if rows is None else rows}
+
+
+def by_labels(labels, names=None) -> dict:
+    return {"data": PIXELS, "labels": labels, "catname2label": {ONE: 0, TWO: 1} if names is None else names}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        of(np.asfortranarray(PIXELS)),
+        of(rows=defaultdict(list, {ONE: [0], TWO: [1]})),
+        of(rows={ONE: np.array([0], np.int16), TWO: np.array([1], np.uint64)}),
+        by_labels(np.array([0, 1], np.int32)),
+        by_labels((0, 1)),
+    ],
+)
+def test_forms_of_the_same_are_read(tmp_path, content):
+    (tmp_path / "file.pkl").write_bytes(pickle.dumps(content, 4))
+    found = array_pickle.read(tmp_path / "file.pkl")
+    np.testing.assert_array_equal(found.pixels, PIXELS)
+    assert {name: rows.tolist() for name, rows in found.rows.items()} == {ONE: [0], TWO: [1]}
+
+
+EACH_ONCE = "its classes do not have each of its 2 pictures once"
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (Malicious(), r"it asks for pathlib\S*\.Path\S*, which no array needs"),
-        ({"image_data": Malicious(), "class_dict": {}}, "which no array needs"),
-        ({"image_data": np.array([Malicious()]), "class_dict": {}}, "which no array needs|'O8'"),
-        ({"image_data": PIXELS, "class_dict": {"n01532829": [0, 2]}}, "class n01532829 has rows beyond its 2 pictures"),
-        ({"image_data": PIXELS, "class_dict": {"n01532829": [-1]}}, "rows beyond its 2 pictures"),
-        ({"image_data": PIXELS[0], "class_dict": {}}, r"not one array \[pictures, height, width, 3\] of bytes"),
-        ({"image_data": PIXELS.astype(np.int32), "class_dict": {}}, "of bytes"),
-        ({"image_data": np.asfortranarray(PIXELS), "class_dict": {}}, "Fortran's order"),
-        ({"image_data": PIXELS.astype(">i4"), "class_dict": {}}, "big-endian"),
-        ({"image_data": PIXELS.astype(np.float32), "class_dict": {}}, "f4"),
+        (of(Malicious()), "which no array needs"),
+        (of(np.array([Malicious()])), "which no array needs|numbers of kind 'O8'"),
+        (of(rows={ONE: [0, 2], TWO: [1]}), EACH_ONCE),
+        (of(rows={ONE: [0], TWO: [-1]}), EACH_ONCE),
+        (of(rows={ONE: [0]}), EACH_ONCE),
+        (of(rows={ONE: [0, 1], TWO: [1]}), EACH_ONCE),
+        (of(rows={ONE: [], TWO: [0, 1]}), f"class {ONE} has no pictures"),
+        (of(rows={1: [0], 2: [1]}), "class_dict has the name 1; text is needed"),
+        (of(rows={ONE: [0], ONE.encode(): [1]}), "class_dict has a name twice, as bytes and as text"),
+        (of(rows=[[0], [1]]), "class_dict is a list; a dictionary is needed"),
+        (of(rows={ONE: [0.5], TWO: [1]}), f"class {ONE} is no list of whole numbers"),
+        (of(rows={ONE: "01", TWO: [1]}), f"class {ONE} is no list of whole numbers"),
+        (of(rows={ONE: [True], TWO: [0]}), f"class {ONE} is no list of whole numbers"),
+        (of(rows={ONE: [[0, 1]], TWO: [1]}), f"class {ONE} is no list of whole numbers"),
+        (of(rows={ONE: np.array([[0, 1]]), TWO: [1]}), f"class {ONE} is no list of whole numbers, but has 2 axes"),
+        (by_labels([0]), f"class {TWO} has no pictures"),
+        (by_labels([0, 1, 0]), EACH_ONCE),
+        (by_labels([0, 7]), f"class {TWO} has no pictures"),
+        (by_labels(None), "labels is no list of whole numbers"),
+        (by_labels([0, 1], {ONE: None, TWO: 1}), "catname2label is no list of whole numbers"),
+        (by_labels([0, 0], {ONE: 0, TWO: 0}), "catname2label has the label 0 for several names"),
+        (by_labels([0, 1], {0: ONE, 1: TWO}), "catname2label has the name 0; text is needed"),
+        (of(PIXELS[0]), r"pictures are uint8 \[4, 4, 3\]; one array \[pictures, height, width, 3\] of bytes is needed"),
+        (of(PIXELS.transpose(0, 3, 1, 2).copy()), r"pictures are uint8 \[2, 3, 4, 4\]; one array"),
+        (of(np.zeros((2, 0, 0, 3), np.uint8)), r"pictures are uint8 \[2, 0, 0, 3\]; one array"),
+        (of(PIXELS.astype(np.int32)), "pictures are int32"),
+        (of([1]), "pictures are a list"),
+        (of(PIXELS.astype(">i4")), "its numbers are big-endian"),
+        (of(PIXELS.astype(np.float32)), "numbers of kind 'f4'"),
         ({"pictures": 1}, r"it has \['pictures'\], not image_data and class_dict"),
-        ([1], "it holds a list"),
+        ([1], "it is a list; a dictionary is needed"),
     ],
 )
 def test_what_is_no_such_file_is_refused(tmp_path, content, message):
     path = tmp_path / "file.pkl"
     path.write_bytes(pickle.dumps(content, 4))
-    with pytest.raises(InputError, match=rf"file\.pkl is no pickle of mini-ImageNet, or is damaged \(.*{message}"):
+    with pytest.raises(InputError, match=rf"file\.pkl (cannot be used: |is no pickle of mini-ImageNet, ).*({message})"):
         array_pickle.read(path)
     assert not Path("executed").exists()
+
+
+def test_a_hostile_name_does_not_reach_the_terminal(tmp_path):
+    (tmp_path / "file.pkl").write_bytes(b"\x80\x02c\x1b[2J\x07os\nsys\n.")
+    with pytest.raises(InputError) as error:
+        array_pickle.read(tmp_path / "file.pkl")
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_split_that_is_missing_is_named(tmp_path, split):
+    write(tmp_path)
+    (tmp_path / f"mini-imagenet-cache-{split}.pkl").unlink()
+    with pytest.raises(
+        InputError, match=rf"has mini-\S+, but no mini-imagenet-cache-{split}\.pkl or miniImageNet\S+; put"
+    ):
+        configure(tmp_path)
+
+
+def test_a_split_in_two_files_is_refused(tmp_path):
+    write(tmp_path)
+    write(tmp_path, labelled)
+    with pytest.raises(InputError, match=r"the train pictures in mini-\S+ and in miniImageNet\S+; remove one\."):
+        configure(tmp_path)
+
+
+@pytest.mark.parametrize("folder", ["images", "train"])
+def test_pickles_beside_folders_are_refused(tmp_path, folder):
+    write(tmp_path)
+    (tmp_path / folder).mkdir()
+    with pytest.raises(InputError, match=r"has both mini-imagenet-cache-train\.pkl and folders of pictures"):
+        configure(tmp_path)
 
 
 @pytest.mark.parametrize("part", [0.0, 0.3, 0.9])

@@ -53,6 +53,18 @@ def test_glyph_domains_are_kept(monkeypatch):
     np.testing.assert_array_equal(again.domains["hand"].images, dataset.domains["hand"].images)
 
 
+def test_other_counts_than_the_published_are_warned_of(caplog, monkeypatch):
+    make_pacs(Path("data"))
+    pacs.builder_config("data", 16)
+    counts = dict.fromkeys(pacs.DOMAINS, 21)
+    assert caplog.messages == [f"data has {counts} pictures; PACS has {pacs.PICTURES}."]
+    assert sum(pacs.PICTURES.values()) == 9991
+    monkeypatch.setattr(pacs, "PICTURES", counts)
+    caplog.clear()
+    pacs.builder_config("data", 16)
+    assert not caplog.messages
+
+
 def test_pacs_is_read_with_and_without_kfold():
     make_pacs(Path("data/kfold"))
     nested = domains.load("pacs", "data", "cache", 16)
@@ -84,6 +96,7 @@ def test_pacs_from_the_command_line_and_again(small_pacs, capsys):
         assert f"({name})" in text
         with Image.open(Path("run") / name) as picture:
             assert picture.width > 200
+    assert "\nPictures: art_painting 21, cartoon 21, photo 21, sketch 21.\n" in text
     assert "oracle" in text and "| sketch | `sib_rot` | 1 |" in text
     difference = metrics["rows"][2]["targets"]["sketch"]
     cell = f"{100 * difference['mean']:+.2f} +-{100 * difference['ci95']:.2f}"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from test_domain_adaptation import SMALL, small_dataset
 from sib_tf import backbones, checkpoints
 from sib_tf.config import BackboneConfig
 from sib_tf.datasets import glyph_domains
+from sib_tf.errors import InputError
 from sib_tf.estimator.classifier import SIBClassifier
 from sib_tf.zero_shot.domain_adaptation import AdaptiveHead, Learner, tasks, turned_features, untrained
 from sib_tf.zero_shot.domain_adaptation.training import FeatureLearner
@@ -82,6 +84,40 @@ def test_the_shipped_head_is_the_estimator(dataset, backbone):
     )
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda kept: kept[:, :, :3],
+            r"a\.npy is float32 \(12, 4, 3\); float32 \(12, 4, \d+\) is needed: remove",
+        ),
+        (lambda kept: kept[1:], r"a\.npy is float32 \(11, 4, \d+\); float32"),
+        (lambda kept: kept.astype("f8"), r"a\.npy is float64"),
+        (lambda kept: kept * np.float32(np.nan), r"a\.npy has features of another length than 8, or not finite"),
+        (lambda kept: kept * np.float32(2), r"a\.npy has features of another length than 8"),
+    ],
+)
+def test_kept_features_that_are_not_ours_are_named(dataset, backbone, damage, message):
+    turned_features.embed(dataset, backbone, Path("features"))
+    np.save("features/a.npy", damage(np.load("features/a.npy")))
+    with pytest.raises(InputError, match=message):
+        turned_features.embed(dataset, backbone, Path("features"))
+
+
+@pytest.mark.filterwarnings("error:.*constrained_layout:UserWarning")
+def test_all_methods_fit_into_the_figure(flags):
+    assert run(entry_point, flags, target="all") == 0
+    assert Path("run/accuracy.png").is_file()
+
+
+def test_seeds_that_change_nothing_are_one_run(flags):
+    assert run(entry_point, flags, target="hand,print", methods="prototypes,shipped_head", seeds="0,1,2") == 0
+    (row,) = (row for row in json.loads(Path("run/metrics.json").read_text())["rows"] if row["paired"])
+    means = [each["mean"] for each in row["runs"] if each["seed"] == 0]
+    # Of two targets, by Student's t with one degree of freedom.
+    assert row["average"]["ci95_runs"] == pytest.approx(12.706 * np.std(means, ddof=1) / 2**0.5, rel=1e-3)
+
+
 @pytest.fixture
 def flags(monkeypatch) -> dict:
     monkeypatch.setattr(glyph_domains, "PICTURES_PER_CLASS", 6)
@@ -92,7 +128,7 @@ def flags(monkeypatch) -> dict:
 
 
 def test_from_the_command_line_and_again(flags, capsys):
-    assert run(entry_point, flags) == 0
+    assert run(entry_point, flags, oracle="true") == 0
     metrics = json.loads(Path("run/metrics.json").read_text())
     names = [row["name"] for row in metrics["rows"]]
     assert names[:6] == ["source_only", "rot", "k0", "sib_rot", "prototypes", "shipped_head"]
@@ -101,20 +137,26 @@ def test_from_the_command_line_and_again(flags, capsys):
     assert not list(Path("run").rglob("backbone.keras"))
     text = Path("run/report.md").read_text()
     assert "`shipped_head`: `SIBClassifier`" in text
+    # What is not trained has no better step.
+    assert re.search(r"^\| hand \| `shipped_head` \| 0 \| [0-9.]+ \| [0-9.]+ \| 0 \| 0 \| - \|$", text, re.MULTILINE)
     assert metrics["config"]["shared_dim"] == 8 and metrics["config"]["steps"] == 2
     before = {path: path.stat().st_mtime_ns for path in Path("run/hand").rglob("*") if path.is_file()}
-    assert run(entry_point, flags) == 0
+    assert run(entry_point, flags, oracle="true") == 0
     assert {path: path.stat().st_mtime_ns for path in before} == before
     save_backbone(Path("other"), 16, width=5)
     capsys.readouterr()
+    flags["oracle"] = "true"
     check_error(capsys, run(entry_point, flags, weights="other"), "run holds a run with other settings .*weights")
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"weights": None}, "weights must be the folder of train.import_backbone for backbone=imported; got random"),
-        ({"weights": "nowhere"}, "Configuration nowhere/config.json cannot be read"),
+        (
+            {"weights": None},
+            "weights must be the folder of train.import_backbone or .*=imported; got None",
+        ),
+        ({"weights": "nowhere"}, "weights must be the folder of train.import_backbone or .*; got nowhere"),
         ({"image_size": 32}, "image_size is that of the imported backbone, 16; got 32"),
         (
             {"backbone": "conv4", "weights": None, "methods": "shipped_head"},

@@ -59,8 +59,8 @@ def main() -> None:
     settings = record_flags.fields(FLAGS, DomainAdaptationConfig)
     imported = FLAGS.backbone == "imported"
     if imported or FLAGS.dataset == "pacs":
-        usual = IMPORTED if imported else PACS
-        settings |= {name: value for name, value in usual.items() if not FLAGS[name].present}
+        defaults = IMPORTED if imported else PACS
+        settings |= {name: value for name, value in defaults.items() if not FLAGS[name].present}
     config = DomainAdaptationConfig(**settings)
     seeds = _seeds()
     cli.load_tensorflow()
@@ -69,7 +69,8 @@ def main() -> None:
     from sib_tf.zero_shot.domain_adaptation import backbone
 
     targets = domains.names(FLAGS.dataset) if FLAGS.target == ["all"] else tuple(FLAGS.target)
-    weights = FLAGS.weights or ("imagenet" if config.backbone == "resnet18" else "random")
+    usual = {"resnet18": "imagenet", "conv4": "random"}
+    weights = FLAGS.weights or usual.get(config.backbone)
     size = backbone.imported(weights, config.image_size).input_shape[1] if imported else config.image_size
     methods = FLAGS.methods or DOMAIN_METHODS + (UNTRAINED_METHODS if imported else ())
     plan = domain_adaptation.Plan(targets, tuple(methods), seeds, weights, FLAGS.oracle)

@@ -102,9 +102,9 @@ def _given(root: Path) -> Iterator[tuple[str | None, Picture]]:
     """Yields (split as given, or None where the layout gives none, picture)."""
     images, folders = root / "images", subfolders(root)
     splits = {SPLIT_NAMES[folder.name]: folder for folder in folders if folder.name in SPLIT_NAMES}
-    if pickles := {name: split for name, split in PICKLES.items() if (root / name).is_file()}:
-        for name, split in pickles.items():
-            yield from ((split, picture) for picture in _from_pickle(root / name))
+    if any((root / name).is_file() for name in PICKLES):
+        for name in _pickles_in(root, bool(splits) or images.is_dir()):
+            yield from ((PICKLES[name], picture) for picture in _from_pickle(root / name))
     elif images.is_dir() and not (any(map(_is_class, subfolders(images))) and not _csv_files(root)):
         yield from _from_csv_files(root)
     elif splits:
@@ -158,6 +158,21 @@ def _from_class_folders(folder: Path) -> Iterator[Picture]:
         if not _is_class(of_class):
             raise InputError(f"Class folder {of_class} must be called by a WordNet id, such as n01532829; rename it.")
         yield from pictures_of(of_class)
+
+
+def _pickles_in(root: Path, folders: bool) -> list[str]:
+    """Names of the pickles, one for each split; an InputError if it is not they alone."""
+    there = [name for name in PICKLES if (root / name).is_file()]
+    for split in CLASSES:
+        own = [name for name in there if PICKLES[name] == split]
+        if len(own) > 1:
+            raise InputError(f"data_dir {root} has the {split} pictures in {own[0]} and in {own[1]}; remove one.")
+        if not own:
+            names = " or ".join(name for name in PICKLES if PICKLES[name] == split)
+            raise InputError(f"data_dir {root} has {there[0]}, but no {names}; put it beside.")
+    if folders:
+        raise InputError(f"data_dir {root} has both {there[0]} and folders of pictures; remove either.")
+    return there
 
 
 def _from_pickle(path: Path) -> Iterator[Picture]:

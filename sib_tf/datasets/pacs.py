@@ -6,12 +6,16 @@ has it. Sketches are PNG files, the others JPEG; the content tells. Nothing is d
 
 from pathlib import Path
 
+from absl import logging
+
 from sib_tf.datasets.builder import PictureListBuilder, PictureListConfig
 from sib_tf.errors import InputError
 from sib_tf.pictures.files import Picture, listing_digest, pictures_of
 
 DOMAINS = ("art_painting", "cartoon", "photo", "sketch")
 CLASSES = ("dog", "elephant", "giraffe", "guitar", "horse", "house", "person")
+# The published numbers of pictures.
+PICTURES = {"art_painting": 2048, "cartoon": 2344, "photo": 1670, "sketch": 3929}
 SIZE = 224
 _LAYOUT = "<data_dir>/<domain>/<class>/<pictures>, with or without kfold/ above the domains"
 
@@ -25,9 +29,15 @@ class Builder(PictureListBuilder):
 
 
 def builder_config(data_dir: str | None, size: int) -> PictureListConfig:
-    """The digest covers names, sizes and times of the files; an InputError names the first that is missing."""
+    """The digest covers names, sizes and times of the files; an InputError names the first that is missing.
+
+    Other numbers of pictures than the published ones are warned of.
+    """
     root = _root(data_dir)
     pictures = {d: [picture for name in CLASSES for picture in _of_class(root / d / name)] for d in DOMAINS}
+    counts = {domain: len(of_domain) for domain, of_domain in pictures.items()}
+    if counts != PICTURES:
+        logging.warning("%s has %s pictures; PACS has %s.", root, counts, PICTURES)
     files = [(f"{domain}/{picture.id}", picture.path) for domain in DOMAINS for picture in pictures[domain]]
     digest = listing_digest(files, f"pacs {size}")
     return PictureListConfig(image_size=size, digest=digest, pictures=pictures)

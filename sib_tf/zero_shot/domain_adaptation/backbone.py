@@ -54,14 +54,17 @@ def build(config: DomainAdaptationConfig, sources: Sources, weights: str) -> ker
     return model
 
 
-def imported(folder: str | os.PathLike, image_size: int | None) -> keras.Model:
+def imported(folder: str | os.PathLike | None, image_size: int | None) -> keras.Model:
     """Loads a backbone that is not trained, of `train.import_backbone` or `train.pretrain`.
 
     Raises:
         InputError: there is none, or `image_size` is given and is not its own.
     """
-    if folder in ("imagenet", "random"):
-        raise InputError(f"weights must be the folder of train.import_backbone for backbone=imported; got {folder}.")
+    if folder in (None, "imagenet", "random") or not Path(folder).is_dir():
+        raise InputError(
+            "weights must be the folder of train.import_backbone or train.pretrain for backbone=imported; got "
+            f"{folder}."
+        )
     model, config = backbones.load(folder)
     if image_size not in (None, config.image_size):
         raise InputError(f"image_size is that of the imported backbone, {config.image_size}; got {image_size}.")

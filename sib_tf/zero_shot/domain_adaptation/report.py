@@ -20,7 +20,8 @@ def write(folder: Path, dataset: DomainDataset, metrics: dict) -> None:
     """Writes the page and its figures into `folder`; `metrics` are those of `metrics.json`."""
     _pictures_figure(dataset, folder / "domains.png")
     _accuracy_figure(metrics["rows"], folder / "accuracy.png")
-    atomic.write_text(folder / "report.md", templates.render("report.md", __package__, **metrics))
+    pictures = {domain: len(split.labels) for domain, split in dataset.domains.items()}
+    atomic.write_text(folder / "report.md", templates.render("report.md", __package__, pictures=pictures, **metrics))
 
 
 def _pictures_figure(dataset: DomainDataset, path: Path) -> None:
@@ -41,7 +42,9 @@ def _accuracy_figure(rows: list[dict], path: Path) -> None:
     """Draws every method's accuracy by target, and the paired differences, with 95 % bars over minibatches."""
     methods, pairs = ([row for row in rows if row["paired"] == paired] for paired in (False, True))
     columns = 1 + bool(pairs)
-    with panels(path, 1, columns, figsize=(5 * columns, 3.6), squeeze=False) as ((left, *right),):
+    # Below the axes there are up to two or three lines of names.
+    size = ((5 if len(methods) <= 4 else 7) * columns, 3.6 if len(methods) <= 4 else 4.2)
+    with panels(path, 1, columns, figsize=size, squeeze=False) as ((left, *right),):
         labels, colors = ([names[row["name"]] for row in methods] for names in (_LABELS, _COLORS))
         _bars(left, methods, labels, colors)
         left.set(ylabel="accuracy in %", title="Target pictures, no label of which was seen")
@@ -59,4 +62,4 @@ def _bars(axis, rows: list[dict], labels: list[str], colors) -> None:
         shift = (i - (len(rows) - 1) / 2) * width
         axis.bar(places + shift, mean, width, yerr=half, color=colors[i], label=label, error_kw={"lw": 1})
     axis.set_xticks(places, rows[0]["targets"])
-    axis.legend(frameon=False, fontsize=8, ncols=len(rows), loc="upper center", bbox_to_anchor=(0.5, -0.08))
+    axis.legend(frameon=False, fontsize=8, ncols=min(len(rows), 4), loc="upper center", bbox_to_anchor=(0.5, -0.08))

@@ -69,6 +69,9 @@ def _row(names: tuple[str, ...], scores: dict, targets: tuple[str, ...], seeds: 
     by_target = {target: np.mean([runs[target, seed] for seed in seeds], axis=0) for target in targets}
     figures = {target: _figure(values) for target, values in by_target.items()}
     means = [values.mean() for values in runs.values()]
+    if all(len({runs[target, seed].tobytes() for seed in seeds}) == 1 for target in targets):
+        # Nothing is trained, and seeds change nothing: they are not runs of their own.
+        means = means[:: len(seeds)]
     # By Student's t, which small numbers of runs need.
     half = float(stats.t.ppf(0.975, len(means) - 1) * stats.sem(means)) if len(means) > 1 else None
     return {

@@ -13,12 +13,15 @@ from tqdm import tqdm
 
 from sib_tf.datasets.domains import DomainDataset
 from sib_tf.devices import Devices
+from sib_tf.errors import InputError
 from sib_tf.features import Embedder, batch_size
 from sib_tf.storage import array_files, atomic
 from sib_tf.zero_shot.domain_adaptation.model import TURNS
 
 # Their length. Steps are as large as features are long, and those of backbones differ by hundreds.
 LENGTH = 8.0
+# That are checked at a time.
+_ROWS = 1024
 
 
 def embed(dataset: DomainDataset, backbone: keras.Model, folder: Path) -> DomainDataset:
@@ -33,8 +36,18 @@ def embed(dataset: DomainDataset, backbone: keras.Model, folder: Path) -> Domain
         if not path.is_file():
             with atomic.new_file(path) as partial:
                 array_files.write_npy(partial, shape, _blocks(split.images, forward, name))
-        domains[name] = dataclasses.replace(split, images=array_files.open_npy(path, f"remove {path}"))
+        domains[name] = dataclasses.replace(split, images=_kept(path, shape))
     return dataclasses.replace(dataset, domains=domains)
+
+
+def _kept(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    found = array_files.open_npy(path, f"remove {path}")
+    if found.shape != shape or found.dtype != np.float32:
+        raise InputError(f"{path} is {found.dtype} {found.shape}; float32 {shape} is needed: remove {path}.")
+    longest = max(float(np.square(found[at : at + _ROWS]).sum(-1).max()) for at in range(0, len(found), _ROWS))
+    if not longest <= 1.01 * LENGTH**2:  # NaN is not.
+        raise InputError(f"{path} has features of another length than {LENGTH:g}, or not finite: remove {path}.")
+    return found
 
 
 def _blocks(images: np.ndarray, forward: Embedder, name: str) -> Iterator[np.ndarray]:
