@@ -53,9 +53,12 @@ def _lead(records: Sequence[dict], column: str | None = None) -> tuple[str, str,
     }
     if not leads:
         return aim, "not measured", ""
-    nearest = min(leads, key=leads.get)
-    lead = f"{leads[nearest]:+.2f} +-{100 * half_width(own, nearest, 'head_over'):.2f}"
-    return aim, f"{lead} over the nearest, {in_words(nearest)}", _word(leads[nearest] >= (0 if column else LEAD))
+    nearest, least = min(leads, key=leads.get), 0 if column else LEAD
+    half = 100 * half_width(own, nearest, "head_over")
+    word = _word(leads[nearest] >= least)
+    if abs(leads[nearest] - least) < half:
+        word += ", within its interval"
+    return aim, f"{leads[nearest]:+.2f} +-{half:.2f} over the nearest, {in_words(nearest)}", word
 
 
 def _others(records: Sequence[dict]) -> list[tuple[str, str, str]]:
