@@ -202,8 +202,10 @@ class UnitRows(NamedTuple):
         return UnitRows(*(ops.repeat(field, times, axis=0) for field in self))
 
 
-def unit_rows(features) -> UnitRows:
-    """Divides features `[episodes, n, D]` by their length; zero stays zero."""
+def unit_rows(features, are_unit: bool = False) -> UnitRows:
+    """Divides features `[episodes, n, D]` by their length, where it is not 1 already; zero stays zero."""
+    if are_unit and features.shape[-1] is None:  # In files for features of any length a division takes its time.
+        return UnitRows(features, ops.swapaxes(features, 1, 2))
     length = norm(features)
     # Not the transpose of the quotient: XLA would do without it, and transpose in every product.
     return UnitRows(features / length, ops.swapaxes(features, 1, 2) / ops.swapaxes(length, 1, 2))

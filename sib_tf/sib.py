@@ -7,10 +7,8 @@ theta^0 = initialisation network(support);
 where J is d logits / d theta and xi the synthetic gradient network, which sees the queries' logits and no labels. By
 default, as in the released code, there is no prior p(w) and no KL term, and q has all its mass on theta = w.
 
-With `normalization`, ours too, every episode first chooses the centre that its features are seen from; with `blend` it
-chooses last how much of theta^K - theta^0 is kept, which becomes theta^K.
-The support's labels are known, and so is the gradient of its cross-entropy; with `support_gradient` every step takes it
-too. Ours: the released code uses the support for theta^0 only.
+Ours: with `normalization` every episode first chooses the centre that its features are seen from, with `blend` last how
+much of theta^K - theta^0 is kept, and with `support_gradient` every step takes the gradient of the labelled rows too.
 """
 
 import dataclasses
@@ -94,21 +92,19 @@ class SIB(keras.Model):
             start, shape = keras.initializers.Constant(_SUPPORT_RATE), (self.config.num_steps,)
             self.support_rates = self.add_weight(name="support_rates", shape=shape, initializer=start)
         self.initialization.build((None, None, dim))
-        for layer in filter(None, (self.normalizer, self.blend)):
+        for layer in filter(None, (self.normalizer, self.blend, self.posterior)):
             layer.build()
         for network in self.gradient_networks:
             network.build((None, None, way))
         if self.prior is not None:
             self.prior.build(dim)
-        if self.posterior is not None:
-            self.posterior.build()
         self.built = True
 
     def call(self, support, support_labels, query, support_mask=None, query_mask=None, way=None, noise=None):
         path, class_mask = self.adapt(support, support_labels, query, support_mask, query_mask, way, noise)
         return self.classify(path[-1], query, class_mask, noise)
 
-    def adapt(self, support, support_labels, query, support_mask=None, query_mask=None, way=None, noise=None):
+    def adapt(self, *arguments, **named):
         """Runs the K steps; arguments as for calling the model.
 
         Returns:
@@ -116,12 +112,17 @@ class SIB(keras.Model):
             theta is `[episodes, way, D]`, with a gaussian posterior `[episodes, way, 2 D]`: `mean_weights` has its D.
             With `normalization` it is `[episodes, way, 2 D]` too: w, and behind each class's the episode's centre.
         """
+        return self.adapt_seen(*arguments, **named)[:2]
+
+    def adapt_seen(self, support, support_labels, query, support_mask=None, query_mask=None, way=None, noise=None):
+        """As `adapt`, and the queries as the steps have seen them, `UnitRows`."""
         membership = self._membership(support_labels, support_mask, way)
         class_mask, frame = ops.any(membership > 0, axis=1), None
         if self.normalizer is not None:
             frame = self.normalizer(support, membership, query, query_mask=query_mask)
             support, query = frame.support, frame.query
-        task = Task(unit_rows(support), membership, class_mask, unit_rows(query), query_mask, frame)
+        support_rows, query_rows = (unit_rows(rows, are_unit=frame is not None) for rows in (support, query))
+        task = Task(support_rows, membership, class_mask, query_rows, query_mask, frame)
         theta = self.initialization(support, membership)
         noise = self._noise(theta, noise)
         if self.posterior is not None:
@@ -130,7 +131,7 @@ class SIB(keras.Model):
         path = descend(theta, self.config.num_steps, lambda theta, k: self.step(theta, k, task, sampled, noise))
         if self.blend is not None:
             path[-1] = path[0] + self.blend(task, path[0], path[-1]) * (path[-1] - path[0])
-        return path if frame is None else [frame.behind(theta, class_mask) for theta in path], class_mask
+        return path if frame is None else [frame.behind(theta, class_mask) for theta in path], class_mask, task.query
 
     def step(self, theta, k: int, task: Task, sampled: Task | None = None, noise=None):
         """theta^k - theta^(k+1). Where q has all its mass on theta = w and there is no prior, it is eta * J^T xi.

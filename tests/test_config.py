@@ -94,7 +94,7 @@ def test_impossible_ranges_are_refused(value, given):
         (DomainAdaptationConfig, {"minibatch": 1}, "minibatch must be at least 2 pictures; got 1"),
         (DomainAdaptationConfig, {"rotation_weight": -0.5}, "rotation_weight must be 0 or more and finite; got -0.5"),
         (DomainAdaptationConfig, {"validation_fraction": 1.0}, "validation_fraction must be above 0 and .*1.0"),
-        (DomainAdaptationConfig, {"backbone": "vgg"}, "backbone must be one of conv4, resnet18; got 'vgg'"),
+        (DomainAdaptationConfig, {"backbone": "vgg"}, "backbone must be one of conv4, resnet18, imported; got 'vgg'"),
         (PretrainConfig, {"schedule": "step"}, r"schedule must be one of paper, cosine, one_cycle; got 'step'\."),
         (PretrainConfig, {"learning_rate": math.nan}, r"learning_rate must be above 0 and finite; got nan\."),
         (PretrainConfig, {"learning_rate": math.inf}, r"learning_rate must be above 0 and finite; got inf\."),

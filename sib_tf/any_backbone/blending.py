@@ -49,9 +49,9 @@ def _changes(rows: Rows, first, last):
     Before and after them: how evenly the queries spread, how unsure they and how near they are, how the labelled rows
     fit; and how many queries stay with their class, and how far the classes' shares moved.
     """
-    looks = [rows.look(theta, rows.query, 0.0) for theta in (first, last)]
+    looks = [rows.look(theta, rows.query) for theta in (first, last)]
     before, after = (rows.joining(look, _LOOK_SCALE) for look in looks)
-    labelled = [ops.softmax(_LOOK_SCALE * rows.look(theta, rows.support, 0.0), axis=-1) for theta in (first, last)]
+    labelled = [ops.softmax(_LOOK_SCALE * rows.look(theta, rows.support), axis=-1) for theta in (first, last)]
     more = rows.shares(after) - rows.shares(before)
     # Not abs, which not every runtime has.
     moved = ops.sum(ops.maximum(more, -more), axis=1, keepdims=True)

@@ -91,7 +91,7 @@ class Rows(NamedTuple):
 
     def query_mean(self, values):
         """Mean over the queries of `[episodes, queries, n]`: `[episodes, 1, n]`; 0 without any."""
-        return ops.sum(values * self.mask, axis=1, keepdims=True) / ops.maximum(self.queries, 1.0)
+        return ops.matmul(ops.swapaxes(self.mask, 1, 2), values) / ops.maximum(self.queries, 1.0)
 
     @property
     def share(self):
@@ -126,9 +126,14 @@ class Rows(NamedTuple):
         own = ops.sum(self.membership * look, axis=(1, 2), keepdims=True)
         return own / ops.maximum(ops.sum(self.counts, axis=1, keepdims=True), 1.0)
 
-    def look(self, means, rows, centre):
-        """Cosines of rows and class means seen from a centre, `[episodes, rows, way]`; -1e9 where there is no class."""
-        cosine = ops.matmul(unit(rows - centre), ops.swapaxes(unit(means - centre), 1, 2))
+    def look(self, means, rows, centre=None):
+        """Cosines of unit rows and class means seen from a centre, `[episodes, rows, way]`; -1e9 where is no class.
+
+        Without a centre they are seen from the origin, where unit rows are what they are.
+        """
+        if centre is not None:
+            rows, means = unit(rows - centre), means - centre
+        cosine = ops.matmul(rows, ops.swapaxes(unit(means), 1, 2))
         return cosine + (ops.swapaxes(self.classes, 1, 2) - 1.0) * 1e9
 
 
@@ -193,7 +198,7 @@ def _context(rows: Rows, means, middle, seen, joined, share, refined):
     """
     of_support, of_query = rows.class_mean(means), rows.query_mean(rows.query)
     of_refined = rows.class_mean(refined)
-    plain, again = rows.look(means, rows.query, 0.0), rows.look(refined, rows.query, of_refined)
+    plain, again = rows.look(means, rows.query), rows.look(refined, rows.query, of_refined)
     plain_joined, joined_again = rows.joining(plain), rows.joining(again)
     log_shots = ops.log(ops.maximum(rows.counts, 1.0))
     shots = rows.class_mean(log_shots)

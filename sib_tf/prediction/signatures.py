@@ -46,10 +46,10 @@ class Signatures:
             weights: `[episodes, way, D]`, theta^K; with samples `[episodes, way, S * D]`.
             weights_by_step: `[episodes, K + 1, way, D]`, theta^0 .. theta^K; with a calibration all of length 1 / T.
         """
-        path, class_mask = self.sib.adapt(support, support_labels, query, support_mask, query_mask, way)
+        path, class_mask, seen = self.sib.adapt_seen(support, support_labels, query, support_mask, query_mask, way)
         path = [self._weights(theta) for theta in path]  # [episodes, way, S or 1, D] each
         if self.calibration is not None:
-            seen = query if self.samples else self.sib.seen(path[0][:, :, 0], query)[1]  # Of all steps alike.
+            seen = query if self.samples else seen  # Of all steps alike.
             logits = [mixture_logits(self._logits(weights, seen, class_mask)) for weights in path]
             temperatures = [self.calibration.temperature(x, step, query_mask) for step, x in enumerate(logits)]
             path = [self._with_length(weights, 1.0 / t) for weights, t in zip(path, temperatures, strict=True)]
