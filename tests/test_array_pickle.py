@@ -147,6 +147,16 @@ def test_what_is_no_such_file_is_refused(tmp_path, content, message):
     assert not Path("executed").exists()
 
 
+@pytest.mark.parametrize("name", [b"_codecs\nencode", b"numpy.core.multiarray\nscalar", b"collections\nOrderedDict"])
+def test_nothing_of_ours_is_changed(tmp_path, name):
+    """A pickle may set the state of whatever it can name: here the attributes of what reads it."""
+    (tmp_path / "file.pkl").write_bytes(b"\x80\x02c" + name + b"\nN}X\x0c\0\0\0__defaults__N\x85s\x86b.")
+    with pytest.raises(InputError, match=r"file\.pkl is no pickle of mini-ImageNet, or is damaged"):
+        array_pickle.read(tmp_path / "file.pkl")
+    (tmp_path / "file").write_bytes(PYTHON2)
+    array_pickle.read(tmp_path / "file")
+
+
 def test_a_hostile_name_does_not_reach_the_terminal(tmp_path):
     (tmp_path / "file.pkl").write_bytes(b"\x80\x02c\x1b[2J\x07os\nsys\n.")
     with pytest.raises(InputError) as error:

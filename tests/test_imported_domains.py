@@ -136,7 +136,7 @@ def test_from_the_command_line_and_again(flags, capsys):
     assert Path("run/hand/sib_rot-0/head.keras").is_file()
     assert not list(Path("run").rglob("backbone.keras"))
     text = Path("run/report.md").read_text()
-    assert "`shipped_head`: `SIBClassifier`" in text
+    assert "\n- `shipped_head`: `SIBClassifier`" in text
     # What is not trained has no better step.
     assert re.search(r"^\| hand \| `shipped_head` \| 0 \| [0-9.]+ \| [0-9.]+ \| 0 \| 0 \| - \|$", text, re.MULTILINE)
     assert metrics["config"]["shared_dim"] == 8 and metrics["config"]["steps"] == 2

@@ -68,7 +68,7 @@ def main() -> None:
     from sib_tf.zero_shot import domain_adaptation
     from sib_tf.zero_shot.domain_adaptation import backbone
 
-    targets = domains.names(FLAGS.dataset) if FLAGS.target == ["all"] else tuple(FLAGS.target)
+    targets = domains.names(FLAGS.dataset) if "all" in FLAGS.target else tuple(FLAGS.target)
     usual = {"resnet18": "imagenet", "conv4": "random"}
     weights = FLAGS.weights or usual.get(config.backbone)
     size = backbone.imported(weights, config.image_size).input_shape[1] if imported else config.image_size

@@ -78,12 +78,21 @@ class _Filled(_Array):
         self.__setstate__((1, shape, kind, order != "C", data))
 
 
-def _scalar(kind: _Kind, data) -> int:
-    return int(np.frombuffer(data, kind.dtype)[0])
+class _Immutable:
+    """What is called and has no state: a pickle may try to set some, on a function too."""
+
+    def __setstate__(self, state):
+        raise _UnfitError("it sets what cannot be set")
 
 
-def _encode(text: str, _encoding) -> bytes:
-    return text.encode("latin1")  # Python 3 writes bytes so for Python 2.
+class _Scalar(_Immutable):
+    def __new__(cls, kind: _Kind, data) -> int:
+        return int(np.frombuffer(data, kind.dtype)[0])
+
+
+class _Bytes(_Immutable):
+    def __new__(cls, text: str, _encoding) -> bytes:
+        return text.encode("latin1")  # Python 3 writes bytes so for Python 2.
 
 
 class _Unpickler(pickle.Unpickler):
@@ -91,11 +100,11 @@ class _Unpickler(pickle.Unpickler):
 
     _ADMITTED = {
         ("multiarray", "_reconstruct"): _Array,
-        ("multiarray", "scalar"): _scalar,
+        ("multiarray", "scalar"): _Scalar,
         ("numeric", "_frombuffer"): _Filled,
         ("numpy", "ndarray"): _Array,
         ("numpy", "dtype"): _Kind,
-        ("_codecs", "encode"): _encode,
+        ("_codecs", "encode"): _Bytes,
         ("collections", "OrderedDict"): OrderedDict,
         ("collections", "defaultdict"): defaultdict,
         ("__builtin__", "list"): list,
