@@ -27,7 +27,7 @@ help:
 	@echo "make demo    train, measure and export on the embedded data set, offline; report in $(RUN)"
 	@echo "make photos  sort your own pictures: SUPPORT=DIR, <class>/ folders of a few labelled ones, and QUERY=DIR"
 	@echo "make web     serve the page that learns in the browser, at http://127.0.0.1:$(PORT)/ (PORT=...)"
-	@echo "make results train on CIFAR-FS, compare transductive methods, write RESULTS.md; QUICK=1 for a part, in ten minutes"
+	@echo "make results train on CIFAR-FS, Omniglot and MINI_IMAGENET=DIR, compare methods, write RESULTS.md, in a day; QUICK=1: a part"
 	@echo "make head    train the heads that ship, on CIFAR-FS, Omniglot and the embedded letters, in an hour or two"
 	@echo "make notebook run docs/notebooks and write their outputs anew"
 	@echo "make test    run the tests; make test-sweeps: more of kinds that these have one of already (kills, processes)"

@@ -3,6 +3,7 @@
 import importlib
 import re
 import shlex
+import subprocess
 
 import numpy as np
 import pytest
@@ -56,6 +57,19 @@ def test_a_flagfile_parses_and_names_its_command(path):
 def test_make_target_exists(target):
     rules = "".join((CHECKOUT / name).read_text() for name in ("Makefile", "benchmarks/results.mk", "train/heads.mk"))
     assert re.search(rf"^{target}:", rules, re.MULTILINE)
+
+
+@pytest.mark.parametrize("target", ["results", "results QUICK=1", "head"])
+def test_what_make_would_run_parses(target, monkeypatch):
+    monkeypatch.chdir(CHECKOUT)  # Where the flagfiles are.
+    nothing_there = ["RESULTS_RUN=none", "HEAD_RUN=none", "MINI_IMAGENET=DIR", "CIFAR=DIR", "UNSEEN=FILE"]
+    rules = subprocess.run(["make", "-n", *target.split(), *nothing_there], capture_output=True, text=True, check=True)
+    commands = re.findall(r"python -m ((?:train|export|benchmarks)\.\w+) ([^&\n]+)", rules.stdout)
+    assert len(commands) > 10
+    for module, arguments in commands:
+        flags = importlib.import_module(module.replace(".unseen", ".unseen.__main__")).FLAGS
+        flags.unparse_flags()
+        assert flags(["program", *shlex.split(arguments)]) == ["program"]
 
 
 @pytest.mark.parametrize("path", re.findall(r"--flagfile=([\w/]+)", README))

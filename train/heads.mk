@@ -35,7 +35,7 @@ $(HEAD_RUN)/features/%/manifest.json: $(HEAD_RUN)/backbones/$$(lastword $$(subst
 	$(BIN)/python -m train.extract_features $(HEAD_DATA) $(PICTURES_$(firstword $(subst -, ,$*))) --backbone_dir=$(<D) --output_dir=$(@D)
 
 $(HEAD_RUN)/backbones/conv4_64/config.json: | install
-	$(BIN)/python -m train.pretrain --flagfile=train/flagfiles/cifar_fs/pretrain --epochs=12 $(HEAD_DATA) $(addprefix --data_dir=,$(CIFAR)) --output_dir=$(@D)
+	$(BIN)/python -m train.pretrain --flagfile=train/flagfiles/cifar_fs/pretrain_conv4_64 --epochs=12 $(HEAD_DATA) $(addprefix --data_dir=,$(CIFAR)) --output_dir=$(@D)
 $(HEAD_RUN)/backbones/conv4_32/config.json: | install
 	$(BIN)/python -m train.pretrain --flagfile=train/flagfiles/demo/pretrain --width=32 $(HEAD_DATA) --output_dir=$(@D)
 $(HEAD_RUN)/backbones/lite0/config.json: | install
