@@ -162,6 +162,7 @@ def test_from_the_command_line_and_again(flags, capsys):
             {"backbone": "conv4", "weights": None, "methods": "shipped_head"},
             r"methods \['shipped_head'\] train nothing",
         ),
+        ({"mirror": "true"}, "mirror is for a backbone that is trained; leave it out with backbone=imported"),
         ({"methods": "k1"}, "methods must be one of .*shipped_head; got 'k1'"),
     ],
 )

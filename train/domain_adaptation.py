@@ -19,6 +19,7 @@ from sib_tf.zero_shot.config import DOMAIN_METHODS, UNTRAINED_METHODS, DomainAda
 
 # Where the backbone stays as it is: its features are made once, and the head takes seconds.
 IMPORTED = {"shared_dim": 256, "steps": 1000, "learning_rate": 1e-3}
+_NOT_OF_IMPORTED = ("width", "color_jitter", "mirror")
 # What a ResNet-18 that knows ImageNet needs, where it differs from the record's defaults.
 PACS = {"backbone": "resnet18", "shared_dim": 256, "steps": 2000, "learning_rate": 1e-4, "mirror": True}
 _TEXTS = DomainAdaptationConfig.help_texts()
@@ -58,6 +59,8 @@ record_flags.define(
 def main() -> None:
     settings = record_flags.fields(FLAGS, DomainAdaptationConfig)
     imported = FLAGS.backbone == "imported"
+    if imported and (unused := [name for name in _NOT_OF_IMPORTED if FLAGS[name].present]):
+        raise InputError(f"{unused[0]} is for a backbone that is trained; leave it out with backbone=imported.")
     if imported or FLAGS.dataset == "pacs":
         defaults = IMPORTED if imported else PACS
         settings |= {name: value for name, value in defaults.items() if not FLAGS[name].present}
