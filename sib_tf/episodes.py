@@ -54,6 +54,11 @@ class EpisodeRows(Episode):
         """Returns episodes `start` to `stop` of the leading axis."""
         return EpisodeRows(*(field[start:stop] for field in self))
 
+    def with_room(self, queries: int) -> "EpisodeRows":
+        """Pads the queries of every episode to so many with masked ones: lists of one shape share what is compiled."""
+        more = (0, 0), (0, queries - self.query.shape[1])
+        return EpisodeRows(*self[:3], *(np.pad(field, more) for field in self[3:]))
+
     def with_flipped_labels(self, random: np.random.RandomState, share: float) -> "EpisodeRows":
         """Gives every labelled row, with probability `share`, the label of another class of its episode, any alike.
 

@@ -31,12 +31,14 @@ class MetaTest:
     """What a meta-test measured of `model` on the episodes `rows` of `cache`.
 
     `metrics` is the content of `metrics.json`; accuracies in [0, 1] are the model's after every step, `[K + 1,
-    episodes]`, and those of nearest prototypes, `baseline`, `[episodes]`.
+    episodes]`, and those of nearest prototypes, `baseline`, `[episodes]`; `answers`, `[episodes, queries]` in
+    `[0, way)`, are the model's after the last.
     """
 
     metrics: dict
     accuracy: np.ndarray
     baseline: np.ndarray
+    answers: np.ndarray
     model: SIB
     cache: FeatureCache
     rows: EpisodeRows
@@ -101,11 +103,10 @@ class MetaTest:
         require_pictures_of(self.metrics["dataset"], data, name)
         for number, index in enumerate(np.argsort(self.accuracy[-1], kind="stable")[:_HARDEST], start=1):
             episode = self.rows.part(index, index + 1)
-            predicted = evaluation.episode_logits(self.model, episode, self.cache.table(name))[-1, 0].argmax(-1)
             names = [split.class_names[c] for c in classes_of(episode, split.labels)]
             caption = f"Episode {index}, {100 * self.accuracy[-1][index]:.0f} % right: labelled pictures, then answers"
             path = place(f"hardest_{number}.png", caption)
-            episode_figures.contact_sheet(self.rows, int(index), predicted, split.images, names, path)
+            episode_figures.contact_sheet(self.rows, int(index), self.answers[index], split.images, names, path)
 
 
 def meta_test(
@@ -143,6 +144,7 @@ def meta_test(
     evaluator, table = evaluation.Evaluator(rows), cache.table(split)
     found = evaluator(model, table)
     baseline = evaluator(evaluation.prototypes(cache.feature_dim, spec.way[1]), table)
+    logits = evaluation.episode_logits(model, rows, table)[-1]
     fitted = calibration.load(model_dir, weights_fingerprint(model))
     metrics = {
         **evaluation.summary(found, baseline),
@@ -151,7 +153,7 @@ def meta_test(
         "split": split,
         "episode_spec": spec.describe(),
         "episode_hash": fingerprint(rows),
-        "confidence": _confidence(model, rows, table, fitted),
+        "confidence": _confidence(logits, rows, fitted, model.config.num_steps),
         "model": dataclasses.asdict(model.config),
         "model_name": Path(model_dir).resolve().name,
         "dataset": cache.manifest["dataset"],
@@ -171,7 +173,7 @@ def meta_test(
         count = min(episodes, _CURVE_EPISODES)
         metrics["curves"] = query_sets.measure(model, cache, split, spec, count, seed)
         metrics["curves_episodes"] = count
-    return MetaTest(metrics, found.accuracy, baseline.accuracy[-1], model, cache, rows)
+    return MetaTest(metrics, found.accuracy, baseline.accuracy[-1], logits.argmax(axis=-1), model, cache, rows)
 
 
 def require_pictures_of(made_from: dict, data: MetaDataset, split: str) -> None:
@@ -191,11 +193,10 @@ def classes_of(episode: EpisodeRows, labels: np.ndarray) -> list[int]:
     return [int(np.bincount(labels[pictures[numbers == c]]).argmax()) for c in range(numbers.max() + 1)]
 
 
-def _confidence(model: SIB, rows: EpisodeRows, table, fitted: calibration.Calibration | None) -> dict:
+def _confidence(logits, rows: EpisodeRows, fitted: calibration.Calibration | None, num_steps: int) -> dict:
     """Quality of the probabilities under theta^K, as they are and, where there is a calibration, calibrated."""
-    logits = evaluation.episode_logits(model, rows, table)[-1]
     return {
-        name: calibration.quality_of(logits, rows, use, model.config.num_steps)
+        name: calibration.quality_of(logits, rows, use, num_steps)
         for name, use in {"uncalibrated": None, **({"calibrated": fitted} if fitted else {})}.items()
     }
 

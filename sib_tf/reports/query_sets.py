@@ -1,5 +1,6 @@
 """Accuracy where query sets are imbalanced, small or large: the curves of a report."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -14,6 +15,7 @@ from sib_tf.sib import SIB
 
 ALPHAS = (0.2, 0.5, 1.0, 2.0, 5.0)
 TOTAL_QUERIES = (1, 5, 15, 75, 150)
+_WORDS = {"dirichlet_alpha": "imbalanced queries", "total_query": "few and many queries"}
 _FIGURES = ("accuracy", "ci95", "baseline_accuracy", "baseline_ci95", "difference", "difference_ci95")
 
 
@@ -28,29 +30,33 @@ def measure(model: SIB, cache: FeatureCache, split: str, spec: EpisodeSpec, epis
         sets that the split has too few pictures for are left out; imbalanced ones are smaller, if need be: one class
         may have to give them all.
     """
-    labels, table = cache.labels(split), cache.table(split)
-    baseline = evaluation.prototypes(cache.feature_dim, spec.way[1])
-
-    def curve(name: str, start: EpisodeSpec, variations: dict) -> list[dict]:
-        points = []
-        for value, fields in tqdm(variations.items(), desc=name, unit="query set", disable=not variations):
-            variation = dataclasses.replace(start, **fields)
-            try:
-                rows = EpisodeSampler(labels, variation, seed).sample(episodes)
-            except InputError:
-                continue
-            evaluator = evaluation.Evaluator(rows)
-            figures = evaluation.summary(evaluator(model, table), evaluator(baseline, table))
-            measured = {name: figures[name] for name in _FIGURES}
-            points.append({"value": value, "queries": variation.max_query, **measured})
-        return points
-
+    labels = cache.labels(split)
     balanced = dataclasses.replace(spec, query_distribution="balanced", balanced_fraction=0.0, total_query=None)
     most = int(np.unique(labels, return_counts=True)[1].min() - spec.shot[1]) // spec.way[1]
     imbalanced = {alpha: {"query_distribution": "dirichlet", "dirichlet_alpha": alpha} for alpha in ALPHAS}
     imbalanced = {**imbalanced, "balanced": {}} if most >= 1 else {}
     smaller = dataclasses.replace(balanced, query=tuple(max(1, min(query, most)) for query in spec.query))
-    return {
-        "dirichlet_alpha": curve("imbalanced queries", smaller, imbalanced),
-        "total_query": curve("few and many queries", balanced, {n: {"total_query": n} for n in TOTAL_QUERIES}),
+    lists = {
+        "dirichlet_alpha": _drawn(labels, smaller, imbalanced, episodes, seed),
+        "total_query": _drawn(labels, balanced, {n: {"total_query": n} for n in TOTAL_QUERIES}, episodes, seed),
     }
+    # What is compiled is compiled once for all.
+    room = max((rows.query.shape[1] for drawn in lists.values() for rows in drawn.values()), default=0)
+    models, points = (model, evaluation.prototypes(cache.feature_dim, spec.way[1])), {}
+    for name, drawn in lists.items():
+        points[name] = []
+        for value, rows in tqdm(drawn.items(), desc=_WORDS[name], unit="query set", disable=not drawn):
+            evaluator = evaluation.Evaluator(rows.with_room(room))
+            figures = evaluation.summary(*(evaluator(each, cache.table(split)) for each in models))
+            measured = {name: figures[name] for name in _FIGURES}
+            points[name].append({"value": value, "queries": rows.query.shape[1], **measured})
+    return points
+
+
+def _drawn(labels: np.ndarray, start: EpisodeSpec, variations: dict, episodes: int, seed: int) -> dict:
+    """Lists of episodes by what varies; without those that there are too few pictures for."""
+    found = {}
+    for value, fields in variations.items():
+        with contextlib.suppress(InputError):
+            found[value] = EpisodeSampler(labels, dataclasses.replace(start, **fields), seed).sample(episodes)
+    return found
