@@ -35,21 +35,26 @@ def test_the_best_contestant_has_the_smallest_median():
     assert timing.best(times, "PyTorch") == "PyTorch, 1 thread"
 
 
-def test_matrix_products_are_finite_and_depend_on_the_start():
-    products = MatrixProducts(episodes=2, queries=75, way=5, feature_dim=640, num_steps=3, steps=3)
+@pytest.mark.parametrize(
+    ("network", "shapes"),
+    [("joint", [(5, 40), (40, 40), (40, 5)]), ("per_class", [(7, 32), (32, 32), (32, 2)])],
+)
+def test_matrix_products_are_finite_and_depend_on_the_start(network, shapes):
+    products = MatrixProducts(2, 75, way=5, feature_dim=640, num_steps=3, steps=3, gradient_network=network)
     first, theta = products.steps(0.0).numpy(), products.theta.numpy()
     assert np.isfinite(first)
     assert np.abs(theta).min() > 1e-30  # Denormal numbers would be slow.
     gradient, totals = products._step(products.theta, products.weights)
-    assert [t.shape for t in totals] == [(5, 40), (40, 40), (40, 5)]
+    assert [t.shape for t in totals] == shapes
     assert 1e-6 < np.abs(gradient.numpy()).max() < 1e12
 
 
-def test_matrix_products_are_as_many_as_those_of_the_head():
+@pytest.mark.parametrize("network", ["joint", "per_class"])
+def test_matrix_products_are_as_many_as_those_of_the_head(network):
     """Counted in the compiled graphs: the floor must not do less than the head does, gradients included."""
     import tensorflow as tf
 
-    products = MatrixProducts(episodes=1, queries=6, way=3, feature_dim=8, num_steps=3, steps=1)
+    products = MatrixProducts(1, queries=6, way=3, feature_dim=8, num_steps=3, steps=1, gradient_network=network)
     graph = tf.function(lambda: products._step(products.theta, products.weights)).get_concrete_function().graph
     count = sum(op.type in ("MatMul", "BatchMatMulV2") for op in graph.get_operations())
     # Forward: init, 3 x (logits, 3 layers, pull), logits. Backward: all but what would be for features, twice for
@@ -64,9 +69,19 @@ def test_exponents_of_known_costs():
 
 @pytest.mark.slow
 def test_steps_of_all_sizes_are_measured():
-    points = cost_lines.points(cost_lines.measure(1, {"episodes": (1,)}))
-    assert {name: sizes for name, (sizes, _) in points.items()} == {"episodes a step": [1]}
+    points = cost_lines.points(cost_lines.measure(1, {"episodes": (1,), "way_of_75": (5,)}))
+    assert {name: sizes for name, (sizes, _) in points.items()} == {
+        "episodes a step": [1],
+        "ways, 75 queries in all": [5],
+    }
     assert all(seconds > 0 for _, taken in points.values() for seconds in taken)
+
+
+@pytest.mark.slow
+def test_a_step_of_many_ways_is_measured_beside_its_products():
+    ((setting, times),) = cost_lines.many_ways(2, way=3, feature_dim=16).times.items()
+    assert setting == "3 ways, 45 queries, D = 16"
+    assert set(times) == {OURS, FLOOR} and min(times[OURS] + times[FLOOR]) > 0
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ BLOCKS = {
     "meta_testing": "meta_testing_runs:measure",
     "sampler": "meta_testing_runs:sampler",
     "cost_lines": "cost_lines:measure",
+    "many_ways": "cost_lines:many_ways",
     "backbone_training": "backbone_runs:training",
     "backbone_inference": "backbone_runs:inference",
     "device": "device_runs:measure",
@@ -21,7 +22,7 @@ BLOCKS = {
     "whole_run": "meta_training_runs:whole_run",
 }
 # Of small operations, as train.meta_train keeps them on one thread.
-_ONE_THREAD = ("head_steps", "from_cache", "whole_run", "meta_testing", "sampler", "cost_lines")
+_ONE_THREAD = ("head_steps", "from_cache", "whole_run", "meta_testing", "sampler", "cost_lines", "many_ways")
 
 
 def measure(name: str, rounds: int) -> dict:
