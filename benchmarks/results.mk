@@ -7,6 +7,8 @@ RESULTS_RUN ?= runs/results
 MINI_IMAGENET ?=
 # The list of data sets (benchmarks/README.md) for what the shipped head has never seen; empty: that section is left out.
 UNSEEN ?=
+# More flags of train.pretrain, such as --precision=bfloat16.
+PRETRAIN ?=
 
 PHOTOGRAPHS := cifar_fs $(if $(MINI_IMAGENET)$(wildcard $(RESULTS_RUN)/mini_imagenet),mini_imagenet)
 FOLDER_cifar_fs = $(CIFAR)
@@ -63,7 +65,7 @@ compare-omniglot: $(RESULTS_RUN)/omniglot/conv4_64/features/manifest.json $(RESU
 .PRECIOUS: $(RESULTS_RUN)/%/features/manifest.json $(RESULTS_RUN)/%/calibration.json
 # In what follows * is DATA_SET/BACKBONE.
 $(RESULTS_RUN)/%/features/manifest.json: | install
-	$(BIN)/python -m train.pretrain --flagfile=train/flagfiles/$(subst /,/pretrain_,$*) $(call pictures,$(*D)) --output_dir=$(RESULTS_RUN)/$*/backbone
+	$(BIN)/python -m train.pretrain --flagfile=train/flagfiles/$(subst /,/pretrain_,$*) $(call pictures,$(*D)) $(PRETRAIN) --output_dir=$(RESULTS_RUN)/$*/backbone
 	$(BIN)/python -m train.extract_features --flagfile=train/flagfiles/$(*D)/extract_features $(call pictures,$(*D)) --backbone_dir=$(RESULTS_RUN)/$*/backbone --output_dir=$(@D)
 
 $(RESULTS_RUN)/cifar_fs/conv4_64-%views/features/manifest.json: $(RESULTS_RUN)/cifar_fs/conv4_64/features/manifest.json
