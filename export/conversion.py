@@ -24,7 +24,7 @@ from ai_edge_quantizer import quantizer
 from ai_edge_quantizer.utils import qsv_utils
 from tqdm import tqdm
 
-from export import golden
+from export import flatbuffer, golden
 from export.precisions import ALLOWED_OPS, CONVOLUTIONS, PRECISIONS
 from sib_tf.errors import InputError
 from sib_tf.prediction import trained_run
@@ -102,7 +102,8 @@ def write(
         limits: `way`, `max_support`, `max_query`, as in `convert`.
         precision, pictures: as in `quantised`.
     """
-    model = quantised(convert(run.signatures(), **limits), precision, pictures)
+    # Last of all: the quantizer goes by names.
+    model = flatbuffer.compact(quantised(convert(run.signatures(), **limits), precision, pictures))
     digest = hashlib.sha256(model).hexdigest()
     description = {**run.description(), **limits, "precision": precision, "model_sha256": digest}
     Path(path).write_bytes(model)
