@@ -60,7 +60,7 @@ demo: install
 	  -- $(EVALUATE) --model_dir=$(RUN)/sib --output=$(RUN)/trained/metrics.json --report=$(RUN)/trained \
 	  -- $(EVALUATE) --model_dir=$(HEAD) --compare_to=$(RUN)/trained/metrics.json --output=$(RUN)/metrics.json --report=$(RUN) \
 	  -- export.saved_model $(TRAINED) --metrics=$(RUN)/metrics.json --output_dir=$(RUN)/exports/saved_model \
-	  $(foreach precision,float32 float16 int8,-- export.tflite $(TRAINED) --precision=$(precision) --output=$(RUN)/exports/$(precision).tflite) \
+	  -- export.tflite $(TRAINED) --precision=float32,float16,int8 --output=$(RUN)/exports \
 	  -- export.verify $(TRAINED) --flagfile=$(FLAGS)/verify $(patsubst %,--exported=$(RUN)/exports/%,$(EXPORTS)) --output=$(RUN)/exports/verification.json --report=$(RUN)/report.md \
 	  -- export.benchmark_litert --flagfile=$(FLAGS)/benchmark_litert $(patsubst %,--tflite=$(RUN)/exports/%,$(filter %.tflite,$(EXPORTS))) --output=$(RUN)/exports/latency.json --report=$(RUN)/report.md
 	@echo; sed -n 3p $(RUN)/report.md; echo "Report: $(RUN)/report.md   Exported files: $(RUN)/exports   The head trained here: $(RUN)/trained/report.md"

@@ -93,6 +93,7 @@ def write(
     limits: dict[str, int | None],
     precision: str = "float32",
     pictures: np.ndarray | None = None,
+    converted: bytes | None = None,
 ) -> None:
     """Writes a .tflite file and what it says about itself.
 
@@ -101,9 +102,10 @@ def write(
         run: the trained model.
         limits: `way`, `max_support`, `max_query`, as in `convert`.
         precision, pictures: as in `quantised`.
+        converted: what `convert` made of the run, for files of several precisions; None: it is made here.
     """
     # Last of all: the quantizer goes by names.
-    model = flatbuffer.compact(quantised(convert(run.signatures(), **limits), precision, pictures))
+    model = flatbuffer.compact(quantised(converted or convert(run.signatures(), **limits), precision, pictures))
     digest = hashlib.sha256(model).hexdigest()
     description = {**run.description(), **limits, "precision": precision, "model_sha256": digest}
     Path(path).write_bytes(model)

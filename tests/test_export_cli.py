@@ -26,6 +26,10 @@ def flags(tiny_dataset, monkeypatch):
     [
         ({"precision": "full_int8"}, "precision full_int8 is refused: a head quantised to int8 gives logits of zero"),
         ({"precision": "int4"}, r"precision must be one of float32, float16, int8; got int4\."),
+        ({"precision": "float32,int4"}, r"precision must be one of float32, float16, int8; got int4\."),
+        ({"precision": "float32,float16"}, "output must be a folder for several precisions, .* got --output=model"),
+        ({"precision": "int8,int8", "output": "files"}, ".*each given once; got --output=files --precision=int8,int8"),
+        ({"precision": ""}, "output must be a folder for several precisions"),
         ({"output": "model.bin"}, r"output must end in \.tflite; got model\.bin\."),
         ({"shapes": "dynamic", "way": 5}, "--way belong to --shapes=static; a dynamic file takes any number"),
         ({"way": 7, "max_support": 5}, r"max_support must be at least way = 7, a picture of each class; got 5\."),
@@ -91,6 +95,14 @@ def test_exports_and_compares(capsys, flags, shapes):
     check_error(capsys, run(verify, flags, output="v.txt"), r"output must end in \.json; got v\.txt\.")
     check_error(capsys, run(verify, flags, exported="none"), "model none is neither a .tflite file")
     check_error(capsys, run(verify, flags, report="none.md"), ".*There is no report none.md")
+
+
+def test_several_precisions_at_once_are_what_each_is_alone(flags, capsys):
+    assert run(tflite, flags, precision="float32,float16", output="files") == 0
+    for precision in ("float32", "float16"):
+        assert run(tflite, flags, precision=precision, output="alone.tflite") == 0
+        assert Path("alone.tflite").read_bytes() == Path(f"files/{precision}.tflite").read_bytes()
+    assert sorted(path.name for path in Path("files").iterdir()) == ["float16.tflite", "float32.tflite"]
 
 
 def test_verify_fails_for_a_file_of_another_model(capsys, flags):
