@@ -37,7 +37,7 @@ $(HEAD_RUN)/features/%/manifest.json: $(HEAD_RUN)/backbones/$$(lastword $$(subst
 $(HEAD_RUN)/backbones/conv4_64/config.json: | install
 	$(BIN)/python -m train.pretrain --flagfile=train/flagfiles/cifar_fs/pretrain_conv4_64 --epochs=12 $(HEAD_DATA) $(addprefix --data_dir=,$(CIFAR)) --output_dir=$(@D)
 $(HEAD_RUN)/backbones/conv4_32/config.json: | install
-	$(BIN)/python -m train.pretrain --flagfile=train/flagfiles/demo/pretrain --width=32 $(HEAD_DATA) --output_dir=$(@D)
+	$(BIN)/python -m train.pretrain --flagfile=train/flagfiles/demo/pretrain --schedule=cosine --epochs=9 --width=32 $(HEAD_DATA) --output_dir=$(@D)
 $(HEAD_RUN)/backbones/lite0/config.json: | install
 	$(BIN)/python -m train.import_backbone --source=efficientnet_lite0 --output_dir=$(@D)
 $(HEAD_RUN)/backbones/mobilenet/config.json: | install
