@@ -17,9 +17,11 @@ BLOCKS = {
     "backbone_training": "backbone_runs:training",
     "backbone_inference": "backbone_runs:inference",
     "device": "device_runs:measure",
+    "sizes": "device_runs:sizes",
     "photographs": "photograph_runs:measure",
     "entry_points": "entry_points:measure",
     "whole_run": "meta_training_runs:whole_run",
+    "demo": "demo_run:measure",
 }
 # Of small operations, as train.meta_train keeps them on one thread.
 _ONE_THREAD = ("head_steps", "from_cache", "whole_run", "meta_testing", "sampler", "cost_lines", "many_ways")

@@ -6,7 +6,7 @@ import re
 import statistics
 from pathlib import Path
 
-from benchmarks.speed import cost_lines, timing
+from benchmarks.speed import aims, cost_lines, timing
 from benchmarks.speed.head_steps import FLOOR, OURS, PEER
 from benchmarks.speed.timing import Comparison
 from sib_tf import templates
@@ -36,6 +36,7 @@ def write(path: str | os.PathLike, comparisons: dict[str, Comparison], rounds: i
         measured=comparisons,
         rounds=rounds,
         machine=_machine(),
+        aims=aims.counted(comparisons),
         libraries=", ".join(f"{name} {version}" for name, version in versions.items()),
         figure=FIGURE,
         **values,
@@ -47,14 +48,14 @@ def table(comparison: Comparison) -> str:
     """A row for each setting: every contestant's median, and the quotients; of one setting alone a row a contestant."""
     if len(comparison.times) == 1 and not comparison.ratios:
         ((setting, times),) = comparison.times.items()
-        rows = [(name, _time(statistics.median(taken))) for name, taken in times.items()]
+        rows = [(name, _amount(comparison, taken)) for name, taken in times.items()]
         return templates.table(rows, f"a {comparison.unit}", setting)
     names = dict.fromkeys(name for times in comparison.times.values() for name in times)
     pairs = dict.fromkeys(_words(*pair) for ratios in comparison.ratios.values() for pair in ratios)
     rows = []
     for setting, times in comparison.times.items():
         found = {_words(*pair): _ratio(times, *pair) for pair in comparison.ratios.get(setting, ())}
-        cells = [_time(statistics.median(times[name])) if name in times else "" for name in names]
+        cells = [_amount(comparison, times[name]) if name in times else "" for name in names]
         rows.append((setting, *cells, *(found.get(pair, "") for pair in pairs)))
     return templates.table(rows, f"a {comparison.unit}", *names, *pairs)
 
@@ -91,6 +92,11 @@ def _first_ratio(comparison: Comparison) -> str:
 def _ratio(times: dict[str, list[float]], slower: str, faster: str) -> str:
     middle, low, high = timing.ratio(times[slower], times[faster])
     return f"{middle:.1f} ({low:.1f}-{high:.1f})"
+
+
+def _amount(comparison: Comparison, values: list[float]) -> str:
+    middle = statistics.median(values)
+    return f"{middle / 1e3:.0f} kB" if comparison.unit.endswith("bytes") else _time(middle)
 
 
 def _time(seconds: float) -> str:
