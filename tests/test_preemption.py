@@ -1,17 +1,19 @@
 """SIGTERM in the middle: the state is saved, the exit code says so, and the same call ends as an unbroken run does."""
 
 import signal
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from absl import flags
 from test_pretraining import BACKBONE, TINY, last_state
 
 from sib_tf import checkpoints, pretraining
 from sib_tf.commands import cli
 from sib_tf.reports import history
-from sib_tf.storage import preemption
+from sib_tf.storage import atomic, preemption
 from train import meta_train
 
 
@@ -22,6 +24,21 @@ def test_within_the_block_the_signal_is_a_notice_and_after_it_what_it_was():
         signal.raise_signal(signal.SIGTERM)
         assert notice.given
         assert signal.getsignal(signal.SIGTERM) == before  # A second one ends the process.
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_command_that_saves_no_state_leaves_nothing_half_done(tmp_path):
+    before, values = signal.getsignal(signal.SIGTERM), flags.FlagValues()
+
+    def main():
+        with tempfile.TemporaryDirectory(dir=tmp_path), atomic.new_file(tmp_path / "answers.csv") as partial:
+            partial.write_text("half")
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as stop:
+        cli.run(main, values, "A command.", ["command"])
+    assert stop.value.code == preemption.EXIT_CODE
+    assert list(tmp_path.iterdir()) == []
     assert signal.getsignal(signal.SIGTERM) == before
 
 

@@ -24,7 +24,7 @@ def run(main: Callable[[], None], values: flags.FlagValues, description: str, ar
     """Parses flags and runs `main`; returns the exit code.
 
     0: done; 2: something the user gave cannot be used, and one line on standard error says what and the way out;
-    75: another worker of this job was lost; 130: interrupted; 143: SIGTERM came, and the state is saved.
+    75: another worker of this job was lost; 130: interrupted; 143: SIGTERM came, and the state of a training is saved.
 
     `values` are the entry point's own flags (not absl's global ones, so that several can be imported together), and
     `description` is what `--help` prints above them. `argv` has the program's name in front; None: `sys.argv`.
@@ -35,7 +35,8 @@ def run(main: Callable[[], None], values: flags.FlagValues, description: str, ar
         return 0
     try:
         _parse(values, argv)
-        main()
+        with preemption.ends_in_order():
+            main()
     except InputError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return getattr(error, "exit_code", USAGE_ERROR)

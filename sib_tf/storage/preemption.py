@@ -2,6 +2,7 @@
 
 import contextlib
 import signal
+import sys
 import threading
 import types
 from collections.abc import Iterator
@@ -22,10 +23,23 @@ class Preempted(SystemExit):
 
 
 @contextlib.contextmanager
+def ends_in_order() -> Iterator[None]:
+    """Within the block SIGTERM raises SystemExit, so that what is half done is cleared away (main thread only)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_CODE))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
 def notice() -> Iterator[types.SimpleNamespace]:
     """Within the block SIGTERM only sets the notice's `given`, which whoever is in the block looks at when it suits.
 
-    A second one ends the process at once. Python hands signals to the main thread alone: in another, none is given.
+    A second one ends the process. Python hands signals to the main thread alone: in another, none is given.
     """
     given = types.SimpleNamespace(given=False)
     if threading.current_thread() is not threading.main_thread():
