@@ -51,12 +51,22 @@ class Calibration(Record):
 
         `query_mask` is `[episodes, queries]`, or None: all count.
         """
-        confidence = ops.max(ops.softmax(logits, axis=-1), axis=-1)
-        rows = ops.ones_like(confidence) if query_mask is None else ops.cast(query_mask, confidence.dtype)
-        count = ops.sum(rows, axis=1)
-        # Without queries there is nothing to tell how easy they are.
-        mean = ops.where(count > 0, ops.sum(confidence * rows, axis=1) / ops.maximum(count, 1.0), _CENTRE)
-        return ops.exp(ops.clip(self.offset[step] + self.slope[step] * (mean - _CENTRE), -_MOST, _MOST))
+        return _temperature(logits, self.offset[step], self.slope[step], query_mask)
+
+    def temperatures(self, logits, query_mask=None):
+        """As `temperature`, of all steps at once: `[episodes, K + 1, queries, way]` -> `[episodes, K + 1]`."""
+        offset, slope = (ops.array(numbers, logits.dtype) for numbers in (self.offset, self.slope))
+        mask = None if query_mask is None else ops.expand_dims(query_mask, 1)
+        return _temperature(logits, offset, slope, mask)
+
+
+def _temperature(logits, offset, slope, query_mask):
+    confidence = ops.max(ops.softmax(logits, axis=-1), axis=-1)
+    rows = ops.ones_like(confidence) if query_mask is None else ops.cast(query_mask, confidence.dtype)
+    count = ops.sum(rows, axis=-1)
+    # Without queries there is nothing to tell how easy they are.
+    mean = ops.where(count > 0, ops.sum(confidence * rows, axis=-1) / ops.maximum(count, 1.0), _CENTRE)
+    return ops.exp(ops.clip(offset + slope * (mean - _CENTRE), -_MOST, _MOST))
 
 
 def load(model_dir: str | os.PathLike, weights: str) -> Calibration | None:

@@ -3,10 +3,12 @@
 Both use each episode's own statistics (`EpisodeNormalization`), so both are transductive themselves.
 """
 
+from typing import NamedTuple
+
 import keras
 from keras import ops
 
-from sib_tf.layers import EpisodeNormalization
+from sib_tf.layers import EpisodeNormalization, dense, normalized, row_weights
 
 # Of the second output of the per-class network, so that at the start both outputs pull about as hard.
 _PULL = 0.2
@@ -55,9 +57,9 @@ class JointGradientNetwork(_ThreeLayers):
         self.way, self.hidden_units = way, hidden_units
 
     def call(self, logits, support_counts=None, query_mask=None, class_mask=None):
-        x = self.norm1(ops.relu(self.dense1(logits)), query_mask)
-        x = self.norm2(ops.relu(self.dense2(x)), query_mask)
-        return self.dense3(x)
+        x = self.norm1(ops.relu(dense(self.dense1, logits)), query_mask)
+        x = self.norm2(ops.relu(dense(self.dense2, x)), query_mask)
+        return dense(self.dense3, x)
 
     def get_config(self):
         return {**super().get_config(), "way": self.way, "hidden_units": self.hidden_units}
@@ -101,19 +103,32 @@ class PerClassGradientNetwork(_ThreeLayers):
         self.modulation.build((None, self.context.units))
 
     def call(self, logits, support_counts, query_mask=None, class_mask=None):
-        rows = ops.ones_like(logits[..., :1]) if query_mask is None else ops.cast(query_mask, logits.dtype)[..., None]
-        classes = ops.ones_like(logits[:, :1]) if class_mask is None else ops.cast(class_mask, logits.dtype)[:, None]
-        mask = rows * classes  # [episodes, queries, way]
-        x = _class_inputs(logits, support_counts, rows, classes)
-        p, log_p = x[..., 0] * rows, x[..., 1]
-        modulation = self.modulation(self.context(_episode_context(p, log_p, support_counts, rows, classes)))
-        factor1, offset1, factor2, offset2 = ops.split(modulation[:, None, None], 4, axis=-1)
-        x = self.norm1(ops.relu(self.dense1(x)), mask) * (1.0 + factor1) + offset1
-        x = self.norm2(ops.relu(self.dense2(x)), mask) * (1.0 + factor2) + offset2
-        x = self.dense3(x)
-        centred = (x[..., 0] - _mean(x[..., 0], classes)) * mask
-        share = ops.sum(p, axis=1, keepdims=True) / ops.maximum(ops.sum(rows, axis=1, keepdims=True), 1.0)
-        return centred + _PULL * x[..., 1] * p * classes / (share + _LEAST_SHARE)
+        counted = _Counted.of(logits, support_counts, query_mask, class_mask)
+        p, share, inputs, context = _seen(logits, counted)
+        scale1, shift1, scale2, shift2 = self._modulated(context)
+        weights = row_weights(inputs[..., :1], counted.mask)
+        x = normalized(ops.relu(dense(self.dense1, inputs)), weights, scale1, shift1, self.norm1.epsilon)
+        x = normalized(ops.relu(dense(self.dense2, x)), weights, scale2, shift2, self.norm2.epsilon)
+        first, second = ops.unstack(dense(self.dense3, x), 2, axis=-1)
+        centred = (first - counted.class_mean(first)) * counted.mask
+        return centred + second * p * (_PULL / (share + _LEAST_SHARE))
+
+    def _modulated(self, context) -> list:
+        """Scale and shift of both normalisations, `[episodes, 1, 1, units]` each: gamma and beta, modulated.
+
+        What depends on weights alone comes first: files have the result of it.
+        """
+        layer, gammas, betas = self.modulation, (self.norm1.gamma, self.norm2.gamma), (self.norm1.beta, self.norm2.beta)
+
+        def modulated(values, one: float):
+            factor1, offset1, factor2, offset2 = ops.split(values, 4, axis=-1)
+            parts = []
+            for factor, offset, gamma, beta in zip((factor1, factor2), (offset1, offset2), gammas, betas, strict=True):
+                parts += [gamma * (factor + one), beta * (factor + one) + offset]
+            return ops.concatenate(parts, axis=-1)
+
+        found = dense(self.context, context) @ modulated(layer.kernel, 0.0) + modulated(layer.bias, 1.0)
+        return ops.split(ops.expand_dims(found, (1, 2)), 4, axis=-1)
 
     def get_config(self):
         return {**super().get_config(), "hidden_units": self.hidden_units}
@@ -126,45 +141,82 @@ def build(kind: str, way: int | None, hidden_units: int | None = None, name: str
     return PerClassGradientNetwork(hidden_units, name=name)
 
 
-def _class_inputs(logits, support_counts, rows, classes):
-    """The seven numbers per query and class: `[episodes, queries, way, 7]`."""
-    log_p = ops.log_softmax(logits + (classes - 1.0) * 1e9, axis=-1)
+class _Counted(NamedTuple):
+    """What counts of an episode, in every step the same.
+
+    Attributes:
+        rows: `[episodes, queries, 1]` float32, 1 for queries that count.
+        classes: `[episodes, 1, way]` float32, 1 for classes that there are.
+        mask: `[episodes, queries, way]`, both.
+        row_shares: `[episodes, 1, queries]`, what each query counts for in a mean.
+        class_shares: `[episodes, 1, way]`, and what each class does.
+        queries, way: `[episodes, 1]`, their numbers, at least 1.
+        log_shots: `[episodes, 1, way]`, of the labelled pictures of every class.
+    """
+
+    rows: object
+    classes: object
+    mask: object
+    row_shares: object
+    class_shares: object
+    queries: object
+    way: object
+    log_shots: object
+
+    @classmethod
+    def of(cls, logits, support_counts, query_mask=None, class_mask=None) -> "_Counted":
+        """Masks and counts as the networks take them."""
+        query_mask = ops.ones_like(logits[..., 0]) if query_mask is None else ops.cast(query_mask, logits.dtype)
+        class_mask = ops.ones_like(logits[:, 0]) if class_mask is None else ops.cast(class_mask, logits.dtype)
+        queries, way = (ops.maximum(ops.sum(mask, -1, keepdims=True), 1.0) for mask in (query_mask, class_mask))
+        rows, classes = ops.expand_dims(query_mask, -1), ops.expand_dims(class_mask, 1)
+        row_shares, class_shares = (ops.expand_dims(m / n, 1) for m, n in ((query_mask, queries), (class_mask, way)))
+        log_shots = ops.expand_dims(ops.log(ops.maximum(support_counts, 1.0)), 1)
+        return cls(rows, classes, rows * classes, row_shares, class_shares, queries, way, log_shots)
+
+    def query_mean(self, values):
+        """Mean over the queries of `[episodes, queries, way]`: `[episodes, 1, way]`."""
+        return ops.matmul(self.row_shares, values)
+
+    def class_mean(self, values):
+        """Mean over the classes of `[episodes, queries, way]`: `[episodes, queries, 1]`."""
+        return ops.sum(values * self.class_shares, axis=-1, keepdims=True)
+
+
+def _seen(logits, counted: _Counted) -> tuple:
+    """What the per-class network sees of logits `[episodes, queries, way]`.
+
+    Returns:
+        p: `[episodes, queries, way]`, probabilities; 0 for padded classes and masked queries.
+        share: `[episodes, 1, way]`, their mean over the queries.
+        inputs: `[episodes, queries, way, 7]`, the seven numbers per query and class.
+        context: `[episodes, 6]`, of `_episode_context`.
+    """
+    unpadded = logits + (counted.classes - 1.0) * 1e9
+    p = ops.softmax(unpadded, axis=-1) * counted.rows
     # Padded classes get finite numbers that count for nothing.
-    log_p = ops.maximum(log_p, -50.0)
-    p = ops.exp(log_p) * classes
-    everywhere = ops.ones_like(p)
-    entropy = -ops.sum(p * log_p, axis=-1, keepdims=True) * everywhere
-    centred = logits - _mean(logits, classes)
-    queries = ops.sum(rows, axis=1, keepdims=True)
-    marginal = ops.sum(p * rows, axis=1, keepdims=True) / ops.maximum(queries, 1.0)
-    marginal = ops.maximum(marginal, 1e-20)
-    log_marginal = ops.log(marginal) * everywhere
+    log_p = ops.maximum(ops.log_softmax(unpadded, axis=-1), -50.0)
+    surprise, share = p * log_p, counted.query_mean(p)
+    everywhere = ops.ones_like(counted.mask)
+    entropy = ops.sum(surprise, axis=-1, keepdims=True) * -everywhere
+    centred = logits - counted.class_mean(logits)
+    marginal = ops.maximum(share, 1e-20)
     # Of unmasked rows the ratio is at most their number; of masked ones its square could be infinite, and NaN for all.
-    ratio = p * rows / marginal
-    log_shots = ops.log(ops.maximum(support_counts, 1.0))[:, None] * everywhere
-    return ops.stack([p, log_p, entropy, centred, log_marginal, ratio, log_shots], axis=-1)
+    ratio = p / marginal
+    inputs = [p, log_p, entropy, centred, ops.log(marginal) * everywhere, ratio, counted.log_shots * everywhere]
+    return p, share, ops.stack(inputs, axis=-1), _episode_context(log_p, surprise, share, counted)
 
 
-def _episode_context(p, log_p, support_counts, rows, classes):
+def _episode_context(log_p, surprise, share, counted: _Counted):
     """Six numbers of every episode, bounded or nearly so: `[episodes, 6]`.
 
     Mean entropy of the queries; by how much the classes' shares are less even than possible, once from the
     probabilities as they are and once from sharpened ones; mean log number of shots; queries and classes.
     """
-    queries = ops.maximum(ops.sum(rows, axis=(1, 2)), 1.0)
-    way = ops.maximum(ops.sum(classes, axis=(1, 2)), 1.0)
-    entropy = -ops.sum(p * log_p, axis=(1, 2)) / queries
-    sharp = ops.softmax(_SHARPENING * log_p + (classes - 1.0) * 1e9, axis=-1) * rows
-    unevenness = [
-        ops.log(way) + ops.sum(share * ops.log(share + 1e-9) * classes[:, 0], axis=-1)
-        for share in (ops.sum(each, axis=1) / queries[:, None] for each in (p, sharp))
-    ]
-    shots = ops.sum(ops.log(ops.maximum(support_counts, 1.0)) * classes[:, 0], axis=-1) / way
+    shares = ops.concatenate([share, counted.query_mean(ops.softmax(_SHARPENING * log_p, axis=-1))], axis=1)
+    terms = ops.concatenate([counted.query_mean(surprise), shares * ops.log(shares + 1e-9)], axis=1)
     # Factors of five: all six are of the order of one.
-    uneven, uneven_sharp = (5.0 * each for each in unevenness)
-    return ops.stack([entropy, uneven, uneven_sharp, shots, queries / (queries + 10.0), 1.0 / way], axis=-1)
-
-
-def _mean(values, classes):
-    count = ops.maximum(ops.sum(classes, axis=-1, keepdims=True), 1.0)
-    return ops.sum(values * classes, axis=-1, keepdims=True) / count
+    uneven = ops.sum(terms, axis=-1) * ops.array([-1.0, 5.0, 5.0], terms.dtype)
+    uneven = uneven + ops.log(counted.way) * ops.array([0.0, 5.0, 5.0], terms.dtype)
+    shots = ops.sum(counted.log_shots * counted.class_shares, axis=-1)
+    return ops.concatenate([uneven, shots, counted.queries / (counted.queries + 10.0), 1.0 / counted.way], axis=-1)

@@ -16,9 +16,22 @@ def norm(vectors):
         squared = ops.sum(ops.square(vectors), axis=-1, keepdims=True)
     else:
         # A sum as a matrix product: on CPUs XLA adds the terms of a sum one by one, those of a product many at a time.
-        squared = ops.matmul(ops.square(vectors), ops.ones((vectors.shape[-1], 1), dtype=vectors.dtype))
+        squared = times(ops.square(vectors), ops.ones((vectors.shape[-1], 1), dtype=vectors.dtype))
     # The bound is inside the root, so that the gradient at a zero vector is zero and not NaN.
     return ops.sqrt(ops.maximum(squared, _TINY**2))
+
+
+def times(x, matrix):
+    """The product of `[..., n]` and `[n, m]`: `[..., m]`."""
+    if x.shape[0] == 1 and None in x.shape:
+        # Files take one episode of any number of rows: as a batch of products it needs no arithmetic on shapes.
+        return tf.matmul(x, matrix)
+    return ops.matmul(x, matrix)
+
+
+def dense(layer: keras.layers.Dense, x):
+    """`layer(x)`, with the product of `times`."""
+    return layer.activation(times(x, layer.kernel) + layer.bias)
 
 
 def unit(vectors):
@@ -115,42 +128,58 @@ class EpisodeNormalization(keras.layers.Layer):
         self.beta = self.add_weight(name="beta", shape=channels, initializer="zeros")
 
     def call(self, x, row_mask=None):
-        rows = ops.ones_like(x[..., :1])
-        if row_mask is not None:
-            rows = rows * ops.expand_dims(ops.cast(row_mask, x.dtype), -1)
-        weights = rows / ops.maximum(ops.sum(rows, axis=tuple(range(1, len(x.shape))), keepdims=True), 1.0)
         # Copies: a function with a gradient of its own takes tensors.
-        return _normalized(self.epsilon)(x, weights, ops.copy(self.gamma), ops.copy(self.beta))
+        return normalized(x, row_weights(x, row_mask), ops.copy(self.gamma), ops.copy(self.beta), self.epsilon)
 
     def get_config(self):
         return {**super().get_config(), "epsilon": self.epsilon}
 
 
-def _normalized(epsilon: float):
-    """Normalisation over weighted rows with its gradient in closed form: fewer operations than a tape records.
+def row_weights(x, row_mask=None):
+    """What each row of `x` `[episodes, ..., channels]` counts for in a mean over its episode's: `[episodes, ..., 1]`.
 
-    With weights w that add up to 1 and y = gamma * xhat + beta, the gradient g of y becomes, for x,
-    gamma / deviation * (g - w * (sum g + xhat * sum (g * xhat))); w gets none.
+    `row_mask` as for `EpisodeNormalization`. They add up to 1, or to 0 where no row counts.
     """
+    rows = ops.ones_like(x[..., :1])
+    if row_mask is not None:
+        mask = ops.expand_dims(ops.cast(row_mask, x.dtype), -1)
+        rows = mask if mask.shape == rows.shape else rows * mask
+    return rows / ops.maximum(ops.sum(rows, axis=tuple(range(1, len(x.shape))), keepdims=True), 1.0)
 
+
+def normalized(x, weights, scale, shift, epsilon: float):
+    """scale * xhat + shift: normalisation over weighted rows, as `EpisodeNormalization` does it.
+
+    Its gradient is in closed form, fewer operations than a tape records: with weights w that add up to 1, the gradient
+    g of the result becomes, for x, scale / deviation * (g - w * (sum g + xhat * sum (g * xhat))); w gets none.
+
+    Args:
+        x: `[episodes, ..., channels]` float32.
+        weights: of `row_weights`.
+        scale, shift: `[channels]`, or each episode's own, `[episodes, 1, ..., 1, channels]`.
+        epsilon: added to the variance.
+    """
+    return _normalized(epsilon)(x, weights, scale, shift)
+
+
+def _normalized(epsilon: float):
     @ops.custom_gradient
-    def normalized(x, weights, gamma, beta):
+    def normalized(x, weights, scale, shift):
         rows = tuple(range(1, len(x.shape) - 1))
         centred = x - ops.sum(weights * x, axis=rows, keepdims=True)
         inverse = ops.rsqrt(ops.sum(weights * ops.square(centred), axis=rows, keepdims=True) + epsilon)
-        unscaled = centred * inverse
 
         def gradient(*arguments, upstream=None):
             upstream = arguments[0] if upstream is None else upstream
+            unscaled = centred * inverse
             total, along = _row_sums(upstream), _row_sums(upstream * unscaled)
-            return (
-                gamma * inverse * (upstream - weights * (total + unscaled * along)),
-                ops.zeros_like(weights),
-                ops.sum(along, axis=(0, *rows)),
-                ops.sum(total, axis=(0, *rows)),
-            )
+            to_x = scale * inverse * (upstream - weights * (total + unscaled * along))
+            if len(scale.shape) == 1:  # Of all episodes.
+                total, along = (ops.sum(each, axis=(0, *rows)) for each in (total, along))
+            return to_x, ops.zeros_like(weights), along, total
 
-        return gamma * unscaled + beta, gradient
+        # The small factors first: rows are many.
+        return centred * (inverse * scale) + shift, gradient
 
     return normalized
 
@@ -178,7 +207,7 @@ class InitializationNetwork(keras.layers.Layer):
         self.feature_scale = self.add_weight(name="feature_scale", shape=shape, initializer="ones")
 
     def call(self, support, membership):
-        counts = ops.maximum(ops.sum(membership, axis=1), 1.0)[..., None]
+        counts = ops.expand_dims(ops.maximum(ops.sum(membership, axis=1), 1.0), -1)
         return self.feature_scale * ops.matmul(ops.swapaxes(membership, 1, 2), unit(support)) / counts
 
 
@@ -244,10 +273,19 @@ def cosine_logits(weights, rows: UnitRows, logit_scale, logit_bias):
 def classifier_gradient(weights, rows: UnitRows, logit_gradients, logit_scale):
     """J^T g in closed form: the gradient of sum_ic g_ic * logits_ic(w) with respect to w, g held fixed.
 
-    With t_c = w_c / |w_c| and G_c = scale * sum_i g_ic q_i, the result is (G_c - t_c <G_c, t_c>) / |w_c|: orthogonal to
-    w, and `[episodes, way, D]` as w is. g is `[episodes, n, way]`, 0 for masked pictures and classes.
+    With G_c = scale * sum_i g_ic q_i it is `tangent` of G, `[episodes, way, D]` as w is. g is `[episodes, n, way]`, 0
+    for masked pictures and classes.
     """
+    return tangent(weights, pulls(rows, logit_scale * logit_gradients))
+
+
+def pulls(rows: UnitRows, logit_gradients):
+    """sum_i g_ic q_i: `[episodes, n, way]` -> `[episodes, way, D]`."""
+    return along_rows(ops.swapaxes(logit_gradients, 1, 2), rows)
+
+
+def tangent(weights, pull):
+    """What a pull G at the directions t_c = w_c / |w_c| is at w: (G_c - t_c <G_c, t_c>) / |w_c|, orthogonal to w."""
     length = norm(weights)
     direction = weights / length
-    pull = along_rows(logit_scale * ops.swapaxes(logit_gradients, 1, 2), rows)
     return (pull - direction * ops.sum(pull * direction, axis=-1, keepdims=True)) / length

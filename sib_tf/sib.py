@@ -23,7 +23,7 @@ from sib_tf.any_backbone.blending import EpisodeBlend
 from sib_tf.any_backbone.normalization import EpisodeNormalizer, Frame
 from sib_tf.config import SIBConfig
 from sib_tf.errors import InputError
-from sib_tf.layers import InitializationNetwork, UnitRows, classifier_gradient, cosine_logits, unit, unit_rows
+from sib_tf.layers import InitializationNetwork, UnitRows, cosine_logits, pulls, tangent, unit, unit_rows
 from sib_tf.tasks import Task
 
 # Logit of a padded class: its probability is exactly 0, and it stays finite.
@@ -117,7 +117,9 @@ class SIB(keras.Model):
     def adapt_seen(self, support, support_labels, query, support_mask=None, query_mask=None, way=None, noise=None):
         """As `adapt`, and the queries as the steps have seen them, `UnitRows`."""
         membership = self._membership(support_labels, support_mask, way)
-        class_mask, frame = ops.any(membership > 0, axis=1), None
+        class_mask, frame = ops.sum(membership, axis=1) > 0, None
+        if query_mask is None:  # Once, and not in every step.
+            query_mask = ops.ones_like(query[..., 0])
         if self.normalizer is not None:
             frame = self.normalizer(support, membership, query, query_mask=query_mask)
             support, query = frame.support, frame.query
@@ -151,10 +153,11 @@ class SIB(keras.Model):
 
         `weights` are w; they and the result are `[episodes, way, D]` float32.
         """
-        gradient = self.config.inner_learning_rate * self._query_gradient(weights, k, task)
+        pull = pulls(task.query, self._query_gradient(weights, k, task) * self._query_rate(task))
         if self.config.support_gradient:
-            gradient = gradient + self.support_rates[k] * self._support_gradient(weights, task)
-        return gradient
+            rate = self.logit_scale * self.support_rates[k]
+            pull = pull + pulls(task.support, self._support_gradient(weights, task) * rate)
+        return tangent(weights, pull)
 
     def negative_bound(self, episode, way: int, kl_weight: float, noise=None):
         """E_q[sum over the queries of -log p(y | x, w)] + kl_weight * KL(q || p(w)) under theta^K: `[episodes]`, nats.
@@ -251,7 +254,7 @@ class SIB(keras.Model):
             raise InputError(f"way must be {self.config.way}, which this joint model was built for; got {way}.")
         membership = ops.one_hot(support_labels, way, dtype=self.compute_dtype)
         if support_mask is not None:
-            membership = membership * ops.cast(support_mask, self.compute_dtype)[..., None]
+            membership = membership * ops.expand_dims(ops.cast(support_mask, self.compute_dtype), -1)
         return membership
 
     def _noise(self, theta, noise):
@@ -262,35 +265,30 @@ class SIB(keras.Model):
 
     def _kl_gradient(self, theta, task: Task):
         """The KL divergence's part of a step, times its rate. Reduced as the queries are: the objective stays one."""
-        rate = self.config.inner_learning_rate * self.config.kl_weight
-        if self.config.step_reduction != "sum":
-            rate = rate * task.mean_weight(self.config.step_reduction)
+        rate = self.config.inner_learning_rate * self.config.kl_weight * task.mean_weight(self.config.step_reduction)
         return rate * self.prior.kl_gradient(theta, self.posterior, task.class_mask)
 
     def _query_gradient(self, weights, k: int, task: Task):
-        """J^T xi over the queries, added up as `step_reduction` says."""
+        """xi, `[episodes, queries, way]`: of the queries' logits; of masked ones it means nothing."""
         network = self.gradient_networks[k if self.config.separate_steps else 0]
         logits = self._logits(weights, task.query, task.frame)
-        gradients = network(logits, task.support_counts, task.query_mask, task.class_mask)
-        if task.query_mask is not None:
-            gradients = gradients * ops.cast(task.query_mask, gradients.dtype)[..., None]
-        total = classifier_gradient(weights, task.query, gradients, self.logit_scale)
+        return network(logits, task.support_counts, task.query_mask, task.class_mask)
+
+    def _query_rate(self, task: Task):
+        """What xi is multiplied by, the same in all steps: `[episodes, queries, 1]`, 0 for masked queries."""
+        rate = self.config.inner_learning_rate * task.mean_weight(self.config.step_reduction) * self.logit_scale
         if task.frame is not None:
-            total = total * task.frame.trust
-        return total if self.config.step_reduction == "sum" else total * task.mean_weight(self.config.step_reduction)
+            rate = rate * task.frame.trust
+        return rate if task.query_mask is None else rate * ops.expand_dims(ops.cast(task.query_mask, rate.dtype), -1)
 
     def _support_gradient(self, weights, task: Task):
-        """The gradient of the support's cross-entropy, summed over classes and averaged over the shots of each.
+        """Of the support's cross-entropy, summed over classes and averaged over the shots of each, by its logits.
 
-        So a class with many labelled pictures pulls no harder than one with few.
+        So a class with many labelled pictures pulls no harder than one with few. `[episodes, support_rows, way]`.
         """
-        classes = ops.cast(task.class_mask, weights.dtype)[:, None]
+        classes = ops.expand_dims(ops.cast(task.class_mask, weights.dtype), 1)
         logits = self._logits(weights, task.support, task.frame) + (classes - 1.0) * -MASKED_LOGIT
-        # Masked rows have no label, no weight and no probabilities.
-        shots = ops.maximum(task.support_counts, 1.0)
-        share = ops.sum(task.membership / shots[:, None], axis=-1, keepdims=True)
-        gradients = (ops.softmax(logits, axis=-1) - task.membership) * share
-        return classifier_gradient(weights, task.support, gradients, self.logit_scale)
+        return (ops.softmax(logits, axis=-1) - task.membership) * task.support_shares
 
 
 def _masked(logits, class_mask, axis: int):

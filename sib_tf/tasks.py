@@ -32,6 +32,12 @@ class Task(NamedTuple):
         """`[episodes, way]` float32, labelled pictures of every class."""
         return ops.sum(self.membership, axis=1)
 
+    @property
+    def support_shares(self):
+        """`[episodes, support_rows, 1]`, one over the shots of a row's class; 0 for masked rows."""
+        shots = ops.expand_dims(ops.maximum(self.support_counts, 1.0), 1)
+        return ops.sum(self.membership / shots, axis=-1, keepdims=True)
+
     def repeated(self, times: int) -> "Task":
         """Every episode `times` times, side by side: one for each sample of its weights."""
         mask = None if self.query_mask is None else ops.repeat(self.query_mask, times, axis=0)
@@ -39,12 +45,17 @@ class Task(NamedTuple):
         return Task(self.support.repeated(times), membership, class_mask, self.query.repeated(times), mask, self.frame)
 
     def mean_weight(self, step_reduction: str):
-        """What a sum over the n queries is multiplied by, `[episodes, 1, 1]`: 1/n, and what shrinks a "shrunk_mean"."""
+        """What a sum over the n queries is multiplied by, `[episodes, 1, 1]`: 1/n, and what shrinks a "shrunk_mean".
+
+        Of a "sum" it is the number 1.
+        """
+        if step_reduction == "sum":
+            return 1.0
         units = self.query.rows
         rows = ops.ones_like(units[..., 0]) if self.query_mask is None else ops.cast(self.query_mask, units.dtype)
-        count = ops.maximum(ops.sum(rows, axis=1), 1.0)
+        count = ops.maximum(ops.sum(ops.expand_dims(rows, -1), axis=1, keepdims=True), 1.0)
         weight = 1.0 / count
         if step_reduction == "shrunk_mean":
-            way = ops.sum(ops.cast(self.class_mask, count.dtype), axis=1)
+            way = ops.sum(ops.expand_dims(ops.cast(self.class_mask, count.dtype), 1), axis=-1, keepdims=True)
             weight *= (count - 1.0) / (count - 1.0 + way)
-        return weight[:, None, None]
+        return weight

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from sib_tf.gradient_networks import JointGradientNetwork, PerClassGradientNetwork, _class_inputs, _episode_context
+from sib_tf.gradient_networks import JointGradientNetwork, PerClassGradientNetwork, _Counted, _episode_context, _seen
 
 
 def test_joint_by_hand_is_dense_relu_norm_twice_and_dense():
@@ -35,8 +35,7 @@ def test_initial_weights_are_within_pytorch_s_bounds_and_differ():
 def test_per_class_inputs_by_hand():
     """Two queries, two classes, probabilities (0.8, 0.2) and (0.5, 0.5): marginals 0.65 and 0.35."""
     logits = np.float32([[[np.log(4), 0], [1, 1]]])
-    ones = np.ones((1, 2, 1), "f"), np.ones((1, 1, 2), "f")
-    found = _class_inputs(logits, np.float32([[1, 5]]), *ones)[0]
+    found = _seen(logits, _Counted.of(logits, np.float32([[1, 5]])))[2][0]
     p, marginal, half = np.array([[0.8, 0.2], [0.5, 0.5]]), np.array([0.65, 0.35]), np.log(4) / 2
     entropy = [[-(0.8 * np.log(0.8) + 0.2 * np.log(0.2))], [np.log(2)]]
     inputs = (p, np.log(p), entropy, [[half, -half], [0, 0]], np.log(marginal), p / marginal, np.log([1, 5]))
@@ -64,14 +63,15 @@ def test_the_two_outputs_of_per_class_by_hand():
 def test_the_context_of_an_episode_by_hand():
     """Probabilities (0.8, 0.2) and (0.6, 0.4): sharpened, nearly all of the first class. With padding."""
     p = np.float32([[[0.8, 0.2, 0], [0.6, 0.4, 0], [0, 0, 0]]])
-    rows, classes = np.float32([[[1], [1], [0]]]), np.float32([[[1, 1, 0]]])
+    masks = np.array([[True, True, False]]), np.array([[True, True, False]])
+    counted = _Counted.of(p, np.float32([[1, 4, 0]]), *masks)
     entropy = -sum(q * np.log(q) for q in (0.8, 0.2, 0.6, 0.4)) / 2
     uneven = np.log(2) + 0.7 * np.log(0.7) + 0.3 * np.log(0.3)
     second = (0.25**20 + (2 / 3) ** 20 / (1 + (2 / 3) ** 20)) / 2
     sharp = np.log(2) + second * np.log(second) + (1 - second) * np.log(1 - second)
     expected = [[entropy, 5 * uneven, 5 * sharp, np.log(1 * 4) / 2, 2 / 12, 1 / 2]]
-    log_p = np.log(np.maximum(p, np.exp(-50)))
-    found = _episode_context(p, log_p.astype("f"), np.float32([[1, 4, 0]]), rows, classes)
+    log_p = np.log(np.maximum(p, np.exp(-50))).astype("f")
+    found = _episode_context(log_p, p * log_p, counted.query_mean(p), counted)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
@@ -87,6 +87,26 @@ def test_the_context_modulates_both_layers():
         network.modulation.kernel.assign(kernel)
         assert np.abs(np.asarray(network(logits, counts)) - plain).max() > 1e-3
         np.testing.assert_allclose(network(logits[1:], counts[1:]), network(logits, counts)[1:], atol=1e-5)
+
+
+def test_normalisations_are_modulated_by_hand():
+    """gamma * (1 + factor) and beta * (1 + factor) + offset of both, whatever was computed beforehand."""
+    network = PerClassGradientNetwork(4)
+    network.build((None, None, 3))
+    random = np.random.RandomState(8)
+    for variable in network.trainable_variables:
+        variable.assign(random.normal(size=variable.shape))
+    context = random.normal(size=(2, 6)).astype("f")
+    of_dense = np.asarray(network.modulation(network.context(context)))
+    factor1, offset1, factor2, offset2 = np.split(of_dense[:, None, None], 4, axis=-1)
+    norms = [(layer.gamma.numpy(), layer.beta.numpy()) for layer in (network.norm1, network.norm2)]
+    expected = []
+    for (gamma, beta), factor, offset in zip(norms, (factor1, factor2), (offset1, offset2), strict=True):
+        expected += [gamma * (1 + factor), beta * (1 + factor) + offset]
+    found = network._modulated(context)
+    for one, other in zip(found, expected, strict=True):
+        assert one.shape == (2, 1, 1, 4)
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-4)
 
 
 def test_extreme_logits_stay_finite():

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from sib_tf.layers import CosineClassifier, EpisodeNormalization, along_features, along_rows, unit, unit_rows
+from sib_tf.layers import (
+    CosineClassifier,
+    EpisodeNormalization,
+    along_features,
+    along_rows,
+    normalized,
+    row_weights,
+    unit,
+    unit_rows,
+)
 
 
 def test_unit_of_a_hand_worked_vector_and_of_zero_where_its_gradient_is_finite():
@@ -93,6 +102,21 @@ def test_normalization_has_the_gradient_of_its_formula(masked):
         return [rows * layer(x, mask if masked else None)]
 
     check_equal(normalized, formula, [x], layer.trainable_variables)
+
+
+def test_each_episode_may_have_its_own_scale_and_shift():
+    """Against shared ones, one episode at a time, with the gradients of all that goes in."""
+    random = np.random.RandomState(4)
+    x, scale, shift = (tf.constant(random.normal(size=s), tf.float32) for s in ((2, 6, 4), (2, 1, 4), (2, 1, 4)))
+
+    def own(x, scale, shift):
+        return [normalized(x, row_weights(x), scale, shift, 1e-5)]
+
+    def shared(x, scale, shift):
+        parts = [normalized(x[i : i + 1], row_weights(x[:1]), scale[i, 0], shift[i, 0], 1e-5) for i in range(2)]
+        return [tf.concat(parts, axis=0)]
+
+    check_equal(own, shared, [x, scale, shift])
 
 
 def test_both_layouts_hold_the_same_numbers():

@@ -11,7 +11,7 @@ from scipy.special import expit, softmax
 from sib_tf.any_backbone.normalization import EpisodeNormalizer
 from sib_tf.config import SIBConfig
 from sib_tf.episodes import Episode
-from sib_tf.layers import unit_rows
+from sib_tf.layers import classifier_gradient, unit_rows
 from sib_tf.sib import SIB
 from sib_tf.tasks import Task
 
@@ -182,7 +182,8 @@ def test_support_gradient_is_averaged_over_the_shots_of_a_class():
         return each[0] + each[1:].mean()
 
     task = _task(head, rows, labels)
-    found = head._support_gradient(tf.constant(weights[None], "float32"), task)[0]
+    theta = tf.constant(weights[None], "float32")
+    found = classifier_gradient(theta, task.support, head._support_gradient(theta, task), head.logit_scale)[0]
     expected = np.zeros_like(weights)
     for place in np.ndindex(weights.shape):
         step = np.zeros_like(weights)

@@ -12,8 +12,8 @@ from sib_tf import checkpoints
 from sib_tf.config import SIBConfig
 from sib_tf.episodes import Episode
 from sib_tf.errors import InputError
-from sib_tf.layers import unit_rows
-from sib_tf.sib import MASKED_LOGIT, SIB, classifier_gradient
+from sib_tf.layers import classifier_gradient, unit_rows
+from sib_tf.sib import MASKED_LOGIT, SIB
 
 DIM = 16
 KINDS = {
@@ -257,7 +257,8 @@ def test_query_order_permutes_the_logits_and_support_order_moves_nothing(network
     shuffled = e._replace(
         query=e.query[:, queries], support=e.support[:, supports], support_labels=e.support_labels[:, supports]
     )
-    np.testing.assert_allclose(run(model, shuffled), run(model, e)[:, queries], atol=1e-5)
+    # Sums of another order: what a step makes of their rounding, the prior's most.
+    np.testing.assert_allclose(run(model, shuffled), run(model, e)[:, queries], atol=5e-5)
 
 
 @pytest.mark.parametrize("network", ["per_class", "support_gradient", "prior"])
@@ -265,7 +266,7 @@ def test_class_order_permutes_the_columns_of_per_class_and_not_of_joint(network)
     new_name = np.array([3, 0, 4, 1, 2])
     e = episode()
     renamed = e._replace(support_labels=new_name[e.support_labels])
-    np.testing.assert_allclose(run(build(network), renamed)[..., new_name], run(build(network), e), atol=1e-5)
+    np.testing.assert_allclose(run(build(network), renamed)[..., new_name], run(build(network), e), atol=5e-5)
     joint = build("joint")
     assert np.abs(run(joint, renamed)[..., new_name] - run(joint, e)).max() > 1e-3
 

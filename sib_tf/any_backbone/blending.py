@@ -37,7 +37,7 @@ class EpisodeBlend(keras.layers.Layer):
         """theta^0 and theta^K, `[episodes, way, D]`, to the share that is kept, `[episodes, 1, 1]` in (0, 1)."""
         rows = Rows.of(task.support.rows, task.membership, task.query.rows, task.query_mask)
         read = ops.concatenate([task.frame.context, _changes(rows, first, last)], axis=-1)
-        return ops.sigmoid(self.kept(self.hidden(read)) + _START)[:, None]
+        return ops.expand_dims(ops.sigmoid(self.kept(self.hidden(read)) + _START), 1)
 
     def get_config(self):
         return {**super().get_config(), "units": self.units}
@@ -49,20 +49,18 @@ def _changes(rows: Rows, first, last):
     Before and after them: how evenly the queries spread, how unsure they and how near they are, how the labelled rows
     fit; and how many queries stay with their class, and how far the classes' shares moved.
     """
-    looks = [rows.look(theta, rows.query) for theta in (first, last)]
+    looks = rows.looks([first, last], rows.query)
     before, after = (rows.joining(look, _LOOK_SCALE) for look in looks)
-    labelled = [ops.softmax(_LOOK_SCALE * rows.look(theta, rows.support), axis=-1) for theta in (first, last)]
-    more = rows.shares(after) - rows.shares(before)
+    labelled = [ops.softmax(_LOOK_SCALE * look, axis=-1) for look in rows.looks([first, last], rows.support)]
+    more = rows.query_mean(after) - rows.query_mean(before)
     # Not abs, which not every runtime has.
-    moved = ops.sum(ops.maximum(more, -more), axis=1, keepdims=True)
+    moved = ops.sum(ops.maximum(more, -more), axis=-1, keepdims=True)
     parts = [
-        rows.unevenness(before),
-        rows.unevenness(after),
-        rows.entropy(before),
-        rows.entropy(after),
-        rows.query_mean(ops.sum(before * after, axis=-1, keepdims=True)),
-        *(rows.query_mean(ops.max(look, axis=-1, keepdims=True)) for look in looks),
+        rows.unevenness(before, after),
+        rows.entropy(before, after),
+        ops.sum(rows.query_mean(before * after), axis=-1, keepdims=True),
+        rows.nearest(*looks),
         *map(rows.own, labelled),
-        5.0 * rows.share * moved / rows.way,
+        5.0 * rows.share / rows.way * moved,
     ]
     return ops.concatenate(parts, axis=-1)[:, 0]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import keras
 from keras import ops
 
-from sib_tf.layers import norm, unit
+from sib_tf.layers import dense, norm, unit
 
 # Queries at which their mean counts for half of what it may.
 _HALF = 10.0
@@ -44,7 +44,7 @@ class Frame(NamedTuple):
 
     def behind(self, weights, class_mask):
         """The centre behind every class's w, `[episodes, way, 2 D]`; zeros behind padding."""
-        centre = ops.where(class_mask[..., None], self.centre, 0.0)
+        centre = ops.where(ops.expand_dims(class_mask, -1), self.centre, 0.0)
         return ops.concatenate([weights, centre], axis=-1)
 
 
@@ -67,8 +67,9 @@ class Rows(NamedTuple):
     @classmethod
     def of(cls, support, membership, query, query_mask) -> "Rows":
         """Rows with a mask `[episodes, queries]`, or None: all count."""
-        mask = ops.ones_like(query[..., :1]) if query_mask is None else ops.cast(query_mask, query.dtype)[..., None]
-        return cls(support, query, membership, mask, ops.sum(membership, axis=1)[..., None])
+        mask = ops.ones_like(query[..., 0]) if query_mask is None else ops.cast(query_mask, query.dtype)
+        counts = ops.sum(membership, axis=1)
+        return cls(support, query, membership, ops.expand_dims(mask, -1), ops.expand_dims(counts, -1))
 
     @property
     def classes(self):
@@ -87,11 +88,11 @@ class Rows(NamedTuple):
 
     def class_mean(self, values):
         """Mean over the classes of `[episodes, way, n]`: `[episodes, 1, n]`."""
-        return ops.sum(values * self.classes, axis=1, keepdims=True) / self.way
+        return ops.matmul(ops.swapaxes(self.classes, 1, 2) / self.way, values)
 
     def query_mean(self, values):
         """Mean over the queries of `[episodes, queries, n]`: `[episodes, 1, n]`; 0 without any."""
-        return ops.matmul(ops.swapaxes(self.mask, 1, 2), values) / ops.maximum(self.queries, 1.0)
+        return ops.matmul(ops.swapaxes(self.mask, 1, 2) / ops.maximum(self.queries, 1.0), values)
 
     @property
     def share(self):
@@ -104,27 +105,29 @@ class Rows(NamedTuple):
         return ops.log(ops.maximum(self.way, 1.0001))
 
     def joining(self, look, scale: float = _LOOK_SCALE):
-        """What part of each query joins each class by its cosines, `[episodes, queries, way]`; 0 for padding."""
-        return ops.softmax(scale * look, axis=-1) * self.mask
+        """What part of each query joins each class by its cosines, `[episodes, queries, way]`; 0 for padded classes."""
+        return ops.softmax(scale * look, axis=-1)
 
-    def shares(self, joined):
-        """What part of the queries joined each class, `[episodes, way, 1]`."""
-        return ops.sum(joined, axis=1)[..., None] / ops.maximum(self.queries, 1.0)
+    def unevenness(self, *joined):
+        """0 where the queries join all classes alike, 5 where all join one: `[episodes, 1, n]`; less of few queries."""
+        shares = ops.concatenate([self.query_mean(each) for each in joined], axis=1)
+        terms = ops.expand_dims(ops.sum(shares * ops.log(shares + 1e-9), axis=-1), 1)
+        most = 5.0 * self.share
+        return most + most / self.log_way * terms
 
-    def unevenness(self, joined):
-        """0 where the queries join all classes alike, 5 where all join one: `[episodes, 1, 1]`; less of few queries."""
-        shares = self.shares(joined)
-        entropy = -ops.sum(shares * ops.log(shares + 1e-9), axis=1, keepdims=True)
-        return self.share * 5.0 * (1.0 - entropy / self.log_way)
+    def entropy(self, *joined):
+        """How unsure the queries are of their class, in [0, 1]: `[episodes, 1, n]`."""
+        terms = ops.concatenate([self.query_mean(each * ops.log(each + 1e-9)) for each in joined], axis=1)
+        return ops.expand_dims(ops.sum(terms, axis=-1), 1) / -self.log_way
 
-    def entropy(self, joined):
-        """How unsure the queries are of their class, in [0, 1]: `[episodes, 1, 1]`."""
-        return self.query_mean(-ops.sum(joined * ops.log(joined + 1e-9), axis=-1, keepdims=True)) / self.log_way
+    def nearest(self, *looks):
+        """Mean over the queries of the cosine with the class that is nearest, `[episodes, 1, n]`."""
+        return self.query_mean(ops.concatenate([ops.max(look, axis=-1, keepdims=True) for look in looks], axis=-1))
 
     def own(self, look):
         """Mean over the labelled rows of what `look` `[episodes, support_rows, way]` says of their own class."""
-        own = ops.sum(self.membership * look, axis=(1, 2), keepdims=True)
-        return own / ops.maximum(ops.sum(self.counts, axis=1, keepdims=True), 1.0)
+        weights = self.membership / ops.maximum(ops.sum(self.counts, axis=1, keepdims=True), 1.0)
+        return ops.sum(weights * look, axis=(1, 2), keepdims=True)
 
     def look(self, means, rows, centre=None):
         """Cosines of unit rows and class means seen from a centre, `[episodes, rows, way]`; -1e9 where is no class.
@@ -133,8 +136,15 @@ class Rows(NamedTuple):
         """
         if centre is not None:
             rows, means = unit(rows - centre), means - centre
-        cosine = ops.matmul(rows, ops.swapaxes(unit(means), 1, 2))
-        return cosine + (ops.swapaxes(self.classes, 1, 2) - 1.0) * 1e9
+        return self.looks([means], rows)[0]
+
+    def looks(self, several: list, rows) -> list:
+        """`look` without a centre at several means of the classes, in one product."""
+        together = ops.concatenate(several, axis=1) if several[1:] else several[0]
+        cosine = ops.matmul(rows, ops.swapaxes(unit(together), 1, 2))
+        padding = (ops.swapaxes(self.classes, 1, 2) - 1.0) * 1e9
+        parts = ops.split(cosine, len(several), axis=-1) if several[1:] else [cosine]
+        return [part + padding for part in parts]
 
 
 @keras.saving.register_keras_serializable("sib_tf")
@@ -163,26 +173,26 @@ class EpisodeNormalizer(keras.layers.Layer):
         """Features `[episodes, rows, D]`, the support's `membership` `[episodes, support_rows, way]`, and a mask."""
         support, query = unit(support), unit(query)
         rows = Rows.of(support, membership, query, query_mask)
-        means = ops.matmul(ops.swapaxes(membership, 1, 2), support) / ops.maximum(rows.counts, 1.0)
+        sums = ops.matmul(ops.swapaxes(membership, 1, 2), support)
+        means = sums / ops.maximum(rows.counts, 1.0)
         of_support, of_query = rows.class_mean(means), rows.query_mean(query)
         share = rows.share
         middle = of_support + 0.5 * share * (of_query - of_support)
         seen = rows.look(means, query, middle)
-        joined = rows.joining(seen)
-        refined = rows.counts * means + ops.matmul(ops.swapaxes(joined, 1, 2), query)
-        refined = refined / ops.maximum(rows.counts + ops.sum(joined, axis=1)[..., None], 1e-6)
+        joined = rows.joining(seen) * rows.mask
+        refined = sums + ops.matmul(ops.swapaxes(joined, 1, 2), query)
+        refined = refined / ops.maximum(rows.counts + ops.expand_dims(ops.sum(joined, axis=1), -1), 1e-6)
         of_refined = rows.class_mean(refined)
         context = _context(rows, means, middle, seen, joined, share, refined)
-        chosen = self.gates(self.hidden2(self.hidden1(context))) + ops.convert_to_tensor(_START, query.dtype)
-        a, b, c, apart, scale, trust = ops.split(chosen[:, None], len(_START), axis=-1)
-        to_query, to_refined = (share * ops.sigmoid(gate) for gate in (b, c))
-        common = ops.sigmoid(a) * of_support
-        common = common + to_query * (of_query - of_support) + to_refined * (of_refined - of_support)
-        own = ops.sigmoid(apart)
+        chosen = dense(self.gates, dense(self.hidden2, dense(self.hidden1, context)))
+        chosen = ops.expand_dims(chosen + ops.convert_to_tensor(_START, query.dtype), 1)
+        scale = ops.split(chosen, len(_START), axis=-1)[4]
+        a, b, c, own, _, trust = ops.split(ops.sigmoid(chosen), len(_START), axis=-1)
+        to_query, to_refined = share * b, share * c
+        common = a * of_support + to_query * (of_query - of_support) + to_refined * (of_refined - of_support)
         centre = common + own * share * (of_query - common)
-        support = unit(support - common - own * (of_support - common))
-        scale, trust = ops.exp(ops.clip(scale, -2.0, 2.0)), ops.sigmoid(trust)
-        return Frame(support, unit(query - centre), centre, scale, trust, context)
+        support = unit(support - (common + own * (of_support - common)))
+        return Frame(support, unit(query - centre), centre, ops.exp(ops.clip(scale, -2.0, 2.0)), trust, context)
 
     def get_config(self):
         return {**super().get_config(), "units": self.units}
@@ -199,24 +209,24 @@ def _context(rows: Rows, means, middle, seen, joined, share, refined):
     of_support, of_query = rows.class_mean(means), rows.query_mean(rows.query)
     of_refined = rows.class_mean(refined)
     plain, again = rows.look(means, rows.query), rows.look(refined, rows.query, of_refined)
-    plain_joined, joined_again = rows.joining(plain), rows.joining(again)
     log_shots = ops.log(ops.maximum(rows.counts, 1.0))
     shots = rows.class_mean(log_shots)
     spread = ops.sqrt(rows.class_mean(ops.square(log_shots - shots)) + 1e-6)
-    explained = ops.matmul(ops.swapaxes(rows.shares(joined), 1, 2), means)
+    explained = ops.matmul(rows.query_mean(joined), means)
+    vectors = [of_query - of_support, of_query - explained, of_support, of_query, of_refined - of_support]
+    one = ops.ones_like(share)
+    lengths = ops.swapaxes(norm(ops.concatenate(vectors, axis=1)), 1, 2)
+    lengths = lengths * ops.concatenate([share, share, one, share, one], axis=-1)
     parts = [
         share,
         1.0 / rows.way,
         shots,
         spread,
-        share * norm(of_query - of_support),
-        share * norm(of_query - explained),
-        norm(of_support),
-        share * norm(of_query),
-        *(rows.query_mean(ops.max(each, axis=-1, keepdims=True)) for each in (seen, plain, again)),
+        lengths[..., :4],
+        rows.nearest(seen, plain, again),
         rows.entropy(joined),
-        *(rows.unevenness(each) for each in (joined, plain_joined, joined_again)),
+        rows.unevenness(joined, rows.joining(plain), rows.joining(again)),
         rows.own(rows.look(means, rows.support, middle)),
-        norm(of_refined - of_support),
+        lengths[..., 4:],
     ]
     return ops.concatenate(parts, axis=-1)[:, 0]

@@ -153,7 +153,7 @@ class SIBClassifier(ClassifierManners):
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes the classifier to one file, in one move: 4 * D bytes for every row that is kept, 8 * weights_dim (D to
-        2 D) for every class, and the head, some 150 kB. No pickle; a digest of everything.
+        2 D) for every class, and the head, some 130 kB. No pickle; a digest of everything.
 
         Raises:
             InputError: it is not fitted, its head is a run's folder, or the file cannot be written.
