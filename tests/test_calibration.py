@@ -48,6 +48,13 @@ def test_temperature_by_hand_and_whatever_is_masked():
     np.testing.assert_allclose(SOME.temperature(logits, 2, np.zeros((1, 3), bool)), [np.exp(0.3)], rtol=1e-6)
 
 
+def test_temperatures_are_those_of_every_step():
+    logits = np.random.RandomState(0).normal(size=(2, len(SOME.offset), 6, 3)).astype("f")
+    for mask in (None, np.arange(6)[None] < [[6], [4]]):
+        expected = [SOME.temperature(logits[:, step], step, mask) for step in range(len(SOME.offset))]
+        np.testing.assert_allclose(SOME.temperatures(logits, mask), np.stack(expected, axis=1), rtol=1e-6)
+
+
 def test_one_temperature_is_recovered():
     logits, labels = drawn(200, 100, lambda x: np.full(len(x), 2.5))
     mask = np.ones(labels.shape, bool)

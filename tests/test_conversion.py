@@ -11,7 +11,7 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
-from export import conversion, precisions
+from export import conversion, flatbuffer, precisions
 from sib_tf import backbones
 from sib_tf.config import BackboneConfig, SIBConfig
 from sib_tf.errors import InputError
@@ -148,6 +148,29 @@ def test_ops_are_allowed_ones_and_hold_no_state(static, dynamic, monkeypatch, si
     monkeypatch.setattr(conversion, "ALLOWED_OPS", conversion.ALLOWED_OPS - {"ONE_HOT"})
     with pytest.raises(InputError, match="ops that not every runtime has: ONE_HOT"):
         conversion.convert(signatures, WAY, SUPPORT, QUERIES)
+
+
+def kinds(model: bytes, name: str) -> list[str]:
+    """The operations of a signature."""
+    parsed = schema.ModelT.InitFromPackedBuf(bytearray(model), 0)
+    return [conversion._op_name(parsed.operatorCodes[op.opcodeIndex]) for op in graphs(model)[name].operators]
+
+
+def test_what_shapes_say_is_not_computed_on_the_device(static, dynamic):
+    for name in ("adapt", "classify"):
+        assert not {"SHAPE", "GATHER", "REDUCE_PROD"} & set(kinds(static, name))
+        assert not {"GATHER", "REDUCE_PROD"} & set(kinds(dynamic, name))
+        assert kinds(dynamic, name).count("SHAPE") <= 2
+
+
+@pytest.mark.parametrize(("network", "most", "kilobytes"), [("joint", 170, 30), ("per_class", 330, 60)])
+def test_a_head_alone_is_small(network, most, kilobytes):
+    """K = 3, 5 ways, 75 queries, features of Conv-4-64: operations, each of which takes its time, and bytes."""
+    sib = SIB(SIBConfig(feature_dim=256, way=5 if network == "joint" else None, gradient_network=network))
+    sib.build()
+    model = conversion.convert(Signatures(None, sib), WAY, 25, 75)
+    assert len(kinds(model, "adapt")) <= most
+    assert len(flatbuffer.compact(model)) < 1000 * kilobytes
 
 
 def embedded(signatures, model: bytes, count: int, seed: int):

@@ -1,5 +1,6 @@
 """Unit vectors and rows, the cosine classifier and per-episode normalisation."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,6 +10,7 @@ from sib_tf.layers import (
     EpisodeNormalization,
     along_features,
     along_rows,
+    dense,
     normalized,
     row_weights,
     unit,
@@ -23,6 +25,16 @@ def test_unit_of_a_hand_worked_vector_and_of_zero_where_its_gradient_is_finite()
         y = unit(x)
     np.testing.assert_allclose(y, [[0.6, 0.8], [0, 0]], atol=1e-7)
     assert np.isfinite(tape.gradient(y, x)).all()
+
+
+def test_a_dense_layer_is_the_same_of_one_episode_of_any_number_of_rows():
+    keras.utils.set_random_seed(0)
+    layer = keras.layers.Dense(3, activation="relu", bias_initializer="normal")
+    x = np.random.RandomState(0).normal(size=(1, 5, 2, 4)).astype("f")
+    expected = layer(x)
+    of_any = tf.function(lambda x: dense(layer, x), input_signature=[tf.TensorSpec((1, None, None, 4))])
+    for found in (dense(layer, x), of_any(x)):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_cosine_classifier_by_hand():
