@@ -20,9 +20,9 @@ class Head:
     """A head's two computations on NumPy arrays. One at a time: an interpreter serves one thread.
 
     LiteRT's Interpreter runs one file of dynamic shapes: for 5 ways, 75 unlabelled rows and D = 1,280 `adapt` and
-    `classify` take 1.3 ms, 1.8 ms when shapes change. A file of fixed shapes takes 1.2 ms, but one is needed for each
-    shape; inputs that let the interpreter know all shapes before it runs take 6 ms whenever they change; onnxruntime
-    takes 1.5 to 1.7 ms, and is one more package.
+    `classify` take 1.5 ms, 1.8 ms when shapes change. A file of fixed shapes takes a tenth less, but one is needed for
+    each shape; inputs that let the interpreter know all shapes before it runs take four times as long whenever they
+    change; onnxruntime takes longer, and is one more package.
 
     Args:
         model: of the head alone.
