@@ -19,7 +19,7 @@ from sib_tf.optimizers import outer_optimizer
 from sib_tf.sib import SIB
 
 
-class _Table(NamedTuple):
+class Table(NamedTuple):
     """Features that steps gather from; of a `source` that stays on the disk those of a call."""
 
     values: tf.Tensor | tf.Variable
@@ -95,7 +95,7 @@ class Trainer:
         if self.devices.distributed:
             self.parts = self.devices.replicas
             # A copy on every device.
-            self.tables = [_Table(tf.Variable(_stacked(tables, stack), trainable=False)) for stack in stacks]
+            self.tables = [Table(tf.Variable(_stacked(tables, stack), trainable=False)) for stack in stacks]
             self._update = self._apply
         else:
             episodes = math.gcd(*(config.batch_episodes * len(kind.members) for kind in self.kinds))
@@ -124,13 +124,13 @@ class Trainer:
         losses = self._call(self.devices.split(joined, axis=1), len(joined[0].support))
         return tf.convert_to_tensor(self.devices.mean(losses))
 
-    def _table(self, table) -> "_Table":
+    def _table(self, table) -> "Table":
         if not large.is_large(table):
-            return _Table(tf.convert_to_tensor(table))
+            return Table(tf.convert_to_tensor(table))
         # As many pictures as the episodes of a call have places for, and row 0, which padding to another's shape names.
         places = sum(spec.max_support + spec.max_query for spec in self.specs)
         places *= self.config.steps_per_call * self.config.batch_episodes
-        return _Table(tf.Variable(tf.zeros((places + 1, table.shape[1]))), table)
+        return Table(tf.Variable(tf.zeros((places + 1, table.shape[1]))), table)
 
     def _take_steps(self, rows, count: int) -> tf.Tensor:
         """The losses of `count` outer steps, one after the other."""

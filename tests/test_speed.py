@@ -10,7 +10,7 @@ import pytest
 from running import run
 from test_cli import NAMES, check_error
 
-from benchmarks.speed import BLOCKS, cost_lines, device_runs, entry_points, head_steps, page, timing
+from benchmarks.speed import BLOCKS, cost_lines, device_runs, entry_points, head_steps, meta_training_runs, page, timing
 from benchmarks.speed import __main__ as command
 from benchmarks.speed.head_steps import FLOOR, OURS, PEER
 from benchmarks.speed.matrix_products import MatrixProducts
@@ -164,6 +164,12 @@ def test_the_command_measures_a_block_and_goes_on(capsys):
     assert "Drawing episodes" in Path("BENCHMARKS.md").read_text()
     measured = Comparison(**atomic.read_json("sampler.json", "Measurement"))
     assert statistics.median(measured.times["5-way 1-shot, 15 queries a class"]["sib_tf"]) > 0
+
+
+@pytest.mark.slow
+def test_steps_from_pictures_are_timed_beside_those_from_cached_features():
+    times = meta_training_runs.from_pictures(1).times["Conv-4-64"]
+    assert statistics.median(times["cached features"]) < statistics.median(times["pictures"])
 
 
 def test_an_unknown_block_is_refused(capsys):

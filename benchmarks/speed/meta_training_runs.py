@@ -65,7 +65,8 @@ def from_pictures(rounds: int) -> Comparison:
     images, config = tf.constant(pictures(len(cache.labels("train")))), PretrainConfig()
     backbone = backbones.build(BackboneConfig())
     cached, embedded = _trainer(cache.table("train")), _trainer(np.zeros((80, 256), np.float32))
-    embedded.table = tf.Variable(embedded.table, trainable=False)
+    episode = tf.Variable(tf.zeros((80, 256)), trainable=False)
+    embedded.tables = [outer_steps.Table(episode)]
     batches, drawn = iter(stream(sampler, 200, 1)), iter(stream(sampler, 1, 1))
     places = {"support": tf.reshape(tf.range(5), (1, 1, 5)), "query": tf.reshape(tf.range(5, 80), (1, 1, 75))}
 
@@ -80,7 +81,7 @@ def from_pictures(rounds: int) -> Comparison:
     def from_images():
         for step in range(40):
             rows = next(drawn)
-            embedded.table.assign(embed(tf.concat([rows.support[0, 0], rows.query[0, 0]], 0), tf.constant([0, step])))
+            episode.assign(embed(tf.concat([rows.support[0, 0], rows.query[0, 0]], 0), tf.constant([0, step])))
             embedded.steps([rows._replace(**places)]).numpy()
 
     contestants = {"pictures": Contestant(from_images, 40), "cached features": Contestant(from_table, 1000)}
