@@ -74,13 +74,15 @@ def _check_bytes(path: Path, sha256: str | None) -> None:
         raise InputError(f"checkpoint {path} is damaged (its checksums differ); fetch it again.")
 
 
-def backbone(state: State, image_size: int, mean, std) -> tuple[keras.Model, BackboneConfig]:
+def backbone(
+    state: State, image_size: int, mean, std, precision: str = "float32"
+) -> tuple[keras.Model, BackboneConfig]:
     """Builds the backbone of a PyTorch state; its kind, depth and width follow from the names and shapes.
 
-    The file does not say `image_size`, `mean` and `std`, which are as in `BackboneConfig`. Raises an InputError if
+    The file does not say the other arguments, which are as in `BackboneConfig`. Raises an InputError if
     names or shapes are of no backbone that the released code has.
     """
-    pictures = {"image_size": image_size, "mean": mean, "std": std}
+    pictures = {"image_size": image_size, "mean": mean, "std": std, "precision": precision}
     if (first := "conv_blocks.0.layers.Conv.weight") in state:
         width = _size("a width", len(_get(state, first, axes=4)))
         config = BackboneConfig(name="conv4", width=width, **pictures)

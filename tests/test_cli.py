@@ -30,8 +30,10 @@ from train import (
     import_checkpoint,
     import_features,
     meta_train,
+    pack_pictures,
     predict,
     pretrain,
+    pretrain_torch,
     spinning_lines,
     tune,
 )
@@ -44,6 +46,8 @@ OUT = {"output_dir": "out"}
 QUESTION = {"support": "pictures", "query": "pictures"}
 REQUIRED = {
     pretrain: {**FOLDER, **OUT},
+    pack_pictures: {**FOLDER, "output": "out.npz"},
+    pretrain_torch: {"pictures": "pictures.npz", **OUT},
     extract_features: {**FOLDER, "backbone_dir": "backbone", **OUT},
     meta_train: {**CACHED, **OUT, "steps": "2"},
     calibrate: {**CACHED, "model_dir": "sib", "episodes": "10"},

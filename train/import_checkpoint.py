@@ -10,7 +10,8 @@ from pathlib import Path
 
 from absl import flags
 
-from sib_tf.commands import cli
+from sib_tf.commands import cli, record_flags
+from sib_tf.config import BackboneConfig
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("checkpoint", None, "A netFeatBest or netSIBBest file of the released code.", flag_values=FLAGS)
@@ -26,6 +27,7 @@ flags.mark_flags_as_required(["checkpoint", "output_dir", "dataset"], flag_value
 flags.DEFINE_float(
     "inner_learning_rate", 1e-3, "eta, which the file does not say. Default: the released code's.", flag_values=FLAGS
 )
+record_flags.define(FLAGS, BackboneConfig(), {"precision": BackboneConfig.help_texts()["precision"]})
 flags.DEFINE_string(
     "sha256", None, "The file's SHA-256, if known: files older than PyTorch 1.6 have no checksums of their own.",
     flag_values=FLAGS,
@@ -43,7 +45,7 @@ def main() -> None:
     state, head = released.read_checkpoint(FLAGS.checkpoint, FLAGS.sha256)
     builder = importlib.import_module(f"sib_tf.datasets.{FLAGS.dataset}").Builder
     size = builder.CROP_SIZE or builder.IMAGE_SIZE
-    model, config = released.backbone(state, size, *builder.NORMALIZATION)
+    model, config = released.backbone(state, size, *builder.NORMALIZATION, FLAGS.precision)
     sib = None
     if head:
         channels = config.width if config.name == "conv4" else None

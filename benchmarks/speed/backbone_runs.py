@@ -31,16 +31,21 @@ def inference(rounds: int) -> Comparison:
 def _compare(rounds: int, ours, peer) -> Comparison:
     times, ratios = {}, {}
     half = f"{OURS}, bfloat16"
-    for name, (words, width, batch) in _BACKBONES.items():
+    for name, (words, _, batch) in _BACKBONES.items():
         contestants = {}
         for label, precision in ((OURS, "float32"), (half, "bfloat16")):
-            backbone = backbones.build(BackboneConfig(name=name, width=width, precision=precision))
+            backbone = backbones.build(_config(name, precision))
             contestants[label] = ours(backbone, batch)
         contestants[PEER] = peer(name, batch)
         setting = f"{words}, {batch} pictures"
         times[setting] = timing.in_turns(contestants, rounds)
         ratios[setting] = [(PEER, OURS), (half, OURS)]
     return Comparison("picture", times, ratios)
+
+
+def _config(name: str, precision: str = "float32") -> BackboneConfig:
+    normalization = {"mean": (120.0,) * 3, "std": (70.0,) * 3}
+    return BackboneConfig(name=name, width=_BACKBONES[name][1], precision=precision, **normalization)
 
 
 def _training(backbone: keras.Model, batch: int) -> Contestant:
@@ -84,8 +89,10 @@ def _in_torch(name: str, batch: int, classes: int | None = None):
     """The network in PyTorch, and pictures as it takes them."""
     import torch
 
-    from benchmarks.speed import torch_backbones
+    from sib_tf.torch_pretraining import networks
 
-    network = torch_backbones.build(name, classes).to(memory_format=torch.channels_last)
+    network = networks.build(_config(name))
+    if classes is not None:
+        network = torch.nn.Sequential(network, networks.CosineClassifier(network.dim, classes))
     images = torch.from_numpy(pictures(batch)).permute(0, 3, 1, 2).float()
-    return network, images.contiguous(memory_format=torch.channels_last)
+    return network.to(memory_format=torch.channels_last), images.contiguous(memory_format=torch.channels_last)

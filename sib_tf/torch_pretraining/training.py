@@ -1,0 +1,162 @@
+"""The training itself: the recipe of `sib_tf.pretraining`, on one accelerator, saved after every epoch."""
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import random
+import time
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+from tqdm import tqdm
+
+from sib_tf.config import BackboneConfig, PretrainConfig
+from sib_tf.errors import InputError, first_line
+from sib_tf.reports import history
+from sib_tf.storage import atomic, disk_errors, preemption, run_lock
+from sib_tf.torch_pretraining import augmentation
+from sib_tf.torch_pretraining.networks import CosineClassifier, build
+from sib_tf.torch_pretraining.pictures import Pictures
+
+# Called as the released code calls it; `train.import_checkpoint` reads it.
+FILE = "netFeat.pth"
+_STATE = "state.pth"
+_SECONDS_BETWEEN_SAVES = 30
+_WARMUP_STEPS, _WARMUP_FROM = 6000, 1e-7
+
+
+def pretrain(
+    pictures: Pictures, backbone: BackboneConfig, config: PretrainConfig, output_dir: str | os.PathLike
+) -> float:
+    """Trains a backbone from scratch; there are no validation pictures here, so that it is the last epoch's.
+
+    Writes to `output_dir`: `netFeat.pth` when all epochs are done, `state.pth` (the state after an epoch of the last
+    half minute: the same call goes on from there), `history.csv`. Convolutions compute in `backbone.precision`, float32
+    or bfloat16, on a CUDA device if there is one. An epoch's order and augmentation depend on (seed, epoch) alone.
+
+    Returns:
+        The share of augmented training pictures that the last epoch classified rightly, in [0, 1].
+
+    Raises:
+        InputError: `output_dir` holds another run or is in use, or the loss is NaN.
+        Preempted: SIGTERM came; `state.pth` stays.
+    """
+    folder, steps = Path(output_dir), len(pictures.labels) // config.batch_size
+    if steps < 1:
+        raise InputError(f"batch_size {config.batch_size} is more than the {len(pictures.labels)} training pictures.")
+    with run_lock.held(folder), disk_errors.named(folder):
+        run = _Run(pictures, backbone, config, folder)
+        run.restore()
+        accuracy = run.train(steps)
+        with atomic.new_file(folder / FILE) as partial:
+            torch.save({name: value.float().cpu() for name, value in run.backbone.state_dict().items()}, partial)
+    return accuracy
+
+
+def learning_rate(config: PretrainConfig, steps_per_epoch: int, step: int) -> float:
+    """The rate of a step, which is that of `sib_tf.optimizers.backbone_rate`."""
+    total, peak = config.epochs * steps_per_epoch, config.learning_rate
+    if config.schedule == "paper":
+        warm = _WARMUP_FROM + (peak - _WARMUP_FROM) * min(step / _WARMUP_STEPS, 1.0)
+        return warm if step < 50 * steps_per_epoch else 0.1 * warm
+    warmup = int(0.3 * total) if config.schedule == "one_cycle" else min(steps_per_epoch, total // 5)
+    if step < warmup:
+        return peak / 25 + (peak - peak / 25) * step / warmup
+    return peak * 0.5 * (1 + math.cos(math.pi * min((step - warmup) / max(total - warmup, 1), 1.0)))
+
+
+class _Run:
+    def __init__(self, pictures: Pictures, backbone: BackboneConfig, config: PretrainConfig, folder: Path):
+        self.config, self.folder, self.size = config, folder, backbone.image_size
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.backends.cudnn.benchmark = True  # Batches have one shape.
+        self.images = torch.from_numpy(pictures.images).to(self.device)
+        self.labels = torch.from_numpy(pictures.labels).to(self.device)
+        torch.manual_seed(config.seed)
+        self.backbone = build(backbone).to(self.device, memory_format=torch.channels_last).train()
+        classes = int(self.labels.max()) + 1
+        self.classifier = CosineClassifier(self.backbone.dim, classes, config.logit_scale).to(self.device)
+        self.parameters = [*self.backbone.parameters(), *self.classifier.parameters()]
+        self.optimizer = torch.optim.SGD(
+            self.parameters, config.learning_rate, 0.9, weight_decay=config.weight_decay, nesterov=True, fused=True
+        )
+        self.half = backbone.precision == "bfloat16"
+        self.epoch, self.saved_epoch, self.saved_at, self.accuracy = 0, 0, time.monotonic(), 0.0
+        record = {"backbone": dataclasses.asdict(backbone), "pretraining": dataclasses.asdict(config)}
+        record["pictures"] = hashlib.sha256(pictures.labels.tobytes() + pictures.images.tobytes()).hexdigest()
+        self.record = json.dumps(record, sort_keys=True)
+
+    def restore(self) -> None:
+        path = self.folder / _STATE
+        if not path.is_file():
+            return
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            record = state["record"]
+        except Exception as error:  # torch raises many kinds for damaged files.
+            raise InputError(f"{path} is damaged ({first_line(error)}); remove it to start again.") from error
+        if record != self.record:
+            raise InputError(f"{self.folder} holds a run with other settings or pictures; name another folder.")
+        self.backbone.load_state_dict(state["backbone"])
+        self.classifier.load_state_dict(state["classifier"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.accuracy = state["epoch"], state["accuracy"]
+        self.saved_epoch = self.epoch
+
+    def train(self, steps: int) -> float:
+        total = self.config.epochs * steps
+        with (
+            tqdm(total=total, initial=self.epoch * steps, unit="step", desc="pretrain", mininterval=2) as progress,
+            preemption.notice() as notice,
+        ):
+            while self.epoch < self.config.epochs:
+                self._take_epoch(steps, progress, notice)
+        return self.accuracy
+
+    def _take_epoch(self, steps: int, progress: tqdm, notice) -> None:
+        seed = self.config.seed + 1_000_003 * (self.epoch + 1)
+        # Colour steps are ordered on the processor's side, so that the accelerator is not waited for.
+        generator, orders = torch.Generator(self.device).manual_seed(seed), random.Random(seed)
+        order = torch.randperm(len(self.labels), generator=generator, device=self.device)
+        sums = torch.zeros(2, device=self.device)
+        for step in range(steps):
+            rows = order[step * self.config.batch_size : (step + 1) * self.config.batch_size]
+            rate = learning_rate(self.config, steps, self.epoch * steps + step)
+            sums += self._step(rows, rate, generator, orders.choice(augmentation.ORDERS))
+            progress.update()
+            if notice.given:
+                raise preemption.Preempted(
+                    f"The state after epoch {self.saved_epoch} is saved; the same command goes on from there."
+                )
+        loss, self.accuracy = (sums / steps).tolist()
+        if not math.isfinite(loss):
+            raise InputError(f"The loss became {loss} in epoch {self.epoch + 1}; lower learning_rate.")
+        self.epoch += 1
+        progress.set_postfix(loss=f"{loss:.3f}", accuracy=f"{100 * self.accuracy:.2f}%")
+        history.add(self.folder / "history.csv", {"epoch": self.epoch, "accuracy": self.accuracy, "loss": loss})
+        # Epochs may take seconds, and so does writing a wide network.
+        if self.epoch == self.config.epochs or time.monotonic() > self.saved_at + _SECONDS_BETWEEN_SAVES:
+            self._save()
+
+    def _step(self, rows, rate: float, generator, order) -> torch.Tensor:
+        """Takes a step; returns loss and share of hits, `[2]`."""
+        pictures = augmentation.augment(self.images[rows], self.size, self.config, generator, order)
+        labels = self.labels[rows]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            features = self.backbone(pictures)
+        logits = self.classifier(features.float())
+        loss = functional.cross_entropy(logits, labels)
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return torch.stack([loss.detach(), (logits.argmax(-1) == labels).float().mean()])
+
+    def _save(self) -> None:
+        parts = {name: getattr(self, name).state_dict() for name in ("backbone", "classifier", "optimizer")}
+        with atomic.new_file(self.folder / _STATE) as partial:
+            torch.save({**parts, "record": self.record, "epoch": self.epoch, "accuracy": self.accuracy}, partial)
+        self.saved_epoch, self.saved_at = self.epoch, time.monotonic()

@@ -1,0 +1,254 @@
+"""Pre-training in PyTorch: recipe, augmentation and result are those of the same stage in TensorFlow."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import running
+import tensorflow as tf
+from conftest import CHECKOUT
+from test_cli import check_error
+
+from sib_tf import augmentation, backbones, released
+from sib_tf.config import BackboneConfig, PretrainConfig
+from sib_tf.optimizers import backbone_rate
+from train import import_checkpoint, pack_pictures, pretrain_torch
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed; this training is in it")
+
+from sib_tf.torch_pretraining import augmentation as torch_augmentation  # noqa: E402
+from sib_tf.torch_pretraining import networks, pictures, training  # noqa: E402
+
+NORMALIZATION = {"mean": (120.0, 110.0, 100.0), "std": (70.0, 60.0, 50.0)}
+CONFIG = PretrainConfig(epochs=4, schedule="one_cycle", batch_size=16, learning_rate=0.05, color_jitter=0.1)
+CLASSES = 4
+
+
+def coloured(count: int = 96, side: int = 36) -> pictures.Pictures:
+    """Noise whose shade says the class."""
+    labels = np.arange(count) % CLASSES
+    images = np.random.RandomState(0).randint(0, 60, (count, side, side, 3)) + 50 * labels[:, None, None, None]
+    mean, std = (np.float32(NORMALIZATION[name]) for name in ("mean", "std"))
+    return pictures.Pictures(images.astype(np.uint8), labels.astype(np.int64), mean, std, np.int64(32))
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Several tests' threads on few cores would wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def file() -> str:
+    np.savez("pictures.npz", **vars(coloured()))
+    return "pictures.npz"
+
+
+def run(file: str, **flags) -> int:
+    given = {name: value for name, value in dataclasses.asdict(CONFIG).items() if name != "frozen_statistics"}
+    return running.run(pretrain_torch, {**given, "pictures": file, "width": 4, "output_dir": "run"}, **flags)
+
+
+@pytest.mark.parametrize("name", ["conv4", "wide_resnet"])
+@pytest.mark.parametrize("size", [32, 80])
+def test_a_state_gives_the_same_features_in_keras(name, size):
+    torch.manual_seed(0)
+    config = BackboneConfig(name=name, width=2, depth=10, image_size=size, **NORMALIZATION)
+    theirs = networks.build(config)
+    batch = np.random.RandomState(1).randint(0, 256, (6, size, size, 3)).astype(np.float32)
+    images = torch.from_numpy(batch).permute(0, 3, 1, 2)
+    theirs(images)  # Moves the running statistics.
+    expected = theirs.eval()(images).detach().numpy()
+    if name == "conv4":
+        expected = released.channels_last(expected, config.width)
+    state = {name: value.numpy() for name, value in theirs.state_dict().items()}
+    ours, found = released.backbone(state, size, *NORMALIZATION.values())
+    np.testing.assert_allclose(ours(batch, training=False), expected, rtol=1e-4, atol=1e-4)
+    assert found == (config if name == "wide_resnet" else dataclasses.replace(config, depth=28))
+    assert sum(p.numel() for p in theirs.parameters()) == sum(map(np.size, ours.trainable_variables))
+
+
+@pytest.mark.parametrize("schedule", ["paper", "cosine", "one_cycle"])
+@pytest.mark.parametrize(("epochs", "steps"), [(60, 600), (2, 3), (1, 1)])
+def test_rates_are_those_of_the_other_training(schedule, epochs, steps):
+    config = PretrainConfig(schedule=schedule, epochs=epochs)
+    expected = backbone_rate(config, steps)
+    for step in sorted({0, 1, int(0.3 * epochs * steps), 6001, 50 * steps - 1, 50 * steps, epochs * steps - 1}):
+        if step < epochs * steps:
+            found = training.learning_rate(config, steps, step)
+            assert found == pytest.approx(float(expected(step)), rel=1e-4, abs=1e-8), step
+
+
+def augmented(images: np.ndarray, config: PretrainConfig, size: int = 32, order=(0, 1, 2)) -> np.ndarray:
+    generator = torch.Generator().manual_seed(1)
+    result = torch_augmentation.augment(torch.from_numpy(images), size, config, generator, order)
+    assert result.dtype == torch.float32
+    return result.permute(0, 2, 3, 1).numpy()
+
+
+def test_crops_and_mirrors_are_windows_of_the_padded_picture():
+    images = np.random.RandomState(0).randint(1, 256, (64, 36, 36, 3)).astype(np.uint8)
+    padded = np.pad(images, ((0, 0), (4, 4), (4, 4), (0, 0)))
+    places, mirrored = set(), 0
+    for picture, crop in zip(padded, augmented(images, PretrainConfig(color_jitter=0)), strict=True):
+        found = [
+            (top, left, flip)
+            for top in range(13)
+            for left in range(13)
+            for flip in (1, -1)
+            if np.array_equal(picture[top : top + 32, left : left + 32][:, ::flip], crop)
+        ]
+        assert len(found) == 1
+        places.add(found[0][:2])
+        mirrored += found[0][2] < 0
+    assert len(places) > 40
+    assert 20 <= mirrored <= 44
+
+
+def test_without_augmentation_it_is_the_middle():
+    images = np.random.RandomState(0).randint(0, 256, (3, 36, 36, 3)).astype(np.uint8)
+    plain = PretrainConfig(augment=False)
+    np.testing.assert_array_equal(augmented(images, plain), augmentation.plain(tf.constant(images), 32))
+
+
+@pytest.mark.parametrize("step", range(3))
+def test_colour_steps_are_those_of_the_other_augmentation(step):
+    images = np.random.RandomState(0).uniform(0, 255, (2, 5, 5, 3)).astype(np.float32)
+    factor = np.float32([0.7, 1.3]).reshape(2, 1, 1, 1)
+    ours = (tf.multiply, augmentation._contrast, augmentation._saturation)[step](tf.constant(images), factor)
+    names = ("_brightness", "_contrast", "_saturation")
+    theirs = getattr(torch_augmentation, names[step])(torch.from_numpy(images), torch.from_numpy(factor))
+    np.testing.assert_allclose(theirs, ours, rtol=1e-5, atol=1e-3)
+
+
+def test_colours_change_within_their_bounds():
+    grey = np.full((50, 32, 32, 3), 100, np.uint8)
+    found = augmented(grey, PretrainConfig(color_jitter=0.4, mirror=False))
+    brightness = found.max(
+        (1, 2, 3)
+    )  # Padding is black, and of a grey picture nothing but its brightness changes much.
+    assert 60 <= brightness.min() < 75 < 125 < brightness.max() <= 150
+
+
+def test_it_learns_and_the_result_is_imported(file, capsys):
+    assert run(file, precision="float32", epochs=8) == 0
+    assert "Backbone conv4 in run/netFeat.pth: " in capsys.readouterr().out
+    history = Path("run/history.csv").read_text().split()
+    assert len(history) == 9
+    assert float(history[-1].split(",")[1]) > 0.6 > 2 / CLASSES
+    assert running.run(import_checkpoint, checkpoint="run/netFeat.pth", dataset="cifar_fs", output_dir="imported") == 0
+    model, config = backbones.load("imported/backbone")
+    assert (config.name, config.width, model.output_shape) == ("conv4", 4, (None, 16))
+
+
+def test_half_precision_is_near(file):
+    assert run(file, precision="float32", epochs=1, output_dir="whole") == 0
+    assert run(file, precision="bfloat16", epochs=1, output_dir="half") == 0
+    whole, half = (float(Path(name, "history.csv").read_text().split()[1].split(",")[2]) for name in ("whole", "half"))
+    assert half == pytest.approx(whole, rel=0.05)
+    assert half != whole
+
+
+def test_a_run_that_was_broken_off_goes_on_as_if_it_had_not(file, monkeypatch):
+    monkeypatch.setattr(training, "_SECONDS_BETWEEN_SAVES", 0)
+    assert run(file, output_dir="whole") == 0
+    real, taken = training._Run._take_epoch, []
+
+    def broken(self, *arguments):
+        if len(taken) == 2:
+            raise KeyboardInterrupt
+        taken.append(real(self, *arguments))
+
+    monkeypatch.setattr(training._Run, "_take_epoch", broken)
+    assert run(file, output_dir="broken") == 130
+    assert not Path("broken/netFeat.pth").exists()
+    monkeypatch.setattr(training._Run, "_take_epoch", real)
+    assert run(file, output_dir="broken") == 0
+    whole, broken = (torch.load(f"{name}/netFeat.pth", weights_only=True) for name in ("whole", "broken"))
+    assert all(torch.equal(whole[name], broken[name]) for name in whole)
+    assert Path("whole/history.csv").read_text() == Path("broken/history.csv").read_text()
+
+
+def test_a_folder_of_another_run_or_a_damaged_state_is_refused(file, capsys):
+    assert run(file, epochs=1) == 0
+    capsys.readouterr()
+    check_error(capsys, run(file, epochs=1, learning_rate=0.01), "run holds a run with other settings or pictures")
+    Path("run/state.pth").write_bytes(b"nothing")
+    check_error(capsys, run(file, epochs=1), r"run/state\.pth is damaged .*remove it to start again")
+
+
+def test_a_loss_that_is_no_number_is_said(file, capsys):
+    assert run(file, learning_rate=1e30) == 2
+    assert "lower learning_rate" in capsys.readouterr().err
+    assert not Path("run/netFeat.pth").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"pictures": "none.npz"}, r"There is no file of pictures none\.npz"),
+        ({"batch_size": 97}, "batch_size 97 is more than the 96 training pictures"),
+        ({"epochs": 0}, "epochs must be at least 1"),
+    ],
+)
+def test_what_cannot_be_used_is_named(file, capsys, flags, message):
+    check_error(capsys, run(file, **flags), message)
+
+
+def spoilt(name: str, value) -> dict:
+    return {**vars(coloured()), name: value}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"images": np.zeros(3)},
+        spoilt("images", np.zeros((96, 36, 30, 3), np.uint8)),
+        spoilt("images", np.zeros((96, 36, 36, 3))),
+        spoilt("labels", np.zeros(95, np.int64)),
+        spoilt("labels", np.full(96, -1)),
+        spoilt("picture_size", np.int64(37)),
+        spoilt("mean", np.zeros(2, np.float32)),
+        spoilt("std", np.zeros(3, np.float32)),
+        spoilt("labels", np.array([None] * 96)),
+    ],
+)
+def test_files_of_something_else_are_refused(capsys, content):
+    np.savez("pictures.npz", **content)
+    check_error(capsys, run("pictures.npz"), r"pictures\.npz is no file of train\.pack_pictures")
+
+
+def test_damaged_files_are_refused(capsys, file):
+    content = Path(file).read_bytes()
+    for damaged in (b"", b"text", content[:1000], content[:-1]):
+        Path(file).write_bytes(damaged)
+        check_error(capsys, run(file), r"pictures\.npz is no file of train\.pack_pictures, or damaged")
+
+
+def test_a_data_set_is_packed_as_it_is(tiny_dataset, monkeypatch, capsys):
+    from sib_tf import datasets
+
+    monkeypatch.setattr(datasets, "load", lambda *_: tiny_dataset, raising=False)
+    assert running.run(pack_pictures, dataset="cifar_fs", output="packed.npz") == 0
+    assert "training classes written to packed.npz" in capsys.readouterr().out
+    found = pictures.load("packed.npz")
+    np.testing.assert_array_equal(found.images, tiny_dataset.train.images)
+    np.testing.assert_array_equal(found.labels, tiny_dataset.train.labels)
+    np.testing.assert_allclose((found.mean, found.std), tiny_dataset.normalization, rtol=1e-6)
+    assert found.picture_size == tiny_dataset.picture_size
+
+
+def test_tensorflow_is_not_needed(file):
+    code = (
+        "import sys; from train import pretrain_torch as m; from sib_tf.commands import cli; "
+        "code = cli.run(m.main, m.FLAGS, m.__doc__); "
+        "sys.exit(code or bool({'tensorflow', 'keras'} & set(sys.modules)))"
+    )
+    flags = [f"--pictures={file}", "--output_dir=run", "--epochs=1", "--width=2"]
+    subprocess.run([sys.executable, "-c", code, *flags], check=True, env={"PYTHONPATH": str(CHECKOUT)})

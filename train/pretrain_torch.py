@@ -1,0 +1,54 @@
+"""Stage 1 in PyTorch, where an accelerator is at hand that TensorFlow cannot use; TensorFlow need not be installed.
+
+    python -m train.pack_pictures --dataset=cifar_fs --data_dir=DIR --output=pictures.npz              # Here,
+    python -m train.pretrain_torch --pictures=pictures.npz --backbone=wide_resnet --output_dir=RUN     # there,
+    python -m train.import_checkpoint --checkpoint=RUN/netFeat.pth --dataset=cifar_fs --output_dir=RUN # and here.
+
+Defaults are the released code's recipe, as those of train.pretrain. Stopped, the same command goes on after the last
+epoch that it saved.
+"""
+
+import importlib.util
+import sys
+
+from absl import flags
+
+from sib_tf.commands import cli, record_flags
+from sib_tf.config import BACKBONES, BackboneConfig, PretrainConfig
+
+FLAGS = flags.FlagValues()
+flags.DEFINE_string("pictures", None, "File of train.pack_pictures.", flag_values=FLAGS)
+flags.DEFINE_string("output_dir", None, "Folder of this run.", flag_values=FLAGS)
+flags.mark_flags_as_required(["pictures", "output_dir"], flag_values=FLAGS)
+flags.DEFINE_enum("backbone", "conv4", BACKBONES, "Kind of backbone.", flag_values=FLAGS)
+_TEXTS = BackboneConfig.help_texts()
+flags.DEFINE_integer("width", None, _TEXTS["width"], 1, flag_values=FLAGS)
+record_flags.define(FLAGS, BackboneConfig(), {"depth": _TEXTS["depth"]})
+flags.DEFINE_enum("precision", "bfloat16", ("float32", "bfloat16"), _TEXTS["precision"], flag_values=FLAGS)
+_TEXTS = PretrainConfig.help_texts()
+_TEXTS.pop("frozen_statistics")
+record_flags.define(FLAGS, PretrainConfig(), _TEXTS)
+
+
+def main() -> None:
+    config = PretrainConfig(**record_flags.fields(FLAGS, PretrainConfig))
+    if config.epochs < 1:
+        raise cli.InputError("epochs must be at least 1: there is no initial backbone to keep.")
+    if importlib.util.find_spec("torch") is None:
+        raise cli.InputError("train.pretrain_torch needs PyTorch: pip install 'sib_tf[torch]'.")
+    from sib_tf.torch_pretraining import pictures, training
+
+    found = pictures.load(FLAGS.pictures)
+    given = record_flags.fields(FLAGS, BackboneConfig) | {"image_size": int(found.picture_size)}
+    given["width"] = FLAGS.width or (64 if FLAGS.backbone == "conv4" else 10)
+    given |= {name: tuple(map(float, getattr(found, name))) for name in ("mean", "std")}
+    backbone = BackboneConfig(name=FLAGS.backbone, **given)
+    accuracy = training.pretrain(found, backbone, config, FLAGS.output_dir)
+    print(
+        f"Backbone {FLAGS.backbone} in {FLAGS.output_dir}/{training.FILE}: {100 * accuracy:.2f} % of the last epoch's "
+        "augmented training pictures classified rightly."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main, FLAGS, __doc__))
