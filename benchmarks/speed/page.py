@@ -49,7 +49,7 @@ def table(comparison: Comparison) -> str:
     if len(comparison.times) == 1 and not comparison.ratios:
         ((setting, times),) = comparison.times.items()
         rows = [(name, _amount(comparison, taken)) for name, taken in times.items()]
-        return templates.table(rows, f"a {comparison.unit}", setting)
+        return templates.table(rows, _each(comparison.unit), setting)
     names = dict.fromkeys(name for times in comparison.times.values() for name in times)
     pairs = dict.fromkeys(_words(*pair) for ratios in comparison.ratios.values() for pair in ratios)
     rows = []
@@ -57,7 +57,11 @@ def table(comparison: Comparison) -> str:
         found = {_words(*pair): _ratio(times, *pair) for pair in comparison.ratios.get(setting, ())}
         cells = [_amount(comparison, times[name]) if name in times else "" for name in names]
         rows.append((setting, *cells, *(found.get(pair, "") for pair in pairs)))
-    return templates.table(rows, f"a {comparison.unit}", *names, *pairs)
+    return templates.table(rows, _each(comparison.unit), *names, *pairs)
+
+
+def _each(unit: str) -> str:
+    return f"{'an' if unit[0] in 'aeiou' else 'a'} {unit}"
 
 
 def _draw(points: dict[str, tuple[list[int], list[float]]], path: Path) -> None:
