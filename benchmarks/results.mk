@@ -23,6 +23,8 @@ METRICS = $(MEASURED:%=$(RESULTS_RUN)/$(1)/conv4_64/metrics/%.json)
 SWEEPS = $(RESULTS_RUN)/$(1)/conv4_64/sweeps$(if $(QUICK),_quick)
 # Folders whose features rows of the paper's table are measured on: by views of the training pictures too, on CIFAR-FS.
 ROWS := $(foreach set,$(PHOTOGRAPHS),$(RESULTS_RUN)/$(set)/conv4_64 $(RESULTS_RUN)/$(set)/conv4_128)
+# Wide networks' features, where there are some: their backbones take an accelerator (train.pretrain_torch).
+ROWS += $(patsubst %/features/manifest.json,%,$(wildcard $(RESULTS_RUN)/*/wrn/features/manifest.json))
 VIEWS := $(RESULTS_RUN)/cifar_fs/conv4_64-4views $(RESULTS_RUN)/cifar_fs/conv4_64-16views
 BAYES := $(RESULTS_RUN)/cifar_fs/conv4_64/bayes
 

@@ -1,6 +1,8 @@
 """Pre-training in PyTorch: recipe, augmentation and result are those of the same stage in TensorFlow."""
 
 import dataclasses
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -173,6 +175,26 @@ def test_a_run_that_was_broken_off_goes_on_as_if_it_had_not(file, monkeypatch):
     whole, broken = (torch.load(f"{name}/netFeat.pth", weights_only=True) for name in ("whole", "broken"))
     assert all(torch.equal(whole[name], broken[name]) for name in whole)
     assert Path("whole/history.csv").read_text() == Path("broken/history.csv").read_text()
+
+
+def test_sigterm_keeps_what_was_saved(file, monkeypatch, capsys):
+    monkeypatch.setattr(training, "_SECONDS_BETWEEN_SAVES", 0)
+    real, taken = training._Run._step, []
+
+    def step(self, *arguments):
+        taken.append(self.epoch)
+        if taken.count(2) == 1 and taken[-1] == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(training._Run, "_step", step)
+    assert run(file) == 143
+    message = "stopped: The state after epoch 2 is saved; the same command goes on from there."
+    assert capsys.readouterr().err.splitlines()[-1].endswith(message)
+    assert taken.count(2) == 1
+    assert run(file) == 0
+    assert taken.count(0) == taken.count(1) == 6
+    assert Path("run/netFeat.pth").is_file()
 
 
 def test_a_folder_of_another_run_or_a_damaged_state_is_refused(file, capsys):
