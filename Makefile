@@ -31,7 +31,7 @@ help:
 	@echo "make head    train the heads that ship, on CIFAR-FS, Omniglot and the embedded letters, in an hour or two"
 	@echo "make notebook run docs/notebooks and write their outputs anew"
 	@echo "make test    run the tests; make test-sweeps: more of kinds that these have one of already (kills, processes)"
-	@echo "make bench   measure speed beside PyTorch and write BENCHMARKS.md, in half an hour"
+	@echo "make bench   measure speed beside PyTorch and write BENCHMARKS.md, in 17 minutes"
 	@echo "make fuzz    check properties of 100,000 generated episodes, in ten minutes; make soak: memory over long runs"
 	@echo "make lint    check style; make format mends it"
 	@echo "make lock    choose the exact versions of CI; make test-lowest: the suite on the lowest that setup.cfg allows"
