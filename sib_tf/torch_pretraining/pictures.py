@@ -2,13 +2,14 @@
 
 import dataclasses
 import os
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
-from sib_tf.errors import InputError, first_line
-from sib_tf.storage import atomic
+from sib_tf.errors import InputError
+from sib_tf.storage import array_files, atomic
+
+_WAY_OUT = "write it anew with train.pack_pictures"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,14 +40,12 @@ def save(data, path: str | os.PathLike) -> None:
 
 def load(path: str | os.PathLike) -> Pictures:
     """Reads a file of `save`; an InputError if it is damaged or another."""
-    path, names = Path(path), [field.name for field in dataclasses.fields(Pictures)]
-    if not path.is_file():
+    if not Path(path).is_file():
         raise InputError(f"There is no file of pictures {path}; train.pack_pictures writes one.")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            found = Pictures(**{name: file[name] for name in names})
-    except (KeyError, OSError, ValueError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is no file of train.pack_pictures, or damaged ({first_line(error)}).") from error
+    arrays, names = array_files.read_npz(path, _WAY_OUT), [field.name for field in dataclasses.fields(Pictures)]
+    if sorted(arrays) != sorted(names):
+        raise InputError(f"{path} is no file of train.pack_pictures; {_WAY_OUT}.")
+    found = Pictures(**arrays)
     side = found.images.shape[1] if found.images.ndim == 4 else 0
     good = (
         found.images.dtype == np.uint8
@@ -60,5 +59,5 @@ def load(path: str | os.PathLike) -> Pictures:
         and 1 <= found.picture_size <= side
     )
     if not good or found.labels.min(initial=0) < 0:
-        raise InputError(f"{path} is no file of train.pack_pictures: its pictures, labels or sizes do not fit.")
+        raise InputError(f"{path} is no file of train.pack_pictures: its arrays do not fit; {_WAY_OUT}.")
     return found
