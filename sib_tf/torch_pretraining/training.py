@@ -1,4 +1,4 @@
-"""The training itself: the recipe of `sib_tf.pretraining`, on one accelerator, saved after every epoch."""
+"""The training itself: the recipe of `sib_tf.pretraining`, on one accelerator, saved between epochs."""
 
 import dataclasses
 import hashlib
@@ -41,7 +41,7 @@ def pretrain(
         The share of augmented training pictures that the last epoch classified rightly, in [0, 1].
 
     Raises:
-        InputError: `output_dir` holds another run or is in use, or the loss is NaN.
+        InputError: `output_dir` holds another run or is in use, or loss or weights become NaN or infinite.
         Preempted: SIGTERM came; `state.pth` stays.
     """
     folder, steps = Path(output_dir), len(pictures.labels) // config.batch_size
@@ -79,9 +79,9 @@ class _Run:
         self.backbone = build(backbone).to(self.device, memory_format=torch.channels_last).train()
         classes = int(self.labels.max()) + 1
         self.classifier = CosineClassifier(self.backbone.dim, classes, config.logit_scale).to(self.device)
-        self.parameters = [*self.backbone.parameters(), *self.classifier.parameters()]
+        parameters = [*self.backbone.parameters(), *self.classifier.parameters()]
         self.optimizer = torch.optim.SGD(
-            self.parameters, config.learning_rate, 0.9, weight_decay=config.weight_decay, nesterov=True, fused=True
+            parameters, config.learning_rate, 0.9, weight_decay=config.weight_decay, nesterov=True, fused=True
         )
         self.half = backbone.precision == "bfloat16"
         self.epoch, self.saved_epoch, self.saved_at, self.accuracy = 0, 0, time.monotonic(), 0.0
@@ -132,8 +132,11 @@ class _Run:
                     f"The state after epoch {self.saved_epoch} is saved; the same command goes on from there."
                 )
         loss, self.accuracy = (sums / steps).tolist()
-        if not math.isfinite(loss):
-            raise InputError(f"The loss became {loss} in epoch {self.epoch + 1}; lower learning_rate.")
+        # Pooling and ReLU can hide a NaN from the loss.
+        if not all(math.isfinite(float(value.sum())) for value in (sums, *self.backbone.state_dict().values())):
+            raise InputError(
+                f"The loss ({loss}) or a weight became NaN or infinite in epoch {self.epoch + 1}; lower learning_rate."
+            )
         self.epoch += 1
         progress.set_postfix(loss=f"{loss:.3f}", accuracy=f"{100 * self.accuracy:.2f}%")
         history.add(self.folder / "history.csv", {"epoch": self.epoch, "accuracy": self.accuracy, "loss": loss})
