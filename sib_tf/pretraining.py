@@ -68,7 +68,7 @@ def pretrain(
         raise InputError(f"The train split must have at least 2 classes to tell apart; got {classes}.")
     if steps < 1:
         raise InputError(f"batch_size {config.batch_size} is more than the {len(data.train.labels)} training pictures.")
-    episodes = _validation_episodes(data)  # Before the folder is claimed: a run that cannot start leaves nothing.
+    episodes = validation_episodes(data)  # Before the folder is claimed: a run that cannot start leaves nothing.
     record = _run_record(data, backbone_config, config, initial)
     with runs.training(output_dir, record, config.seed, devices, "after the last whole epoch") as folder:
         with devices.strategy.scope():
@@ -155,7 +155,8 @@ def validation_spec(data: MetaDataset) -> EpisodeSpec:
     return EpisodeSpec(way=min(5, len(sizes)), query=max(1, min(15, int(sizes.min()) - 1)))
 
 
-def _validation_episodes(data: MetaDataset) -> EpisodeRows:
+def validation_episodes(data: MetaDataset) -> EpisodeRows:
+    """The episodes that the best backbone is chosen by; an InputError if the validation split is too small for them."""
     spec = validation_spec(data)
     try:
         return EpisodeSampler(data.validation.labels, spec, VALIDATION_SEED).sample(VALIDATION_EPISODES)

@@ -1,7 +1,9 @@
 """Pre-training in PyTorch: recipe, augmentation and result are those of the same stage in TensorFlow."""
 
+import csv
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,15 +16,16 @@ import tensorflow as tf
 from conftest import CHECKOUT
 from test_cli import check_error
 
-from sib_tf import augmentation, backbones, released
-from sib_tf.config import BackboneConfig, PretrainConfig
+from sib_tf import augmentation, backbones, evaluation, pretraining, released
+from sib_tf.config import BackboneConfig, EpisodeSpec, PretrainConfig
+from sib_tf.episodes import EpisodeSampler
 from sib_tf.optimizers import backbone_rate
 from train import import_checkpoint, pack_pictures, pretrain_torch
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed; this training is in it")
 
 from sib_tf.torch_pretraining import augmentation as torch_augmentation  # noqa: E402
-from sib_tf.torch_pretraining import networks, pictures, training  # noqa: E402
+from sib_tf.torch_pretraining import networks, pictures, training, validation  # noqa: E402
 
 NORMALIZATION = {"mean": (120.0, 110.0, 100.0), "std": (70.0, 60.0, 50.0)}
 CONFIG = PretrainConfig(epochs=4, schedule="one_cycle", batch_size=16, learning_rate=0.05, color_jitter=0.1)
@@ -33,8 +36,12 @@ def coloured(count: int = 96, side: int = 36) -> pictures.Pictures:
     """Noise whose shade says the class."""
     labels = np.arange(count) % CLASSES
     images = np.random.RandomState(0).randint(0, 60, (count, side, side, 3)) + 50 * labels[:, None, None, None]
+    images = images.astype(np.uint8)
     mean, std = (np.float32(NORMALIZATION[name]) for name in ("mean", "std"))
-    return pictures.Pictures(images.astype(np.uint8), labels.astype(np.int64), mean, std, np.int64(32))
+    # Its own pictures validate it.
+    episodes = EpisodeSampler(labels, EpisodeSpec(way=3, query=4), seed=1).sample(150)
+    rows = episodes.support, episodes.support_labels, episodes.query, episodes.query_labels
+    return pictures.Pictures(images, labels.astype(np.int64), mean, std, np.int64(32), images, *rows)
 
 
 @pytest.fixture(autouse=True)
@@ -138,12 +145,60 @@ def test_colours_change_within_their_bounds():
     assert 60 <= brightness.min() < 75 < 125 < brightness.max() <= 150
 
 
+def history(folder: str) -> list[dict]:
+    with Path(folder, "history.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_prototypes_are_those_of_the_other_training():
+    given, network = coloured(), networks.build(BackboneConfig(width=4, image_size=32, **NORMALIZATION))
+    network(augmented_plain := torch_augmentation.plain(torch.from_numpy(given.images), 32))  # Moves the statistics.
+    found = validation.Validation(given, 32, torch.device("cpu")).accuracy(
+        network, torch.autocast("cpu", enabled=False)
+    )
+    assert network.training
+    with torch.no_grad():
+        table = network.eval()(augmented_plain).numpy()
+    episodes = EpisodeSampler(given.labels, EpisodeSpec(way=3, query=4), seed=1).sample(150)
+    expected = evaluation.Evaluator(episodes)(evaluation.prototypes(table.shape[1], 3), table).accuracy[-1]
+    assert found == pytest.approx(expected.mean(), abs=1e-3)  # Two of 1,800 queries: ties.
+    assert 0.4 < found < 1
+
+
+def test_the_best_epoch_is_kept(file, monkeypatch):
+    values, kept = iter([0.3, 0.9, 0.5, 0.9]), []
+
+    def accuracy(self, backbone, autocast):
+        kept.append({name: value.clone() for name, value in backbone.state_dict().items()})
+        return next(values)
+
+    monkeypatch.setattr(validation.Validation, "accuracy", accuracy)
+    assert run(file) == 0
+    found = torch.load("run/netFeat.pth", weights_only=True)
+    assert all(torch.equal(found[name], value.float()) for name, value in kept[1].items())
+    assert [row["val_prototype_accuracy"] for row in history("run")] == ["0.3", "0.9", "0.5", "0.9"]
+
+
+def test_a_best_backbone_that_was_taken_away_is_the_last_ones(file, capsys):
+    assert run(file) == 0
+    Path("run/netFeat.pth").unlink()
+    capsys.readouterr()
+    assert run(file) == 0
+    last = torch.load("run/state.pth", weights_only=True)["backbone"]
+    found = torch.load("run/netFeat.pth", weights_only=True)
+    assert all(torch.equal(found[name], value.float()) for name, value in last.items())
+    assert f"{100 * float(history('run')[-1]['val_prototype_accuracy']):.2f} %" in capsys.readouterr().out
+
+
 def test_it_learns_and_the_result_is_imported(file, capsys):
     assert run(file, precision="float32", epochs=8) == 0
-    assert "Backbone conv4 in run/netFeat.pth: " in capsys.readouterr().out
-    history = Path("run/history.csv").read_text().split()
-    assert len(history) == 9
-    assert float(history[-1].split(",")[1]) > 0.6 > 2 / CLASSES
+    said = capsys.readouterr().out
+    rows = history("run")
+    assert len(rows) == 8
+    assert float(rows[-1]["accuracy"]) > 0.6 > 2 / CLASSES
+    best = max(float(row["val_prototype_accuracy"]) for row in rows)
+    assert best > 0.6 > 1 / 3
+    assert f"in run/netFeat.pth: nearest prototypes {100 * best:.2f} % on 150 validation episodes." in said
     assert running.run(import_checkpoint, checkpoint="run/netFeat.pth", dataset="cifar_fs", output_dir="imported") == 0
     model, config = backbones.load("imported/backbone")
     assert (config.name, config.width, model.output_shape) == ("conv4", 4, (None, 16))
@@ -152,7 +207,7 @@ def test_it_learns_and_the_result_is_imported(file, capsys):
 def test_half_precision_is_near(file):
     assert run(file, precision="float32", epochs=1, output_dir="whole") == 0
     assert run(file, precision="bfloat16", epochs=1, output_dir="half") == 0
-    whole, half = (float(Path(name, "history.csv").read_text().split()[1].split(",")[2]) for name in ("whole", "half"))
+    whole, half = (float(history(name)[0]["loss"]) for name in ("whole", "half"))
     assert half == pytest.approx(whole, rel=0.05)
     assert half != whole
 
@@ -169,7 +224,7 @@ def test_a_run_that_was_broken_off_goes_on_as_if_it_had_not(file, monkeypatch):
 
     monkeypatch.setattr(training._Run, "_take_epoch", broken)
     assert run(file, output_dir="broken") == 130
-    assert not Path("broken/netFeat.pth").exists()
+    assert len(history("broken")) == 2
     monkeypatch.setattr(training._Run, "_take_epoch", real)
     assert run(file, output_dir="broken") == 0
     whole, broken = (torch.load(f"{name}/netFeat.pth", weights_only=True) for name in ("whole", "broken"))
@@ -217,9 +272,11 @@ def test_a_loss_that_is_no_number_is_said(file, capsys):
         ({"pictures": "none.npz"}, r"There is no file of pictures none\.npz"),
         ({"batch_size": 97}, "batch_size 97 is more than the 96 training pictures"),
         ({"epochs": 0}, "epochs must be at least 1"),
+        ({"pictures": "one_class.npz"}, "There must be pictures of at least 2 training classes to tell apart; got 1"),
     ],
 )
 def test_what_cannot_be_used_is_named(file, capsys, flags, message):
+    np.savez("one_class.npz", **spoilt("labels", np.zeros(96, np.int64)))
     check_error(capsys, run(file, **flags), message)
 
 
@@ -239,6 +296,14 @@ def spoilt(name: str, value) -> dict:
         spoilt("mean", np.zeros(2, np.float32)),
         spoilt("std", np.zeros(3, np.float32)),
         spoilt("labels", np.array([None] * 96)),
+        spoilt("validation_images", np.zeros((96, 36, 30, 3), np.uint8)),
+        spoilt("validation_images", np.zeros((95, 36, 36, 3), np.uint8)),  # Rows are of 96.
+        spoilt("support", np.zeros((150, 3))),
+        spoilt("support", np.zeros((149, 3), np.int32)),
+        spoilt("support_labels", np.full((150, 3), -1, np.int32)),
+        spoilt("support_labels", np.int32([[0, 2, 2]] * 150)),  # Class 1 has no row.
+        spoilt("query", np.zeros((150, 0), np.int32)),
+        spoilt("query_labels", np.full((150, 12), 3, np.int32)),
     ],
 )
 def test_files_of_something_else_are_refused(capsys, content):
@@ -259,12 +324,19 @@ def test_a_data_set_is_packed_as_it_is(tiny_dataset, monkeypatch, capsys):
 
     monkeypatch.setattr(datasets, "load", lambda *_: tiny_dataset, raising=False)
     assert running.run(pack_pictures, dataset="cifar_fs", output="packed.npz") == 0
-    assert "training classes written to packed.npz" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert re.fullmatch(
+        r"\d+ pictures of \d+ training classes and \d+ .* validation classes written to packed\.npz\.\n", said
+    )
     found = pictures.load("packed.npz")
     np.testing.assert_array_equal(found.images, tiny_dataset.train.images)
     np.testing.assert_array_equal(found.labels, tiny_dataset.train.labels)
     np.testing.assert_allclose((found.mean, found.std), tiny_dataset.normalization, rtol=1e-6)
     assert found.picture_size == tiny_dataset.picture_size
+    np.testing.assert_array_equal(found.validation_images, tiny_dataset.validation.images)
+    episodes = pretraining.validation_episodes(tiny_dataset)
+    for name in ("support", "support_labels", "query", "query_labels"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(episodes, name))
 
 
 def test_tensorflow_is_not_needed(file):

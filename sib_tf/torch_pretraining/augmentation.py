@@ -24,8 +24,7 @@ def augment(
         `[pictures, 3, size, size]` float32, 0-255, in the order of memory that convolutions on GPUs want.
     """
     if not config.augment:
-        first = (images.shape[1] - size) // 2
-        return _channels_first(images[:, first : first + size, first : first + size])
+        return plain(images, size)
     images = _random_crop(images, size, size // 8 if size <= 32 else size // 10, generator)
     if config.mirror:
         flip = torch.rand(len(images), 1, 1, 1, generator=generator, device=images.device) < 0.5
@@ -34,6 +33,12 @@ def augment(
     if config.color_jitter:
         images = _color_jitter(images, config.color_jitter, generator, order)
     return _channels_first(images)
+
+
+def plain(images: torch.Tensor, size: int) -> torch.Tensor:
+    """The middle `size` pixels of each picture, otherwise as `augment`."""
+    first = (images.shape[1] - size) // 2
+    return _channels_first(images[:, first : first + size, first : first + size])
 
 
 def _random_crop(images, size: int, padding: int, generator):

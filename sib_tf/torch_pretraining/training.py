@@ -20,6 +20,7 @@ from sib_tf.storage import atomic, disk_errors, preemption, run_lock
 from sib_tf.torch_pretraining import augmentation
 from sib_tf.torch_pretraining.networks import CosineClassifier, build
 from sib_tf.torch_pretraining.pictures import Pictures
+from sib_tf.torch_pretraining.validation import Validation
 
 # Called as the released code calls it; `train.import_checkpoint` reads it.
 FILE = "netFeat.pth"
@@ -31,29 +32,29 @@ _WARMUP_STEPS, _WARMUP_FROM = 6000, 1e-7
 def pretrain(
     pictures: Pictures, backbone: BackboneConfig, config: PretrainConfig, output_dir: str | os.PathLike
 ) -> float:
-    """Trains a backbone from scratch; there are no validation pictures here, so that it is the last epoch's.
+    """Trains a backbone from scratch; keeps the best at nearest prototypes on the validation classes.
 
-    Writes to `output_dir`: `netFeat.pth` when all epochs are done, `state.pth` (the state after an epoch of the last
-    half minute: the same call goes on from there), `history.csv`. Convolutions compute in `backbone.precision`, float32
-    or bfloat16, on a CUDA device if there is one. An epoch's order and augmentation depend on (seed, epoch) alone.
+    Writes to `output_dir`: `netFeat.pth` (the best so far), `state.pth` (the state after an epoch of the last half
+    minute: the same call goes on from there), `history.csv`. Convolutions compute in `backbone.precision`, float32 or
+    bfloat16, on a CUDA device if there is one. An epoch's order and augmentation depend on (seed, epoch) alone.
 
     Returns:
-        The share of augmented training pictures that the last epoch classified rightly, in [0, 1].
+        The best validation accuracy (nearest prototypes on the episodes of `pictures`), in [0, 1].
 
     Raises:
         InputError: `output_dir` holds another run or is in use, or loss or weights become NaN or infinite.
         Preempted: SIGTERM came; `state.pth` stays.
     """
     folder, steps = Path(output_dir), len(pictures.labels) // config.batch_size
+    if (classes := int(pictures.labels.max(initial=-1)) + 1) < 2:
+        raise InputError(f"There must be pictures of at least 2 training classes to tell apart; got {classes}.")
     if steps < 1:
         raise InputError(f"batch_size {config.batch_size} is more than the {len(pictures.labels)} training pictures.")
     with run_lock.held(folder), disk_errors.named(folder):
         run = _Run(pictures, backbone, config, folder)
         run.restore()
-        accuracy = run.train(steps)
-        with atomic.new_file(folder / FILE) as partial:
-            torch.save({name: value.float().cpu() for name, value in run.backbone.state_dict().items()}, partial)
-    return accuracy
+        run.train(steps)
+    return run.best
 
 
 def learning_rate(config: PretrainConfig, steps_per_epoch: int, step: int) -> float:
@@ -83,10 +84,11 @@ class _Run:
         self.optimizer = torch.optim.SGD(
             parameters, config.learning_rate, 0.9, weight_decay=config.weight_decay, nesterov=True, fused=True
         )
-        self.half = backbone.precision == "bfloat16"
-        self.epoch, self.saved_epoch, self.saved_at, self.accuracy = 0, 0, time.monotonic(), 0.0
+        self.validation = Validation(pictures, self.size, self.device)
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=backbone.precision == "bfloat16")
+        self.epoch, self.saved_epoch, self.saved_at, self.best = 0, 0, time.monotonic(), 0.0
         record = {"backbone": dataclasses.asdict(backbone), "pretraining": dataclasses.asdict(config)}
-        record["pictures"] = hashlib.sha256(pictures.labels.tobytes() + pictures.images.tobytes()).hexdigest()
+        record["pictures"] = _fingerprint(pictures)
         self.record = json.dumps(record, sort_keys=True)
 
     def restore(self) -> None:
@@ -103,10 +105,13 @@ class _Run:
         self.backbone.load_state_dict(state["backbone"])
         self.classifier.load_state_dict(state["classifier"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.epoch, self.accuracy = state["epoch"], state["accuracy"]
-        self.saved_epoch = self.epoch
+        self.epoch = self.saved_epoch = state["epoch"]
+        if (self.folder / FILE).is_file():
+            self.best = state["best"]
+        else:  # Somebody took the best away.
+            self._validate()
 
-    def train(self, steps: int) -> float:
+    def train(self, steps: int) -> None:
         total = self.config.epochs * steps
         with (
             tqdm(total=total, initial=self.epoch * steps, unit="step", desc="pretrain", mininterval=2) as progress,
@@ -114,7 +119,6 @@ class _Run:
         ):
             while self.epoch < self.config.epochs:
                 self._take_epoch(steps, progress, notice)
-        return self.accuracy
 
     def _take_epoch(self, steps: int, progress: tqdm, notice) -> None:
         seed = self.config.seed + 1_000_003 * (self.epoch + 1)
@@ -131,24 +135,35 @@ class _Run:
                 raise preemption.Preempted(
                     f"The state after epoch {self.saved_epoch} is saved; the same command goes on from there."
                 )
-        loss, self.accuracy = (sums / steps).tolist()
+        loss, accuracy = (sums / steps).tolist()
         # Pooling and ReLU can hide a NaN from the loss.
         if not all(math.isfinite(float(value.sum())) for value in (sums, *self.backbone.state_dict().values())):
             raise InputError(
                 f"The loss ({loss}) or a weight became NaN or infinite in epoch {self.epoch + 1}; lower learning_rate."
             )
+        figures = {"accuracy": accuracy, "loss": loss, "val_prototype_accuracy": self._validate()}
+        history.add(self.folder / "history.csv", {"epoch": self.epoch, **figures})
         self.epoch += 1
-        progress.set_postfix(loss=f"{loss:.3f}", accuracy=f"{100 * self.accuracy:.2f}%")
-        history.add(self.folder / "history.csv", {"epoch": self.epoch, "accuracy": self.accuracy, "loss": loss})
+        val, best = (f"{100 * each:.2f}%" for each in (figures["val_prototype_accuracy"], self.best))
+        progress.set_postfix(loss=f"{loss:.3f}", val=val, best=best)
         # Epochs may take seconds, and so does writing a wide network.
         if self.epoch == self.config.epochs or time.monotonic() > self.saved_at + _SECONDS_BETWEEN_SAVES:
             self._save()
+
+    def _validate(self) -> float:
+        """Measures nearest prototypes on the validation classes, in [0, 1]; keeps the backbone if it is the best."""
+        accuracy = self.validation.accuracy(self.backbone, self.autocast)
+        if accuracy > self.best:
+            with atomic.new_file(self.folder / FILE) as partial:
+                torch.save({name: value.float().cpu() for name, value in self.backbone.state_dict().items()}, partial)
+            self.best = accuracy
+        return accuracy
 
     def _step(self, rows, rate: float, generator, order) -> torch.Tensor:
         """Takes a step; returns loss and share of hits, `[2]`."""
         pictures = augmentation.augment(self.images[rows], self.size, self.config, generator, order)
         labels = self.labels[rows]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+        with self.autocast:
             features = self.backbone(pictures)
         logits = self.classifier(features.float())
         loss = functional.cross_entropy(logits, labels)
@@ -161,5 +176,12 @@ class _Run:
     def _save(self) -> None:
         parts = {name: getattr(self, name).state_dict() for name in ("backbone", "classifier", "optimizer")}
         with atomic.new_file(self.folder / _STATE) as partial:
-            torch.save({**parts, "record": self.record, "epoch": self.epoch, "accuracy": self.accuracy}, partial)
+            torch.save({**parts, "record": self.record, "epoch": self.epoch, "best": self.best}, partial)
         self.saved_epoch, self.saved_at = self.epoch, time.monotonic()
+
+
+def _fingerprint(pictures: Pictures) -> str:
+    digest = hashlib.sha256()
+    for array in vars(pictures).values():
+        digest.update(array.tobytes())
+    return digest.hexdigest()
