@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.records import load_accuracies, load_metrics, points
-from sib_tf import checkpoints
 from sib_tf.errors import InputError
 from sib_tf.evaluation import mean_and_ci95
-from sib_tf.storage import atomic
+from sib_tf.storage import atomic, run_records
 
 # Data set, backbone, shot, K: accuracy in %, with its 95 % interval; 5-way, 15 queries a class.
 # Hu et al., ICLR 2020, and for WRN-28-10 at K = 3 the authors' code.
@@ -107,7 +106,7 @@ def bayes(folder: str | os.PathLike) -> dict:
     if not found:
         raise InputError(f"bayes_dir {folder} holds no metrics; make some with benchmarks.bayes_rows.")
     some = next(path for path in paths if key(path))
-    config = atomic.read_json(some.with_name(checkpoints.CONFIG), "Configuration")
+    config = atomic.read_json(some.with_name(run_records.CONFIG), "Configuration")
     tried = {match[1] for path in paths if (match := re.search(r"_kl([0-9.e-]+)_seed", path.parent.name))}
     order = list(_VARIANTS)
     table = []
@@ -139,7 +138,7 @@ def _paper_rows(folders: Iterable[str | os.PathLike]) -> dict[tuple, Seeds]:
 
 def _paper_key(path: Path) -> tuple:
     metrics = load_metrics(path)
-    features = atomic.read_json(path.with_name(checkpoints.CONFIG), "Configuration")["features"]
+    features = atomic.read_json(path.with_name(run_records.CONFIG), "Configuration")["features"]
     shot = int(path.parent.name.partition("shot")[0])
     return metrics["dataset"]["name"], _backbone(features), shot, metrics["model"]["num_steps"], metrics["views"]
 

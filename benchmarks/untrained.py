@@ -12,7 +12,7 @@ from sib_tf.config import BackboneConfig, SIBConfig
 from sib_tf.features import weights_fingerprint
 from sib_tf.prediction import trained_run
 from sib_tf.sib import SIB
-from sib_tf.storage import atomic
+from sib_tf.storage import atomic, run_records
 
 TINY = BackboneConfig(width=4, mean=(120.0, 110.0, 100.0), std=(60.0, 61.0, 62.0))
 
@@ -39,9 +39,9 @@ def write_run(folder: Path, backbone_config: BackboneConfig = TINY, **model) -> 
     checkpoints.save_model(backbone, folder / "backbone" / backbones.FILE)
     checkpoints.save_model(sib, folder / "sib" / checkpoints.BEST)
     record = {"backbone": dataclasses.asdict(backbone_config), "dataset": {"name": "glyphs"}}
-    atomic.write_json(folder / "backbone" / checkpoints.CONFIG, record)
+    atomic.write_json(folder / "backbone" / run_records.CONFIG, record)
     features = {"backbone": {"name": backbone.name, "weights": weights_fingerprint(backbone)}}
-    atomic.write_json(folder / "sib" / checkpoints.CONFIG, {"model": dataclasses.asdict(config), "features": features})
+    atomic.write_json(folder / "sib" / run_records.CONFIG, {"model": dataclasses.asdict(config), "features": features})
     return folder
 
 

@@ -42,7 +42,7 @@ def read_checkpoint(path: str | os.PathLike, sha256: str | None = None) -> tuple
     except Exception as error:  # torch raises many kinds for damaged or unsafe files.
         raise InputError(
             f"checkpoint {path} is damaged or holds more than weights ({type(error).__name__}); only files of the "
-            "released code are read."
+            "released code and netFeat.pth of train.pretrain_torch are read."
         ) from error
     if not isinstance(content, Mapping):
         raise InputError(f"checkpoint {path} holds a {type(content).__name__}, not weights by name.")
@@ -59,9 +59,9 @@ def read_checkpoint(path: str | os.PathLike, sha256: str | None = None) -> tuple
 def _check_bytes(path: Path, sha256: str | None) -> None:
     """What PyTorch does not do: compares the file's digest, and the checksums of an archive's members."""
     if not path.is_file():
-        raise InputError(f"checkpoint {path} does not exist.")
+        raise InputError(f"checkpoint {path} must be a .pth file; there is no such file.")
     if sha256 is not None and (found := digests.of_file(path)) != sha256.lower():
-        raise InputError(f"checkpoint {path} must have the SHA-256 {sha256}; it has {found}. Fetch it again.")
+        raise InputError(f"checkpoint {path} must have the SHA-256 {sha256}; it has {found}. Get it again.")
     with path.open("rb") as file:
         if file.read(4) != b"PK\x03\x04":
             return
@@ -69,9 +69,17 @@ def _check_bytes(path: Path, sha256: str | None) -> None:
         with zip_files.open_zip(path, most_bytes=path.stat().st_size) as archive:  # PyTorch packs nothing.
             damaged = archive.testzip()
     except Exception as error:  # zipfile raises whatever the broken bytes lead it to.
-        raise InputError(f"checkpoint {path} is damaged ({type(error).__name__}); fetch it again.") from error
+        raise InputError(f"checkpoint {path} is damaged ({type(error).__name__}); get it again.") from error
     if damaged:
-        raise InputError(f"checkpoint {path} is damaged (its checksums differ); fetch it again.")
+        raise InputError(f"checkpoint {path} is damaged (its checksums differ); get it again.")
+
+
+def pictures(state: State) -> dict:
+    """What a file of `train.pretrain_torch` says of its pictures: `image_size`, `mean`, `std`; {} for other files."""
+    if "image_size" not in state:
+        return {}
+    size, mean, std = (_get(state, name, axes) for name, axes in (("image_size", 0), ("mean", 1), ("std", 1)))
+    return {"image_size": int(size), "mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
 
 
 def backbone(
@@ -79,8 +87,8 @@ def backbone(
 ) -> tuple[keras.Model, BackboneConfig]:
     """Builds the backbone of a PyTorch state; its kind, depth and width follow from the names and shapes.
 
-    The file does not say the other arguments, which are as in `BackboneConfig`. Raises an InputError if
-    names or shapes are of no backbone that the released code has.
+    The released code's files do not say the other arguments, which are as in `BackboneConfig`; `pictures` has what ours
+    say. Raises an InputError if names or shapes are of no backbone that the released code has.
     """
     pictures = {"image_size": image_size, "mean": mean, "std": std, "precision": precision}
     if (first := "conv_blocks.0.layers.Conv.weight") in state:
@@ -185,8 +193,11 @@ def _arrays(state, path) -> dict[str, np.ndarray]:
     try:
         arrays = {name.removeprefix("module."): value.numpy() for name, value in state.items()}
     except (AttributeError, TypeError, RuntimeError) as error:  # No tensor, or of a kind that NumPy has not.
-        raise InputError(f"checkpoint {path} holds values that are not arrays of numbers.") from error
+        raise InputError(
+            f"checkpoint {path} holds values that are not arrays of numbers, as a state of training does; name "
+            "netFeatBest, netSIBBest or netFeat.pth."
+        ) from error
     for name, value in arrays.items():
         if not np.isfinite(value).all():
-            raise InputError(f"checkpoint {path} has numbers in {name} that are not finite; fetch it again.")
+            raise InputError(f"checkpoint {path} has numbers in {name} that are not finite; get it again.")
     return arrays

@@ -11,7 +11,7 @@ from sib_tf import checkpoints, heads
 from sib_tf.devices import Devices
 from sib_tf.errors import InputError
 from sib_tf.sib import SIB
-from sib_tf.storage import atomic, disk_errors, run_lock
+from sib_tf.storage import atomic, disk_errors, run_lock, run_records
 
 
 @contextlib.contextmanager
@@ -32,7 +32,7 @@ def training(output_dir: str | os.PathLike, record: dict, seed: int, devices: De
         devices.lost_worker(f"Start all workers again with the same command: they go on {going_on}."),
         disk_errors.named(output_dir),
     ):
-        checkpoints.claim_folder(folder, record)
+        run_records.claim_folder(folder, record)
         keras.utils.set_random_seed(seed)
         yield folder
 
@@ -47,9 +47,9 @@ def load_model(
     of `image_size` pixels (None: any), which an imported backbone may have several of.
     """
     folder = heads.folder(model_dir)
-    record = atomic.read_json(folder / checkpoints.CONFIG, "Configuration")
+    record = atomic.read_json(folder / run_records.CONFIG, "Configuration")
     if not isinstance(record, dict) or "model" not in record:
-        raise InputError(f"{folder / checkpoints.CONFIG} describes no SIB model; name the folder of a meta-training.")
+        raise InputError(f"{folder / run_records.CONFIG} describes no SIB model; name the folder of a meta-training.")
     model, features = checkpoints.load_model(folder / checkpoints.BEST, SIB), record.get("features")
     backbone = features.get("backbone") if isinstance(features, dict) else None
     if model.config.feature_dim is None:
@@ -57,7 +57,7 @@ def load_model(
     if weights is not None and not (isinstance(backbone, dict) and backbone.get("weights") == weights):
         raise InputError(
             f"The model in {model_dir} was meta-trained on features of another backbone than {other}, or its "
-            f"{checkpoints.CONFIG} does not say; name what belongs to its own backbone."
+            f"{run_records.CONFIG} does not say; name what belongs to its own backbone."
         )
     own_size = features.get("image_size") if isinstance(features, dict) else None
     if None not in (own_size, image_size) and own_size != image_size:

@@ -15,7 +15,7 @@ from sib_tf.config import SIBConfig
 from sib_tf.features import FeatureCache, weights_fingerprint
 from sib_tf.prediction import trained_run
 from sib_tf.sib import SIB
-from sib_tf.storage import atomic
+from sib_tf.storage import atomic, run_records
 
 __all__ = ["load_run", "pictures", "write_run", "write_saved_model", "write_tflite"]
 LIMITS = ("way", "max_support", "max_query")
@@ -29,7 +29,7 @@ def write_sib(folder: Path, features_dir: Path, **config) -> Path:
     model.build()
     checkpoints.save_model(model, folder / checkpoints.BEST)
     record = {"model": dataclasses.asdict(model.config), "features": cache.identity, "meta_training": {"episodes": {}}}
-    atomic.write_json(folder / checkpoints.CONFIG, record)
+    atomic.write_json(folder / run_records.CONFIG, record)
     return folder
 
 
@@ -81,7 +81,7 @@ def any_length_run() -> Path:
     model.build()
     checkpoints.save_model(model, folder / checkpoints.BEST)
     record = {"model": dataclasses.asdict(config), "features": [], "meta_training": {"episodes": {}}}
-    atomic.write_json(folder / checkpoints.CONFIG, record)
+    atomic.write_json(folder / run_records.CONFIG, record)
     steps = (0.0,) * 3
     calibration.Calibration(steps, steps, weights_fingerprint(model), (-1.0, 1.0)).save(folder / calibration.FILE)
     return folder

@@ -12,6 +12,7 @@ from sib_tf import checkpoints
 from sib_tf.config import SIBConfig
 from sib_tf.errors import InputError
 from sib_tf.sib import SIB
+from sib_tf.storage import run_records
 
 
 def small_model(units: int = 3, seed: int = 0) -> keras.Model:
@@ -32,8 +33,8 @@ def start(seed: int = 0) -> dict:
 
 def test_a_folder_is_claimed_once_and_found_again(tmp_path):
     record = {"part": {"way": (5, 5), "nested": {"list": [(1, 2), 3]}}, "seed": None}
-    checkpoints.claim_folder(tmp_path / "run", record)
-    checkpoints.claim_folder(tmp_path / "run", record)
+    run_records.claim_folder(tmp_path / "run", record)
+    run_records.claim_folder(tmp_path / "run", record)
     assert (tmp_path / "run" / "config.json").is_file()
 
 
@@ -50,19 +51,19 @@ def test_a_folder_is_claimed_once_and_found_again(tmp_path):
     ],
 )
 def test_the_folder_of_another_run_is_refused_by_the_fields_that_differ(tmp_path, other, message):
-    checkpoints.claim_folder(tmp_path / "run", {"part": {"way": 5, "steps": 3}})
+    run_records.claim_folder(tmp_path / "run", {"part": {"way": 5, "steps": 3}})
     before = (tmp_path / "run" / "config.json").read_bytes()
     with pytest.raises(InputError, match=message):
-        checkpoints.claim_folder(tmp_path / "run", other)
+        run_records.claim_folder(tmp_path / "run", other)
     assert (tmp_path / "run" / "config.json").read_bytes() == before
 
 
 def test_settings_that_came_later_are_at_their_defaults(tmp_path):
     record = dataclasses.asdict(SIBConfig(way=7))
-    checkpoints.claim_folder(tmp_path, {"model": {name: value for name, value in record.items() if name != "prior"}})
-    checkpoints.claim_folder(tmp_path, {"model": record})
+    run_records.claim_folder(tmp_path, {"model": {name: value for name, value in record.items() if name != "prior"}})
+    run_records.claim_folder(tmp_path, {"model": record})
     with pytest.raises(InputError, match=r"\(model\.prior: none there, gaussian asked\)"):
-        checkpoints.claim_folder(tmp_path, {"model": {**record, "prior": "gaussian"}})
+        run_records.claim_folder(tmp_path, {"model": {**record, "prior": "gaussian"}})
 
 
 def test_a_save_that_fails_keeps_the_old_model(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """The released code's .pth files: read without executing anything, and giving the numbers that PyTorch gives."""
 
 import json
+import re
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -124,9 +125,9 @@ def head(name: str, *shape: int) -> dict:
     [
         ({"weights": Malicious()}, r"file\.pth is damaged or holds more than weights \(UnpicklingError\); only"),
         ([1, 2], r"file\.pth holds a list, not weights by name\."),
-        ({"a": 1}, r"file\.pth holds values that are not arrays of numbers\."),
+        ({"a": 1}, r"file\.pth holds values that are not arrays of numbers, as a state"),
         ({"fc.weight": torch.zeros(2)}, r"has no backbone of the released code; its names begin with \['fc"),
-        (sib_file(SIB=None), r"file\.pth holds values that are not arrays of numbers\."),
+        (sib_file(SIB=None), r"file\.pth holds values that are not arrays of numbers, as a state"),
         (without(sib_file(), "nbStep"), r"file\.pth lacks \['nbStep'\]\."),
         (sib_file(nbStep="three"), r"file\.pth must have a whole number as nbStep; got 'three'\."),
         (without(FEAT, VARIANCE), rf"lacks {VARIANCE}; it is not a whole file"),
@@ -150,7 +151,12 @@ def test_other_files_are_refused_and_nothing_is_written(capsys, content, message
 
 
 def test_values_that_do_not_go_with_the_file_are_refused(capsys):
-    check_error(capsys, run(checkpoint="none.pth"), r"checkpoint none\.pth does not exist\.")
+    for other in ("none.pth", "."):
+        check_error(
+            capsys, run(checkpoint=other), rf"checkpoint {re.escape(other)} must be a \.pth file; there is no such"
+        )
+    message = r"dataset must be given: file\.pth says neither size nor normalisation .* --dataset=cifar_fs"
+    check_error(capsys, import_file(sib_file(), dataset=None), message)
     message = r"num_steps must be in \[0, 100\] \(the steps are unrolled\); got 1000\."
     check_error(capsys, import_file(sib_file(nbStep=1000)), message)
     message = r"checkpoint file\.pth has a head for features of length 16, but its backbone gives 100 at the 80 pixels "

@@ -16,6 +16,7 @@ from sib_tf.config import BackboneConfig
 from sib_tf.datasets import glyph_domains
 from sib_tf.errors import InputError
 from sib_tf.estimator.classifier import SIBClassifier
+from sib_tf.storage import run_records
 from sib_tf.zero_shot.domain_adaptation import AdaptiveHead, Learner, tasks, turned_features, untrained
 from sib_tf.zero_shot.domain_adaptation.training import FeatureLearner
 from train import domain_adaptation as entry_point
@@ -26,7 +27,7 @@ def save_backbone(folder: Path, size: int, width: int = 4):
     model = backbones.build(config)
     folder.mkdir(parents=True)
     checkpoints.save_model(model, folder / backbones.FILE)
-    (folder / checkpoints.CONFIG).write_text(json.dumps({"backbone": dataclasses.asdict(config)}))
+    (folder / run_records.CONFIG).write_text(json.dumps({"backbone": dataclasses.asdict(config)}))
     return model
 
 

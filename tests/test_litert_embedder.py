@@ -29,7 +29,7 @@ from sib_tf.features import FeatureCache, embed, weights_fingerprint
 from sib_tf.pictures.pixels import fit_stored
 from sib_tf.prediction.models import open_model
 from sib_tf.sib import SIB
-from sib_tf.storage import atomic
+from sib_tf.storage import atomic, run_records
 from train import extract_features, import_backbone
 
 SIZE, DIM = 32, 5
@@ -268,7 +268,7 @@ def write_head(folder: Path, backbone: keras.Model) -> None:
     sib.build()
     checkpoints.save_model(sib, folder / checkpoints.BEST)
     features = {"backbone": {"name": backbone.name, "weights": weights_fingerprint(backbone)}}
-    atomic.write_json(folder / checkpoints.CONFIG, {"model": dataclasses.asdict(config), "features": features})
+    atomic.write_json(folder / run_records.CONFIG, {"model": dataclasses.asdict(config), "features": features})
 
 
 def test_features_and_predictions_come_through_the_commands(files, capsys):

@@ -12,7 +12,7 @@ from sib_tf.config import SIBConfig
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache, weights_fingerprint
 from sib_tf.sib import SIB
-from sib_tf.storage import atomic
+from sib_tf.storage import atomic, run_records
 
 
 def model_of(outputs) -> keras.Model:
@@ -153,7 +153,7 @@ def test_a_head_is_refused_under_its_backbone_at_another_image_size(tiny_feature
     sib = SIB(SIBConfig(feature_dim=cache.feature_dim, num_steps=0))
     sib.build()
     checkpoints.save_model(sib, tmp_path / checkpoints.BEST)
-    atomic.write_json(tmp_path / checkpoints.CONFIG, {"model": {}, "features": cache.identity})
+    atomic.write_json(tmp_path / run_records.CONFIG, {"model": {}, "features": cache.identity})
     weights = cache.manifest["backbone"]["weights"]
     runs.load_model(tmp_path, weights, "mine", 32)
     with pytest.raises(InputError, match=r"meta-trained on features of pictures of 32 pixels, not 48 as mine; name"):

@@ -7,12 +7,13 @@ import pytest
 import tensorflow as tf
 from conftest import make_split
 
-from sib_tf import backbones, checkpoints, optimizers, pretraining
+from sib_tf import backbones, optimizers, pretraining
 from sib_tf.config import BackboneConfig, PretrainConfig
 from sib_tf.devices import Devices
 from sib_tf.errors import InputError
 from sib_tf.features import weights_fingerprint
 from sib_tf.reports import history
+from sib_tf.storage import run_records
 
 TINY = PretrainConfig(schedule="cosine", epochs=2, batch_size=48)
 BACKBONE = BackboneConfig(width=4, mean=(128.0,) * 3, std=(64.0,) * 3)
@@ -148,7 +149,7 @@ def test_a_nan_loss_names_the_epoch_and_keeps_the_best_backbone(tiny_dataset, tm
     ],
 )
 def test_the_folder_of_another_run_is_refused(tiny_dataset, tmp_path, backbone, training, message):
-    checkpoints.claim_folder(tmp_path, pretraining._run_record(tiny_dataset, BACKBONE, TINY))
+    run_records.claim_folder(tmp_path, pretraining._run_record(tiny_dataset, BACKBONE, TINY))
     backbone, config = dataclasses.replace(BACKBONE, **backbone), dataclasses.replace(TINY, **training)
     with pytest.raises(InputError, match=message):
         pretraining.pretrain(tiny_dataset, backbone, config, tmp_path)

@@ -13,6 +13,7 @@ from PIL import Image
 from test_cli import check_error
 
 from sib_tf import checkpoints, distributions, templates
+from sib_tf.storage import run_records
 from sib_tf.zero_shot.config import SpinningLinesConfig
 from sib_tf.zero_shot.spinning_lines import PredictionGradientNetwork, SpinningLines, experiment, tasks
 from train import spinning_lines as entry_point
@@ -137,7 +138,7 @@ def test_lines_turn_to_the_truth(capsys):
 
 
 def test_another_configuration_needs_another_folder(capsys):
-    checkpoints.claim_folder("lines", {"spinning_lines": {}, "test_tasks": 2})
+    run_records.claim_folder("lines", {"spinning_lines": {}, "test_tasks": 2})
     code = running.run(entry_point, output_dir="lines", test_tasks=2)
     check_error(capsys, code, "lines holds a run with other settings")
 

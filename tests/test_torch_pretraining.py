@@ -199,16 +199,45 @@ def test_it_learns_and_the_result_is_imported(file, capsys):
     best = max(float(row["val_prototype_accuracy"]) for row in rows)
     assert best > 0.6 > 1 / 3
     assert f"in run/netFeat.pth: nearest prototypes {100 * best:.2f} % on 150 validation episodes." in said
-    assert running.run(import_checkpoint, checkpoint="run/netFeat.pth", dataset="cifar_fs", output_dir="imported") == 0
+    assert running.run(import_checkpoint, checkpoint="run/netFeat.pth", output_dir="imported") == 0
     model, config = backbones.load("imported/backbone")
     assert (config.name, config.width, model.output_shape) == ("conv4", 4, (None, 16))
+    assert {"image_size": config.image_size, "mean": config.mean, "std": config.std} == {
+        "image_size": 32,
+        **NORMALIZATION,
+    }
+
+
+def test_a_result_is_not_taken_for_another_data_sets(file, capsys):
+    assert run(file, epochs=1) == 0
+    capsys.readouterr()
+    given = {"checkpoint": "run/netFeat.pth", "output_dir": "imported"}
+    for dataset in ("cifar_fs", "mini_imagenet"):  # The one has the size, and another normalisation.
+        code = running.run(import_checkpoint, given, dataset=dataset)
+        check_error(
+            capsys, code, rf"dataset {dataset} has other pictures .*\(120\.0, 110\.0, 100\.0\).*: leave it out\."
+        )
+    code = running.run(import_checkpoint, given, checkpoint="run/state.pth")
+    check_error(capsys, code, r"checkpoint run/state\.pth holds values .* as a state of training does; .* netFeat\.pth")
+    assert not Path("imported").exists()
+
+
+def test_a_result_of_a_data_set_may_be_said_to_be_of_it(file):
+    from sib_tf.datasets import cifar_fs
+
+    mean, std = map(np.float32, cifar_fs.Builder.NORMALIZATION)
+    np.savez(file, **{**vars(coloured()), "mean": mean, "std": std})
+    assert run(file, epochs=1) == 0
+    given = {"checkpoint": "run/netFeat.pth", "output_dir": "imported"}
+    assert running.run(import_checkpoint, given, dataset="cifar_fs") == 0
+    assert backbones.load("imported/backbone")[1].mean == pytest.approx(mean)
 
 
 def test_half_precision_is_near(file):
     assert run(file, precision="float32", epochs=1, output_dir="whole") == 0
     assert run(file, precision="bfloat16", epochs=1, output_dir="half") == 0
     whole, half = (float(history(name)[0]["loss"]) for name in ("whole", "half"))
-    assert half == pytest.approx(whole, rel=0.05)
+    assert half == pytest.approx(whole, rel=0.1)
     assert half != whole
 
 
@@ -232,30 +261,39 @@ def test_a_run_that_was_broken_off_goes_on_as_if_it_had_not(file, monkeypatch):
     assert Path("whole/history.csv").read_text() == Path("broken/history.csv").read_text()
 
 
-def test_sigterm_keeps_what_was_saved(file, monkeypatch, capsys):
-    monkeypatch.setattr(training, "_SECONDS_BETWEEN_SAVES", 0)
+@pytest.mark.parametrize("last", [3, 12, 15])  # In the first epoch, at the end of one, and within one.
+def test_sigterm_saves_the_state_and_the_run_goes_on_from_there(file, monkeypatch, capsys, last):
+    assert run(file, output_dir="whole") == 0
     real, taken = training._Run._step, []
 
     def step(self, *arguments):
         taken.append(self.epoch)
-        if taken.count(2) == 1 and taken[-1] == 2:
+        if len(taken) == last:
             os.kill(os.getpid(), signal.SIGTERM)
         return real(self, *arguments)
 
     monkeypatch.setattr(training._Run, "_step", step)
     assert run(file) == 143
-    message = "stopped: The state after epoch 2 is saved; the same command goes on from there."
+    epoch, of_it = (last - 1) // 6 + 1, (last - 1) % 6 + 1
+    message = f"stopped: The state of step {of_it} of epoch {epoch} is saved; the same command goes on from there."
     assert capsys.readouterr().err.splitlines()[-1].endswith(message)
-    assert taken.count(2) == 1
+    assert len(taken) == last
     assert run(file) == 0
-    assert taken.count(0) == taken.count(1) == 6
-    assert Path("run/netFeat.pth").is_file()
+    assert len(taken) == 4 * 6
+    whole, broken = (torch.load(f"{name}/netFeat.pth", weights_only=True) for name in ("whole", "run"))
+    assert all(torch.equal(whole[name], broken[name]) for name in whole)
+    assert Path("whole/history.csv").read_text() == Path("run/history.csv").read_text()
 
 
 def test_a_folder_of_another_run_or_a_damaged_state_is_refused(file, capsys):
     assert run(file, epochs=1) == 0
     capsys.readouterr()
-    check_error(capsys, run(file, epochs=1, learning_rate=0.01), "run holds a run with other settings or pictures")
+    message = r"run holds a run with other settings \(pretraining\.learning_rate: 0\.05 there, 0\.01 asked\)"
+    check_error(capsys, run(file, epochs=1, learning_rate=0.01), message)
+    np.savez("other.npz", **spoilt("labels", coloured().labels[::-1]))
+    check_error(
+        capsys, run("other.npz", epochs=1), r"run holds a run with other settings \(pictures: \w+ there, \w+ asked"
+    )
     Path("run/state.pth").write_bytes(b"nothing")
     check_error(capsys, run(file, epochs=1), r"run/state\.pth is damaged .*remove it to start again")
 

@@ -9,12 +9,13 @@ import pytest
 import tensorflow as tf
 from running import run
 
-from sib_tf import checkpoints, evaluation
+from sib_tf import evaluation
 from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
 from sib_tf.episodes import UNKNOWN, EpisodeSampler, fingerprint, with_unknown_classes
 from sib_tf.errors import InputError
 from sib_tf.reports import meta_test
 from sib_tf.sib import SIB
+from sib_tf.storage import run_records
 from train import calibrate, evaluate, meta_train
 
 LABELS = np.repeat(np.arange(12), 40)
@@ -172,7 +173,7 @@ def test_a_folder_from_before_these_settings_is_gone_on_from(tmp_path):
     for spec in (old["episodes"], old["validation"], *old["mixture"]):
         del spec["shot_distribution"], spec["flipped_labels"]
     assert MetaTrainConfig.from_dict(old) == MetaTrainConfig.from_dict(new)
-    checkpoints.claim_folder(tmp_path, {"meta_training": old})
-    checkpoints.claim_folder(tmp_path, {"meta_training": new})
+    run_records.claim_folder(tmp_path, {"meta_training": old})
+    run_records.claim_folder(tmp_path, {"meta_training": new})
     with pytest.raises(InputError, match="other settings .*mixture"):
-        checkpoints.claim_folder(tmp_path, {"meta_training": {**new, "mixture": [dataclasses.asdict(UNEVEN)]}})
+        run_records.claim_folder(tmp_path, {"meta_training": {**new, "mixture": [dataclasses.asdict(UNEVEN)]}})

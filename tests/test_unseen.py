@@ -19,7 +19,7 @@ from sib_tf import checkpoints
 from sib_tf.config import SIBConfig
 from sib_tf.episodes import Episode
 from sib_tf.sib import SIB
-from sib_tf.storage import atomic
+from sib_tf.storage import atomic, run_records
 
 WIDTH = 8
 
@@ -169,7 +169,7 @@ def asked(tmp_path, monkeypatch):
     model = SIB(SIBConfig(feature_dim=None, way=None, gradient_network="per_class", num_steps=1))
     model.build()
     checkpoints.save_model(model, tmp_path / "head" / checkpoints.BEST)
-    atomic.write_json(tmp_path / "head" / checkpoints.CONFIG, {"model": dataclasses.asdict(model.config)})
+    atomic.write_json(tmp_path / "head" / run_records.CONFIG, {"model": dataclasses.asdict(model.config)})
     return {"head": tmp_path / "head", "data_sets": tmp_path / "sets.json", "output_dir": "out", "episodes": 4} | {
         "peers": "soft_kmeans,label_spreading"
     }

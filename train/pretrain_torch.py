@@ -35,7 +35,7 @@ def main() -> None:
     if config.epochs < 1:
         raise cli.InputError("epochs must be at least 1: there is no initial backbone to keep.")
     if importlib.util.find_spec("torch") is None:
-        raise cli.InputError("train.pretrain_torch needs PyTorch: pip install 'sib_tf[torch]'.")
+        raise cli.InputError("train.pretrain_torch needs PyTorch: pip install torch.")
     from sib_tf.torch_pretraining import pictures, training
 
     found = pictures.load(FLAGS.pictures)

@@ -15,7 +15,7 @@ from sib_tf import checkpoints
 from sib_tf.backbones import scratch
 from sib_tf.config import BackboneConfig
 from sib_tf.errors import InputError
-from sib_tf.storage import atomic
+from sib_tf.storage import atomic, run_records
 
 FILE = "backbone.keras"
 # By the names in `config.BACKBONES`: (normalised pictures, configuration) -> features, as layers of a functional model.
@@ -48,7 +48,7 @@ def load(folder: str | os.PathLike) -> tuple[keras.Model, BackboneConfig]:
     Raises:
         InputError: the folder has no backbone, or a damaged one.
     """
-    path = Path(folder) / checkpoints.CONFIG
+    path = Path(folder) / run_records.CONFIG
     record = atomic.read_json(path, "Configuration")
     if not isinstance(record, dict) or "backbone" not in record:
         raise InputError(f"{path} describes no backbone; name the folder of train.pretrain or train.import_backbone.")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from sib_tf import backbones, calibration, checkpoints, runs
+from sib_tf import backbones, calibration, runs
 from sib_tf.calibration import Calibration
 from sib_tf.config import BackboneConfig
 from sib_tf.distributions import MOST_CLASSES
@@ -15,7 +15,7 @@ from sib_tf.features import weights_fingerprint
 from sib_tf.prediction.description import FORMAT
 from sib_tf.prediction.signatures import Signatures
 from sib_tf.sib import SIB
-from sib_tf.storage import atomic
+from sib_tf.storage import atomic, run_records
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -96,7 +96,7 @@ def load(model_dir: str | os.PathLike, backbone_dir: str | os.PathLike, samples:
     other, dim = f"that in backbone_dir {backbone_dir}", backbone.output_shape[-1]
     head = load_head(model_dir, dim, weights, other, samples, config.image_size)
     backbone = backbones.in_float32(backbone, config)  # Devices have no kernels for half precision of this kind.
-    trained_on = atomic.read_json(Path(backbone_dir) / checkpoints.CONFIG, "Configuration").get("dataset")
+    trained_on = atomic.read_json(Path(backbone_dir) / run_records.CONFIG, "Configuration").get("dataset")
     width = None if config.source else config.width
     origin = {"name": config.name, "source": config.source, "width": width, "weights": weights_fingerprint(backbone)}
     dataset = _name(trained_on) or head.dataset

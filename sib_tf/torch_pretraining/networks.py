@@ -36,15 +36,16 @@ class CosineClassifier(nn.Module):
 
 
 class _Backbone(nn.Module):
-    """Normalises pictures; what it takes for that is in the configuration and not in the state."""
+    """Normalises pictures; its state says with what, and their size, which that of the released code does not."""
 
     def __init__(self, config: BackboneConfig):
         super().__init__()
-        for name in ("mean", "std"):
-            self.register_buffer(name, torch.tensor(getattr(config, name)).reshape(3, 1, 1), persistent=False)
+        for name in ("mean", "std", "image_size"):
+            self.register_buffer(name, torch.tensor(getattr(config, name)))
 
     def forward(self, pictures):
-        return self.features((pictures - self.mean) / self.std)
+        mean, std = (value.reshape(3, 1, 1) for value in (self.mean, self.std))
+        return self.features((pictures - mean) / std)
 
 
 class _Conv4(_Backbone):

@@ -53,7 +53,7 @@ def save(data, episodes, path: str | os.PathLike) -> None:
 def load(path: str | os.PathLike) -> Pictures:
     """Reads a file of `save`; an InputError if it is damaged or another."""
     if not Path(path).is_file():
-        raise InputError(f"There is no file of pictures {path}; train.pack_pictures writes one.")
+        raise InputError(f"There is no file of pictures {path}; train.pack_pictures writes one, an .npz file.")
     arrays, names = array_files.read_npz(path, _WAY_OUT), [field.name for field in dataclasses.fields(Pictures)]
     if sorted(arrays) != sorted(names):
         raise InputError(f"{path} is no file of train.pack_pictures; {_WAY_OUT}.")

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import json
 import math
 import os
 import random
@@ -16,7 +15,7 @@ from tqdm import tqdm
 from sib_tf.config import BackboneConfig, PretrainConfig
 from sib_tf.errors import InputError, first_line
 from sib_tf.reports import history
-from sib_tf.storage import atomic, disk_errors, preemption, run_lock
+from sib_tf.storage import atomic, disk_errors, preemption, run_lock, run_records
 from sib_tf.torch_pretraining import augmentation
 from sib_tf.torch_pretraining.networks import CosineClassifier, build
 from sib_tf.torch_pretraining.pictures import Pictures
@@ -25,6 +24,8 @@ from sib_tf.torch_pretraining.validation import Validation
 # Called as the released code calls it; `train.import_checkpoint` reads it.
 FILE = "netFeat.pth"
 _STATE = "state.pth"
+# What the state has: states of these, and values of those.
+_PARTS, _PLACE = ("backbone", "classifier", "optimizer"), ("epoch", "taken", "sums", "best")
 _SECONDS_BETWEEN_SAVES = 30
 _WARMUP_STEPS, _WARMUP_FROM = 6000, 1e-7
 
@@ -34,23 +35,26 @@ def pretrain(
 ) -> float:
     """Trains a backbone from scratch; keeps the best at nearest prototypes on the validation classes.
 
-    Writes to `output_dir`: `netFeat.pth` (the best so far), `state.pth` (the state after an epoch of the last half
-    minute: the same call goes on from there), `history.csv`. Convolutions compute in `backbone.precision`, float32 or
-    bfloat16, on a CUDA device if there is one. An epoch's order and augmentation depend on (seed, epoch) alone.
+    Writes to `output_dir`: `config.json`, `netFeat.pth` (the best so far, and the pictures that it takes), `state.pth`
+    (after an epoch of the last half minute, or where SIGTERM came: the same call goes on from there), `history.csv`.
+    Convolutions compute in `backbone.precision`, float32 or bfloat16, on a CUDA device if there is one. The order of an
+    epoch depends on (seed, epoch) alone and a batch's augmentation on (seed, epoch, step).
 
     Returns:
         The best validation accuracy (nearest prototypes on the episodes of `pictures`), in [0, 1].
 
     Raises:
         InputError: `output_dir` holds another run or is in use, or loss or weights become NaN or infinite.
-        Preempted: SIGTERM came; `state.pth` stays.
+        Preempted: SIGTERM came; the state is saved.
     """
     folder, steps = Path(output_dir), len(pictures.labels) // config.batch_size
     if (classes := int(pictures.labels.max(initial=-1)) + 1) < 2:
         raise InputError(f"There must be pictures of at least 2 training classes to tell apart; got {classes}.")
     if steps < 1:
         raise InputError(f"batch_size {config.batch_size} is more than the {len(pictures.labels)} training pictures.")
+    record = {"backbone": dataclasses.asdict(backbone), "pretraining": dataclasses.asdict(config)}
     with run_lock.held(folder), disk_errors.named(folder):
+        run_records.claim_folder(folder, {**record, "pictures": _fingerprint(pictures)})
         run = _Run(pictures, backbone, config, folder)
         run.restore()
         run.train(steps)
@@ -86,10 +90,9 @@ class _Run:
         )
         self.validation = Validation(pictures, self.size, self.device)
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=backbone.precision == "bfloat16")
-        self.epoch, self.saved_epoch, self.saved_at, self.best = 0, 0, time.monotonic(), 0.0
-        record = {"backbone": dataclasses.asdict(backbone), "pretraining": dataclasses.asdict(config)}
-        record["pictures"] = _fingerprint(pictures)
-        self.record = json.dumps(record, sort_keys=True)
+        self.epoch, self.saved_at, self.best = 0, time.monotonic(), 0.0
+        # Of the epoch that is under way: steps taken, and their sums of loss and of the share of hits.
+        self.taken, self.sums = 0, torch.zeros(2, device=self.device)
 
     def restore(self) -> None:
         path = self.folder / _STATE
@@ -97,53 +100,60 @@ class _Run:
             return
         try:
             state = torch.load(path, map_location=self.device, weights_only=True)
-            record = state["record"]
+            for name in _PARTS:
+                getattr(self, name).load_state_dict(state[name])
+            self.epoch, self.taken, self.sums, self.best = (state[name] for name in _PLACE)
         except Exception as error:  # torch raises many kinds for damaged files.
             raise InputError(f"{path} is damaged ({first_line(error)}); remove it to start again.") from error
-        if record != self.record:
-            raise InputError(f"{self.folder} holds a run with other settings or pictures; name another folder.")
-        self.backbone.load_state_dict(state["backbone"])
-        self.classifier.load_state_dict(state["classifier"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.epoch = self.saved_epoch = state["epoch"]
-        if (self.folder / FILE).is_file():
-            self.best = state["best"]
-        else:  # Somebody took the best away.
+        if self.epoch and not (self.folder / FILE).is_file():  # Somebody took the best away.
+            self.best = 0.0
             self._validate()
 
     def train(self, steps: int) -> None:
         total = self.config.epochs * steps
         with (
-            tqdm(total=total, initial=self.epoch * steps, unit="step", desc="pretrain", mininterval=2) as progress,
+            tqdm(
+                total=total, initial=self.epoch * steps + self.taken, unit="step", desc="pretrain", mininterval=2
+            ) as progress,
             preemption.notice() as notice,
         ):
             while self.epoch < self.config.epochs:
                 self._take_epoch(steps, progress, notice)
+                self._end_epoch(steps, progress)
 
     def _take_epoch(self, steps: int, progress: tqdm, notice) -> None:
-        seed = self.config.seed + 1_000_003 * (self.epoch + 1)
-        # Colour steps are ordered on the processor's side, so that the accelerator is not waited for.
-        generator, orders = torch.Generator(self.device).manual_seed(seed), random.Random(seed)
+        generator = torch.Generator(self.device).manual_seed(self._chance().getrandbits(63))
         order = torch.randperm(len(self.labels), generator=generator, device=self.device)
-        sums = torch.zeros(2, device=self.device)
-        for step in range(steps):
+        for step in range(self.taken, steps):
             rows = order[step * self.config.batch_size : (step + 1) * self.config.batch_size]
             rate = learning_rate(self.config, steps, self.epoch * steps + step)
-            sums += self._step(rows, rate, generator, orders.choice(augmentation.ORDERS))
+            # Colour steps are ordered on the processor's side, so that the accelerator is not waited for.
+            chance = self._chance(step)
+            generator.manual_seed(chance.getrandbits(63))
+            self.sums += self._step(rows, rate, generator, chance.choice(augmentation.ORDERS))
+            self.taken = step + 1
             progress.update()
             if notice.given:
+                self._save()
                 raise preemption.Preempted(
-                    f"The state after epoch {self.saved_epoch} is saved; the same command goes on from there."
+                    f"The state of step {self.taken} of epoch {self.epoch + 1} is saved; the same command goes on from "
+                    "there."
                 )
-        loss, accuracy = (sums / steps).tolist()
+
+    def _chance(self, *step: int) -> random.Random:
+        """Of the epoch that is under way, or of a step of it."""
+        return random.Random(repr((self.config.seed, self.epoch, *step)))
+
+    def _end_epoch(self, steps: int, progress: tqdm) -> None:
+        loss, accuracy = (self.sums / steps).tolist()
         # Pooling and ReLU can hide a NaN from the loss.
-        if not all(math.isfinite(float(value.sum())) for value in (sums, *self.backbone.state_dict().values())):
+        if not all(math.isfinite(float(value.sum())) for value in (self.sums, *self.backbone.state_dict().values())):
             raise InputError(
                 f"The loss ({loss}) or a weight became NaN or infinite in epoch {self.epoch + 1}; lower learning_rate."
             )
         figures = {"accuracy": accuracy, "loss": loss, "val_prototype_accuracy": self._validate()}
         history.add(self.folder / "history.csv", {"epoch": self.epoch, **figures})
-        self.epoch += 1
+        self.epoch, self.taken, self.sums = self.epoch + 1, 0, torch.zeros_like(self.sums)
         val, best = (f"{100 * each:.2f}%" for each in (figures["val_prototype_accuracy"], self.best))
         progress.set_postfix(loss=f"{loss:.3f}", val=val, best=best)
         # Epochs may take seconds, and so does writing a wide network.
@@ -155,7 +165,7 @@ class _Run:
         accuracy = self.validation.accuracy(self.backbone, self.autocast)
         if accuracy > self.best:
             with atomic.new_file(self.folder / FILE) as partial:
-                torch.save({name: value.float().cpu() for name, value in self.backbone.state_dict().items()}, partial)
+                torch.save({name: value.cpu() for name, value in self.backbone.state_dict().items()}, partial)
             self.best = accuracy
         return accuracy
 
@@ -174,10 +184,10 @@ class _Run:
         return torch.stack([loss.detach(), (logits.argmax(-1) == labels).float().mean()])
 
     def _save(self) -> None:
-        parts = {name: getattr(self, name).state_dict() for name in ("backbone", "classifier", "optimizer")}
+        state = {name: getattr(self, name).state_dict() for name in _PARTS}
         with atomic.new_file(self.folder / _STATE) as partial:
-            torch.save({**parts, "record": self.record, "epoch": self.epoch, "best": self.best}, partial)
-        self.saved_epoch, self.saved_at = self.epoch, time.monotonic()
+            torch.save(state | {name: getattr(self, name) for name in _PLACE}, partial)
+        self.saved_at = time.monotonic()
 
 
 def _fingerprint(pictures: Pictures) -> str:

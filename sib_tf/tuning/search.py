@@ -12,10 +12,10 @@ from pathlib import Path
 import grpc
 import keras_tuner
 
-from sib_tf import checkpoints, meta_training
+from sib_tf import meta_training
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache
-from sib_tf.storage import run_lock
+from sib_tf.storage import run_lock, run_records
 from sib_tf.tuning import processes, results, trials
 from sib_tf.tuning.search_space import Search
 
@@ -44,7 +44,7 @@ def search(
     record = _record(cache, settings)
     # A chief, or who searches alone, has the folder; a worker has its own name there.
     with run_lock.held(output_dir, os.environ[processes.TUNER_ID] if role == "worker" else ""):
-        checkpoints.claim_folder(output_dir, record)
+        run_records.claim_folder(output_dir, record)
         with _named_errors(role):
             trials.Trials(trials.oracle(settings, count), cache, settings, output_dir).search()
         if role == "worker":

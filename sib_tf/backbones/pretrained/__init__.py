@@ -14,11 +14,11 @@ from types import ModuleType
 
 import numpy as np
 
-from sib_tf import backbones, checkpoints
+from sib_tf import backbones
 from sib_tf.backbones.pretrained.request import Imported, Request
 from sib_tf.config import BackboneConfig
 from sib_tf.errors import InputError
-from sib_tf.storage import atomic, run_lock
+from sib_tf.storage import atomic, run_lock, run_records
 
 _NO_SOURCES = ("request", "litert_normalization")
 # Probabilities of a quantised model add up to 1 with this.
@@ -39,7 +39,7 @@ def import_backbone(request: Request, output_dir: str | os.PathLike) -> tuple[Ba
         InputError: there is no such source, its weights cannot be had, or it does not turn pictures into vectors.
     """
     folder = Path(output_dir)
-    path = folder / checkpoints.CONFIG
+    path = folder / run_records.CONFIG
     record = atomic.read_json(path, "Configuration") if path.exists() else {"imported": {}}
     if not isinstance(record, dict) or "imported" not in record:
         raise InputError(f"output_dir {folder} holds another run; name a new folder.")

@@ -12,11 +12,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from sib_tf import checkpoints
 from sib_tf.datasets.domains import DomainDataset
 from sib_tf.errors import InputError, require, require_choice
 from sib_tf.features import weights_fingerprint
-from sib_tf.storage import atomic, run_lock
+from sib_tf.storage import atomic, run_lock, run_records
 from sib_tf.zero_shot.config import DOMAIN_METHODS, UNTRAINED_METHODS, DomainAdaptationConfig
 from sib_tf.zero_shot.domain_adaptation import backbone, report, scoring, tasks, training, turned_features, untrained
 from sib_tf.zero_shot.domain_adaptation.model import AdaptiveHead
@@ -62,7 +61,7 @@ def run(dataset: DomainDataset, config: DomainAdaptationConfig, plan: Plan, outp
     weights = weights_fingerprint(imported)[:12] if imported else plan.weights
     record = {"dataset": dataset.name, "digest": dataset.digest, "weights": weights, "oracle": plan.oracle}
     with run_lock.held(folder):
-        checkpoints.claim_folder(folder, {**record, "domain_adaptation": settings})
+        run_records.claim_folder(folder, {**record, "domain_adaptation": settings})
         seen = turned_features.embed(dataset, imported, folder / "features") if imported else dataset
         for target in plan.targets:
             sources = tasks.split(seen, target, config.validation_fraction)

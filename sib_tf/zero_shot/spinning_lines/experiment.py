@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from sib_tf import checkpoints, distributions
 from sib_tf.evaluation import mean_and_ci95
-from sib_tf.storage import atomic, run_lock
+from sib_tf.storage import atomic, run_lock, run_records
 from sib_tf.zero_shot import optimization
 from sib_tf.zero_shot.config import SpinningLinesConfig
 from sib_tf.zero_shot.spinning_lines import report, tasks
@@ -31,7 +31,7 @@ def run(config: SpinningLinesConfig, output_dir: str | os.PathLike, test_tasks: 
     """
     folder = Path(output_dir)
     with run_lock.held(folder):
-        checkpoints.claim_folder(folder, {"spinning_lines": dataclasses.asdict(config), "test_tasks": test_tasks})
+        run_records.claim_folder(folder, {"spinning_lines": dataclasses.asdict(config), "test_tasks": test_tasks})
         keras.utils.set_random_seed(config.seed)
         model = SpinningLines(config)
         model.build()
