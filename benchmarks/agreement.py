@@ -3,8 +3,9 @@
     python -m benchmarks.agreement --first=RUN/sweeps_quick --second=benchmarks/recorded/cifar_fs
 
 Names those that do not, with exit code 2. Intervals are wide enough for all differences to be within theirs with 95 %
-(Bonferroni): at 95 % each, one of twenty would be outside by chance. Other constants are another method; a SIB model of
-the same configuration and training episodes is the same, whatever its weights, and whatever those of the backbone.
+(Bonferroni): at 95 % each, one of twenty would be outside by chance. They are over episodes: a backbone that was
+trained anew may be better or worse, which the mean difference tells. Other constants are another method; a SIB model
+of the same configuration and training episodes is the same, whatever its weights.
 """
 
 import dataclasses
@@ -28,6 +29,10 @@ def main() -> None:
 
     first, second = (load_sweep(folder) for folder in (FLAGS.first, FLAGS.second))
     others = {setting["setting"]: setting["methods"] for setting in second.settings}
+    if first.dataset != second.dataset:
+        raise cli.InputError(
+            f"{FLAGS.first} is of {first.dataset} and {FLAGS.second} of {second.dataset}; name sweeps of one data set."
+        )
     pairs = {}
     for setting in first.settings:
         for label, figures in setting["methods"].items():
@@ -45,7 +50,10 @@ def main() -> None:
             own, others_own = (f"{points(each['accuracy'], each['ci95'])} %" for each in pair)
             apart.append(f"{name}: {own} and {others_own}")
     if apart:
-        raise cli.InputError(f"{len(apart)} of {len(pairs)} accuracies do not agree: {'; '.join(apart)}.")
+        raise cli.InputError(
+            f"{len(apart)} of {len(pairs)} accuracies do not agree: {'; '.join(apart)}. If what measures them was "
+            "changed on purpose, make results records them anew."
+        )
     mean = 100 * statistics.mean(differences.values())
     print(
         f"{len(pairs)} accuracies of {FLAGS.first} agree with those of {FLAGS.second} within their 95 % intervals; in "

@@ -17,7 +17,7 @@ FOLDER_mini_imagenet = $(MINI_IMAGENET)
 
 # Heads that are trained for a comparison, and those, with their shots, whose accuracy and confidence are measured:
 # metrics/mixture-1.json, and mixture-1-dirichlet.json beside it.
-COMPARED := joint per_class balanced mixture
+COMPARED := joint per_class balanced uneven mixture
 MEASURED := joint-1 joint_5shot-5 per_class-1 per_class_5shot-5 balanced-1 balanced_5shot-5 mixture-1 mixture-5
 METRICS = $(MEASURED:%=$(RESULTS_RUN)/$(1)/conv4_64/metrics/%.json)
 SWEEPS = $(RESULTS_RUN)/$(1)/conv4_64/sweeps$(if $(QUICK),_quick)
@@ -81,4 +81,4 @@ $(RESULTS_RUN)/%/tuned.json: $(RESULTS_RUN)/%/features/manifest.json
 # Here * is DATA_SET/BACKBONE/HEAD. A head of 5 shots has the flags of that of one; "mixture" is calibrated for all of its.
 $(RESULTS_RUN)/%/calibration.json: $$(dir $$(@D))features/manifest.json
 	$(BIN)/python -m train.meta_train --flagfile=train/flagfiles/specialists/meta_train_$(patsubst %_5shot,%,$(*F)) $(if $(findstring 5shot,$*),--shot=5) --features_dir=$(<D) --output_dir=$(@D)
-	$(BIN)/python -m train.calibrate --features_dir=$(<D) --model_dir=$(@D) --shot=$(if $(findstring mixture,$*),1-5,$(if $(findstring 5shot,$*),5,1))
+	$(BIN)/python -m train.calibrate --features_dir=$(<D) --model_dir=$(@D) --shot=$(if $(findstring mixture,$*),1-5,$(if $(findstring 5shot,$*),5,1))$(if $(findstring uneven,$*), --balanced_fraction=0)

@@ -11,7 +11,7 @@ import numpy as np
 
 from sib_tf import backbones
 from sib_tf.config import BackboneConfig, SIBConfig
-from sib_tf.errors import InputError
+from sib_tf.errors import InputError, first_line
 from sib_tf.sib import SIB
 from sib_tf.storage import digests, zip_files
 
@@ -62,24 +62,21 @@ def _check_bytes(path: Path, sha256: str | None) -> None:
         raise InputError(f"checkpoint {path} must be a .pth file; there is no such file.")
     if sha256 is not None and (found := digests.of_file(path)) != sha256.lower():
         raise InputError(f"checkpoint {path} must have the SHA-256 {sha256}; it has {found}. Get it again.")
-    with path.open("rb") as file:
-        if file.read(4) != b"PK\x03\x04":
-            return
     try:
-        with zip_files.open_zip(path, most_bytes=path.stat().st_size) as archive:  # PyTorch packs nothing.
-            damaged = archive.testzip()
+        zip_files.check_torch_file(path)
     except Exception as error:  # zipfile raises whatever the broken bytes lead it to.
-        raise InputError(f"checkpoint {path} is damaged ({type(error).__name__}); get it again.") from error
-    if damaged:
-        raise InputError(f"checkpoint {path} is damaged (its checksums differ); get it again.")
+        raise InputError(f"checkpoint {path} is damaged ({first_line(error)}); get it again.") from error
 
 
 def pictures(state: State) -> dict:
     """What a file of `train.pretrain_torch` says of its pictures: `image_size`, `mean`, `std`; {} for other files."""
     if "image_size" not in state:
         return {}
-    size, mean, std = (_get(state, name, axes) for name, axes in (("image_size", 0), ("mean", 1), ("std", 1)))
-    return {"image_size": int(size), "mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
+    size, mean, std = (
+        _checked(_get(state, name), shape, name) for name, shape in (("image_size", ()), ("mean", (3,)), ("std", (3,)))
+    )
+    size = _size("pictures of size", int(size.real))
+    return {"image_size": size, "mean": tuple(map(float, mean.real)), "std": tuple(map(float, std.real))}
 
 
 def backbone(

@@ -150,6 +150,24 @@ def test_other_files_are_refused_and_nothing_is_written(capsys, content, message
     assert [path.name for path in Path().iterdir()] == ["file.pth"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("mean", torch.zeros(2), r"has mean of shape \(2,\); \(3,\) is needed"),
+        ("std", torch.zeros(3), r"std must be three numbers above 0"),
+        ("image_size", torch.tensor(10**7), r"has pictures of size 10000000; .* 1 to 1024"),
+        ("image_size", torch.zeros(1), r"has image_size of shape \(1,\); \(\) is needed"),
+        ("std", None, r"lacks std; it is not a whole file"),
+    ],
+)
+def test_pictures_that_are_none_are_refused(capsys, name, value, message):
+    """A file of train.pretrain_torch says which pictures it takes."""
+    own = {"image_size": torch.tensor(32), "mean": torch.zeros(3), "std": torch.ones(3), name: value}
+    content = FEAT | {name: value for name, value in own.items() if value is not None}
+    check_error(capsys, import_file(content, dataset=None), rf"(checkpoint )?{message}")
+    assert not Path("run").exists()
+
+
 def test_values_that_do_not_go_with_the_file_are_refused(capsys):
     for other in ("none.pth", "."):
         check_error(

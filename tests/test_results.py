@@ -180,6 +180,10 @@ def test_sweeps_agree_within_their_intervals_or_the_methods_that_do_not_are_name
     def compare() -> int:
         return run(agreement, first=sweeps_dir, second="other")
 
+    atomic.write_json("other/way_20.json", setting("way_20", "way", 20) | {"dataset": {"name": "mini", "version": "1"}})
+    assert compare() == cli.USAGE_ERROR
+    assert "; name sweeps of one data set." in capsys.readouterr().err
+
     def measure(accuracy: float, label: str = "prototypes, authors", **changes) -> None:
         record = setting("way_20", "way", 20)
         record["methods"][label] |= {"accuracy": accuracy, **changes}

@@ -152,6 +152,10 @@ def history(folder: str) -> list[dict]:
 
 def test_prototypes_are_those_of_the_other_training():
     given, network = coloured(), networks.build(BackboneConfig(width=4, image_size=32, **NORMALIZATION))
+    # With two labelled ones a prototype is the mean of unit features and not of features.
+    episodes = EpisodeSampler(given.labels, EpisodeSpec(way=3, shot=2, query=4), seed=1).sample(150)
+    rows = {name: getattr(episodes, name) for name in ("support", "support_labels", "query", "query_labels")}
+    given = dataclasses.replace(given, **rows)
     network(augmented_plain := torch_augmentation.plain(torch.from_numpy(given.images), 32))  # Moves the statistics.
     found = validation.Validation(given, 32, torch.device("cpu")).accuracy(
         network, torch.autocast("cpu", enabled=False)
@@ -159,7 +163,6 @@ def test_prototypes_are_those_of_the_other_training():
     assert network.training
     with torch.no_grad():
         table = network.eval()(augmented_plain).numpy()
-    episodes = EpisodeSampler(given.labels, EpisodeSpec(way=3, query=4), seed=1).sample(150)
     expected = evaluation.Evaluator(episodes)(evaluation.prototypes(table.shape[1], 3), table).accuracy[-1]
     assert found == pytest.approx(expected.mean(), abs=1e-3)  # Two of 1,800 queries: ties.
     assert 0.4 < found < 1
@@ -175,7 +178,8 @@ def test_the_best_epoch_is_kept(file, monkeypatch):
     monkeypatch.setattr(validation.Validation, "accuracy", accuracy)
     assert run(file) == 0
     found = torch.load("run/netFeat.pth", weights_only=True)
-    assert all(torch.equal(found[name], value.float()) for name, value in kept[1].items())
+    assert all(torch.equal(found[name], value) for name, value in kept[1].items())
+    assert found["validation_accuracy"] == 0.9
     assert [row["val_prototype_accuracy"] for row in history("run")] == ["0.3", "0.9", "0.5", "0.9"]
 
 
@@ -186,7 +190,7 @@ def test_a_best_backbone_that_was_taken_away_is_the_last_ones(file, capsys):
     assert run(file) == 0
     last = torch.load("run/state.pth", weights_only=True)["backbone"]
     found = torch.load("run/netFeat.pth", weights_only=True)
-    assert all(torch.equal(found[name], value.float()) for name, value in last.items())
+    assert all(torch.equal(found[name], value) for name, value in last.items())
     assert f"{100 * float(history('run')[-1]['val_prototype_accuracy']):.2f} %" in capsys.readouterr().out
 
 
@@ -294,14 +298,63 @@ def test_a_folder_of_another_run_or_a_damaged_state_is_refused(file, capsys):
     check_error(
         capsys, run("other.npz", epochs=1), r"run holds a run with other settings \(pictures: \w+ there, \w+ asked"
     )
-    Path("run/state.pth").write_bytes(b"nothing")
-    check_error(capsys, run(file, epochs=1), r"run/state\.pth is damaged .*remove it to start again")
+    for name in ("netFeat.pth", "state.pth"):
+        path, whole = Path("run", name), Path("run", name).read_bytes()
+        mean = torch.load("run/netFeat.pth", weights_only=True)["conv_blocks.0.layers.BatchNorm.running_mean"]
+        flipped = bytearray(whole)
+        flipped[whole.index(mean.numpy().tobytes())] ^= 64  # PyTorch alone would take it.
+        for damaged in (b"nothing", b"", whole[:-100], bytes(flipped)):
+            path.write_bytes(damaged)
+            check_error(capsys, run(file, epochs=1), rf"run/{name} is damaged .*remove it to go on without it")
+        path.write_bytes(whole)
+    assert run(file, epochs=1) == 0
+
+
+def test_a_full_disk_is_said(file):
+    """A limit on the size of files is refused as a full disk is."""
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, -1)); "
+        "from train import pretrain_torch as m; from sib_tf.commands import cli; "
+        "sys.exit(cli.run(m.main, m.FLAGS, m.__doc__))"
+    )
+    flags = [f"--pictures={file}", "--output_dir=run", "--epochs=1", "--width=64", "--batch_size=16"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *flags], env={"PYTHONPATH": str(CHECKOUT)}, capture_output=True, text=True
+    )
+    assert done.returncode == 2, done.stderr
+    assert re.search(r"netFeat\.pth cannot be written \(File too large\); make room there", done.stderr)
+    assert not list(Path("run").glob("*.pth"))
+
+
+def test_the_best_of_a_later_epoch_than_the_state_keeps_its_own_figure(file, monkeypatch, capsys):
+    """A process was killed between the two, and a GPU does not repeat itself to the digit."""
+    values = iter([0.3, 0.9, 0.8])
+    monkeypatch.setattr(validation.Validation, "accuracy", lambda *_: next(values))
+    assert run(file, epochs=2) == 0
+    state = torch.load("run/state.pth", weights_only=True)
+    torch.save({**state, "epoch": 1}, "run/state.pth")
+    capsys.readouterr()
+    assert run(file, epochs=2) == 0
+    assert "nearest prototypes 90.00 %" in capsys.readouterr().out
 
 
 def test_a_loss_that_is_no_number_is_said(file, capsys):
     assert run(file, learning_rate=1e30) == 2
     assert "lower learning_rate" in capsys.readouterr().err
     assert not Path("run/netFeat.pth").exists()
+
+
+def test_weights_that_are_no_numbers_are_said_though_the_loss_is_one(file, monkeypatch, capsys):
+    real = training._Run._step
+
+    def step(self, *arguments):
+        self.backbone.conv_blocks[0].layers.BatchNorm.running_mean.fill_(np.nan)  # Training looks at the batch's own.
+        return real(self, *arguments)
+
+    monkeypatch.setattr(training._Run, "_step", step)
+    assert run(file) == 2
+    message = r"\nerror: The loss \(\d\.\d+\) or a weight became NaN or infinite in epoch 1; lower learning_rate\.\n$"
+    assert re.search(message, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
@@ -334,6 +387,12 @@ def spoilt(name: str, value) -> dict:
         spoilt("mean", np.zeros(2, np.float32)),
         spoilt("std", np.zeros(3, np.float32)),
         spoilt("labels", np.array([None] * 96)),
+        spoilt("labels", np.arange(96) + 10**12),
+        spoilt("mean", np.array(["120", "110", "100"])),
+        spoilt("mean", np.complex64([120, 110, 100])),
+        spoilt("picture_size", np.float64(32.7)),
+        spoilt("picture_size", np.array("32")),
+        spoilt("support_labels", np.array([["0", "1", "2"]] * 150)),
         spoilt("validation_images", np.zeros((96, 36, 30, 3), np.uint8)),
         spoilt("validation_images", np.zeros((95, 36, 36, 3), np.uint8)),  # Rows are of 96.
         spoilt("support", np.zeros((150, 3))),

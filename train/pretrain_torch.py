@@ -2,10 +2,11 @@
 
     python -m train.pack_pictures --dataset=cifar_fs --data_dir=DIR --output=pictures.npz              # Here,
     python -m train.pretrain_torch --pictures=pictures.npz --backbone=wide_resnet --output_dir=RUN     # there,
-    python -m train.import_checkpoint --checkpoint=RUN/netFeat.pth --dataset=cifar_fs --output_dir=RUN # and here.
+    python -m train.import_checkpoint --checkpoint=RUN/netFeat.pth --output_dir=RUN                    # and here.
 
-Defaults are the released code's recipe, as those of train.pretrain, and as there the best epoch on the validation
-classes is kept. Stopped, the same command goes on after the last epoch that it saved.
+Defaults are the released code's recipe, as those of train.pretrain, but --precision=bfloat16; and as there the best
+epoch on the validation classes is kept. SIGTERM saves the state; after that, or killed, the same command goes on from
+what it saved last.
 """
 
 import importlib.util
@@ -27,6 +28,7 @@ record_flags.define(FLAGS, BackboneConfig(), {"depth": _TEXTS["depth"]})
 flags.DEFINE_enum("precision", "bfloat16", ("float32", "bfloat16"), _TEXTS["precision"], flag_values=FLAGS)
 _TEXTS = PretrainConfig.help_texts()
 _TEXTS.pop("frozen_statistics")
+_TEXTS["epochs"] = "Passes over the training pictures."
 record_flags.define(FLAGS, PretrainConfig(), _TEXTS)
 
 

@@ -10,6 +10,9 @@ from sib_tf.errors import InputError
 from sib_tf.storage import array_files, atomic
 
 _WAY_OUT = "write it anew with train.pack_pictures"
+_KINDS = {"images": np.uint8, "labels": np.int64, "mean": np.float32, "std": np.float32, "picture_size": np.int64}
+_KINDS |= {"validation_images": np.uint8}
+_KINDS |= dict.fromkeys(("support", "support_labels", "query", "query_labels"), np.int32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,7 +57,9 @@ def load(path: str | os.PathLike) -> Pictures:
     """Reads a file of `save`; an InputError if it is damaged or another."""
     if not Path(path).is_file():
         raise InputError(f"There is no file of pictures {path}; train.pack_pictures writes one, an .npz file.")
-    arrays, names = array_files.read_npz(path, _WAY_OUT), [field.name for field in dataclasses.fields(Pictures)]
+    # Not packed, so that it is as large as its pictures.
+    arrays = array_files.read_npz(path, _WAY_OUT, most_bytes=Path(path).stat().st_size)
+    names = [field.name for field in dataclasses.fields(Pictures)]
     if sorted(arrays) != sorted(names):
         raise InputError(f"{path} is no file of train.pack_pictures; {_WAY_OUT}.")
     found = Pictures(**arrays)
@@ -66,12 +71,12 @@ def load(path: str | os.PathLike) -> Pictures:
 def _pictures_fit(found: Pictures) -> bool:
     side = found.images.shape[1] if found.images.ndim == 4 else 0
     return (
-        all(images.dtype == np.uint8 for images in (found.images, found.validation_images))
+        all(getattr(found, name).dtype == kind for name, kind in _KINDS.items())
         and found.labels.ndim == 1
         and found.images.shape == (len(found.labels), side, side, 3)
         and found.validation_images.shape[1:] == (side, side, 3)
-        and found.labels.dtype == np.int64
-        and found.labels.min(initial=0) >= 0
+        # No more classes than pictures.
+        and 0 <= found.labels.min(initial=0) <= found.labels.max(initial=0) <= len(found.labels)
         and found.mean.shape == found.std.shape == (3,)
         and np.isfinite([found.mean, found.std]).all()
         and found.std.min() > 0
@@ -87,7 +92,7 @@ def _episodes_fit(found: Pictures) -> bool:
     way = found.support_labels.max() + 1
     return (
         len(found.support) == len(found.query)
-        and all(array.dtype == np.int32 and array.min() >= 0 for pair in pairs for array in pair)
+        and all(array.min() >= 0 for pair in pairs for array in pair)
         and max(rows.max() for rows, _ in pairs) < len(found.validation_images)
         and found.query_labels.max() < way
         and (found.support_labels[..., None] == np.arange(way)).any(axis=1).all()

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import io
 import math
 import os
 import random
@@ -13,9 +14,9 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from sib_tf.config import BackboneConfig, PretrainConfig
-from sib_tf.errors import InputError, first_line
+from sib_tf.errors import InputError
 from sib_tf.reports import history
-from sib_tf.storage import atomic, disk_errors, preemption, run_lock, run_records
+from sib_tf.storage import atomic, disk_errors, preemption, run_lock, run_records, zip_files
 from sib_tf.torch_pretraining import augmentation
 from sib_tf.torch_pretraining.networks import CosineClassifier, build
 from sib_tf.torch_pretraining.pictures import Pictures
@@ -25,7 +26,9 @@ from sib_tf.torch_pretraining.validation import Validation
 FILE = "netFeat.pth"
 _STATE = "state.pth"
 # What the state has: states of these, and values of those.
-_PARTS, _PLACE = ("backbone", "classifier", "optimizer"), ("epoch", "taken", "sums", "best")
+_PARTS, _PLACE = ("backbone", "classifier", "optimizer"), ("epoch", "taken", "sums")
+# On the validation classes, in the file of the best.
+_ACCURACY = "validation_accuracy"
 _SECONDS_BETWEEN_SAVES = 30
 _WARMUP_STEPS, _WARMUP_FROM = 6000, 1e-7
 
@@ -35,10 +38,11 @@ def pretrain(
 ) -> float:
     """Trains a backbone from scratch; keeps the best at nearest prototypes on the validation classes.
 
-    Writes to `output_dir`: `config.json`, `netFeat.pth` (the best so far, and the pictures that it takes), `state.pth`
-    (after an epoch of the last half minute, or where SIGTERM came: the same call goes on from there), `history.csv`.
-    Convolutions compute in `backbone.precision`, float32 or bfloat16, on a CUDA device if there is one. The order of an
-    epoch depends on (seed, epoch) alone and a batch's augmentation on (seed, epoch, step).
+    Writes to `output_dir`: `config.json`, `netFeat.pth` (the best so far, how good it is, and the pictures that it
+    takes), `state.pth` (after an epoch of the last half minute, or where SIGTERM came: the same call goes on from
+    there), `history.csv`. Convolutions compute in `backbone.precision`, float32 or bfloat16, on a CUDA device if there
+    is one. On one kind of device the order of an epoch depends on (seed, epoch) alone and a batch's augmentation on
+    (seed, epoch, step), so that a run that is taken up again sees what an unbroken one would have seen.
 
     Returns:
         The best validation accuracy (nearest prototypes on the episodes of `pictures`), in [0, 1].
@@ -90,7 +94,7 @@ class _Run:
         )
         self.validation = Validation(pictures, self.size, self.device)
         self.autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=backbone.precision == "bfloat16")
-        self.epoch, self.saved_at, self.best = 0, time.monotonic(), 0.0
+        self.epoch, self.saved_at, self.best = 0, time.monotonic(), -1.0
         # Of the epoch that is under way: steps taken, and their sums of loss and of the share of hits.
         self.taken, self.sums = 0, torch.zeros(2, device=self.device)
 
@@ -98,15 +102,14 @@ class _Run:
         path = self.folder / _STATE
         if not path.is_file():
             return
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            for name in _PARTS:
-                getattr(self, name).load_state_dict(state[name])
-            self.epoch, self.taken, self.sums, self.best = (state[name] for name in _PLACE)
-        except Exception as error:  # torch raises many kinds for damaged files.
-            raise InputError(f"{path} is damaged ({first_line(error)}); remove it to start again.") from error
-        if self.epoch and not (self.folder / FILE).is_file():  # Somebody took the best away.
-            self.best = 0.0
+        state = _read(path, *_PARTS, *_PLACE)
+        for name in _PARTS:
+            getattr(self, name).load_state_dict(state[name])
+        self.epoch, self.taken, self.sums = (state[name] for name in _PLACE)
+        self.sums = self.sums.to(self.device)
+        if (self.folder / FILE).is_file():  # Its own word: it may be of an epoch after the state's.
+            self.best = float(_read(self.folder / FILE, _ACCURACY)[_ACCURACY])
+        elif self.epoch:  # Somebody took the best away.
             self._validate()
 
     def train(self, steps: int) -> None:
@@ -164,8 +167,8 @@ class _Run:
         """Measures nearest prototypes on the validation classes, in [0, 1]; keeps the backbone if it is the best."""
         accuracy = self.validation.accuracy(self.backbone, self.autocast)
         if accuracy > self.best:
-            with atomic.new_file(self.folder / FILE) as partial:
-                torch.save({name: value.cpu() for name, value in self.backbone.state_dict().items()}, partial)
+            weights = {name: value.cpu() for name, value in self.backbone.state_dict().items()}
+            _write(self.folder / FILE, {**weights, _ACCURACY: torch.tensor(accuracy, dtype=torch.float64)})
             self.best = accuracy
         return accuracy
 
@@ -185,9 +188,25 @@ class _Run:
 
     def _save(self) -> None:
         state = {name: getattr(self, name).state_dict() for name in _PARTS}
-        with atomic.new_file(self.folder / _STATE) as partial:
-            torch.save(state | {name: getattr(self, name) for name in _PLACE}, partial)
+        _write(self.folder / _STATE, state | {name: getattr(self, name) for name in _PLACE})
         self.saved_at = time.monotonic()
+
+
+def _write(path: Path, content: dict) -> None:
+    with atomic.new_file(path) as partial, partial.open("wb") as file:
+        buffer = io.BytesIO()  # PyTorch itself does not say why the disk refuses.
+        torch.save(content, buffer)
+        file.write(buffer.getbuffer())
+
+
+def _read(path: Path, *needed: str) -> dict:
+    try:
+        zip_files.check_torch_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        return {name: content[name] for name in needed}
+    except Exception as error:  # torch raises many kinds for damaged files.
+        reason = f"{path} is damaged ({type(error).__name__}); remove it to go on without it."
+        raise InputError(reason) from error
 
 
 def _fingerprint(pictures: Pictures) -> str:
