@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.records import GROUPS, PEER_NAMES, SweepRecords, points
+from benchmarks.tuning import GRIDS
 
 
 def model_in_words(metrics: dict) -> str:
@@ -20,11 +21,13 @@ def sweep(records: SweepRecords, figures: dict[str, Path], base: Path) -> dict:
     """What the page says of a data set; `figures` are by group, `base` is the page's folder, for links."""
     first, methods = records.settings[0], [f for s in records.settings for f in s["methods"].values()]
     folders = {label: f["config"]["folder"] for s in records.settings for label, f in _models(s).items()}
+    tuned = {f["name"] for f in methods if f["constants"].startswith("tuned")}
     return {
         **first,
         "dataset": records.dataset,
         "folders": folders,
-        "tuned": any(f["constants"].startswith("tuned") for f in methods),
+        "tuned": tuned,
+        "untuned": [PEER_NAMES[f] for f in GRIDS if f not in tuned and f in {each["name"] for each in methods}],
         "hardware": sorted({setting["hardware"] for setting in records.settings}),
         "against": [_against(s, list(folders)) for s in records.settings if s.get("against_best_peer")],
         "groups": [

@@ -116,8 +116,17 @@ def test_the_page_links_to_figures_that_are_there(sweeps_dir):
     assert (Path("pages") / links[0]).read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_recorded_sweep_gives_the_page_of_the_checkout():
-    assert run(results, sweeps_dir=CHECKOUT / "benchmarks/recorded/cifar_fs") == 0
+def test_methods_that_were_not_tuned_are_named(sweeps_dir):
+    record = setting("way_20", "way", 20)
+    record["methods"]["tim_gd, authors"] = entry("tim_gd", "authors", 0.5)
+    atomic.write_json("sweeps/way_20.json", record)
+    assert run(results, sweeps_dir=sweeps_dir) == 0
+    assert "\nNot tuned here: TIM-GD.\n" in Path("RESULTS.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["cifar_fs", "mini_imagenet"])
+def test_the_recorded_sweep_gives_the_page_of_the_checkout(name):
+    assert run(results, sweeps_dir=CHECKOUT / "benchmarks/recorded" / name) == 0
     _, part = Path("RESULTS.md").read_text().split("\n## ", 1)
     assert part.strip() in (CHECKOUT / "RESULTS.md").read_text()
 
