@@ -9,7 +9,7 @@ from benchmarks.records import GROUPS, PEER_NAMES, SweepRecords
 from sib_tf.reports import figures
 
 _PALETTE = matplotlib.colormaps["tab10"].colors
-_MODELS = ("#0b6e4f", "#08415c", "#6a994e", "#3d348b", "#386641", "#1b4965")
+_MODELS = ("#0b6e4f", "#08415c", "#9d0191", "#a44a00", "#111111", "#6a994e")
 _MARKERS = "o^vD*P"
 
 
@@ -30,21 +30,26 @@ def shown(methods: dict) -> dict[str, dict]:
 
 
 def _figure(panels: list[list[dict]], label: str, path: Path) -> None:
-    size = (3.4 * len(panels) + 3.2, 4.2)
+    size, models = (3.4 * len(panels) + 3.2, 4.2), _models(panels)
     with figures.panels(path, 1, len(panels), figsize=size, squeeze=False) as ((*axes,),):
         for axis, settings in zip(axes, panels, strict=True):
-            _panel(axis, settings)
+            _panel(axis, settings, models)
             axis.set(xlabel=label if len(panels) < 3 else "Dirichlet's alpha", title=f"{settings[0]['shot']} shot")
         axes[0].set_ylabel("accuracy in %")
         lines, names = max((axis.get_legend_handles_labels() for axis in axes), key=lambda pair: len(pair[1]))
         axes[0].figure.legend(lines, names, loc="outside right center", frameon=False, fontsize=8)
 
 
-def _panel(axis, settings: list[dict]) -> None:
+def _models(panels: list[list[dict]]) -> list[str]:
+    """Our models' names in one order: the files of settings may have others, and the legend is one."""
+    found = (shown(setting["methods"]) for settings in panels for setting in settings)
+    return sorted({name for each in found for name, figures in each.items() if figures["constants"] == "meta-trained"})
+
+
+def _panel(axis, settings: list[dict], models: list[str]) -> None:
     found = [shown(setting["methods"]) for setting in settings]
-    kinds = {name: figures["constants"] for each in found for name, figures in each.items()}
-    models = [name for name, kind in kinds.items() if kind == "meta-trained"]
-    for name in kinds:
+    peers = [name for name in PEER_NAMES if any(name in each for each in found)]
+    for name in (*peers, *(name for name in models if any(name in each for each in found))):
         own = name in models
         color = _MODELS[models.index(name) % 6] if own else _PALETTE[list(PEER_NAMES).index(name)]
         places = [i for i, each in enumerate(found) if name in each]

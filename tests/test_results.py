@@ -7,6 +7,7 @@ from statistics import NormalDist
 
 import pytest
 from conftest import CHECKOUT
+from matplotlib import pyplot
 from running import run
 from test_cli import check_error
 from test_report import METRICS
@@ -135,6 +136,23 @@ def test_figures_show_tuned_constants_where_there_are_any():
     found = results_figures.shown(setting("way_5", "way", 5)["methods"])
     expected = {"pt_map": "tuned", "prototypes": "authors", "mine": "meta-trained"}
     assert {name: figures["constants"] for name, figures in found.items()} == expected
+
+
+def test_a_model_looks_the_same_in_every_panel_whatever_the_order_of_a_settings_file():
+    def with_models(shot: int, *names: str) -> list[dict]:
+        models = {name: entry(name, "meta-trained", 0.5) for name in names}
+        return [setting(f"{value}", "imbalance", value, shot, methods=models) for value in (2.0, 1.0)]
+
+    panels = [with_models(1, "general", "joint", "mine"), with_models(5, "mine", "general")]
+    models, looks = results_figures._models(panels), []
+    for settings, axis in zip(panels, pyplot.subplots(1, 2)[1], strict=True):
+        results_figures._panel(axis, settings, models)
+        lines = {bars.get_label(): bars.lines[0] for bars in axis.containers}
+        looks.append({label: (line.get_color(), line.get_marker()) for label, line in lines.items()})
+    pyplot.close()
+    assert set(looks[0]) == {"SIB, general", "SIB, joint", "SIB, mine"}
+    assert len(set(looks[0].values())) == 3
+    assert looks[1] == {label: looks[0][label] for label in ("SIB, general", "SIB, mine")}
 
 
 def test_every_peer_has_a_name_for_the_page():
