@@ -54,7 +54,7 @@ REQUIRED = {
     tune: {**CACHED, **OUT},
     evaluate: {**CACHED, "model_dir": "sib", "output": "out.json", "episodes": "4"},
     import_backbone: {"source": "efficientnet_lite0", **OUT},
-    import_checkpoint: {"dataset": "cifar_fs", "checkpoint": "file.pth", **OUT},
+    import_checkpoint: {"checkpoint": "file.pth", **OUT},
     import_features: {"features": "x.npz", **OUT},
     predict: {"model": "model.tflite", **QUESTION, "output": "out.csv"},
     saved_model: {**TRAINED, **OUT},

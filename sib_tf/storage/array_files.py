@@ -17,13 +17,13 @@ from sib_tf.storage import zip_files
 MOST_BYTES = 1 << 30
 
 
-def read_npz(path: str | os.PathLike, way_out: str, most_bytes: int = MOST_BYTES) -> dict[str, np.ndarray]:
+def read_npz(path: str | os.PathLike, way_out: str, most_bytes: int | None = None) -> dict[str, np.ndarray]:
     """Reads all arrays of a .npz file, by name.
 
     Raises an InputError, which ends with `way_out`, a clause, if the file is missing, damaged, holds something else
-    than arrays of numbers, or unpacks to more than `most_bytes`.
+    than arrays of numbers, or unpacks to more than `most_bytes`, with None `MOST_BYTES`.
     """
-    with _named(path, way_out), zip_files.open_zip(path, most_bytes) as archive:
+    with _named(path, way_out), zip_files.open_zip(path, most_bytes or MOST_BYTES) as archive:
         # Whole members: zipfile compares their checksums at the end only, which a wrong shape would not reach.
         return {name.removesuffix(".npy"): _parse(archive.read(name)) for name in archive.namelist()}
 
