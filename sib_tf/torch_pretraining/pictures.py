@@ -76,7 +76,7 @@ def _pictures_fit(found: Pictures) -> bool:
         and found.images.shape == (len(found.labels), side, side, 3)
         and found.validation_images.shape[1:] == (side, side, 3)
         # No more classes than pictures.
-        and 0 <= found.labels.min(initial=0) <= found.labels.max(initial=0) <= len(found.labels)
+        and 0 <= found.labels.min(initial=0) <= found.labels.max(initial=0) < len(found.labels)
         and found.mean.shape == found.std.shape == (3,)
         and np.isfinite([found.mean, found.std]).all()
         and found.std.min() > 0
