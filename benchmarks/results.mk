@@ -75,8 +75,10 @@ $(RESULTS_RUN)/cifar_fs/conv4_64-%views/features/manifest.json: $(RESULTS_RUN)/c
 
 pictures = --cache_dir=$(RESULTS_RUN)/data $(addprefix --data_dir=,$(FOLDER_$(1)))
 
+# An interrupted target is removed; what is tuned by then is gone on from.
 $(RESULTS_RUN)/%/tuned.json: $(RESULTS_RUN)/%/features/manifest.json
-	$(BIN)/python -m benchmarks.tune_peers --features_dir=$(<D) --output=$@
+	$(BIN)/python -m benchmarks.tune_peers --features_dir=$(<D) --output=$(@D)/tuning.json
+	mv $(@D)/tuning.json $@
 
 # Here * is DATA_SET/BACKBONE/HEAD. A head of 5 shots has the flags of that of one; "mixture" is calibrated for all of its.
 $(RESULTS_RUN)/%/calibration.json: $$(dir $$(@D))features/manifest.json
