@@ -168,6 +168,10 @@ def test_a_flagfile_is_read_and_its_mistakes_are_named(capsys, tmp_path):
         # What the records refuse: test_config.py has all of it.
         (pretrain, {"learning_rate": "nan"}, r"learning_rate must be above 0 and finite; got nan\."),
         (pretrain, {"backbone": "wide_resnet", "depth": "12"}, r"depth must be 6 \* blocks \+ 4 .*; got 12\."),
+        *(
+            (module, {"depth": "16"}, r"depth is that of --backbone=wide_resnet; conv4 has 4 layers: leave it out\.")
+            for module in (pretrain, pretrain_torch)
+        ),
         (meta_train, {"num_steps": "-1"}, r"num_steps must be in \[0, 100\] .*; got -1\."),
         (meta_train, {"momentum": "1"}, r"momentum must be in \[0, 1\); got 1\.0\."),
         (meta_train, {"way": "20-5"}, r"way must be a whole number of at least 1, or a range .*; got 20-5\."),
@@ -382,6 +386,12 @@ def test_tensorflow_loads_without_a_word_unless_it_fails(tmp_path, fake):
     run = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == (1 if fake else 0)
     assert run.stderr == "" if fake is None else "the cause" in run.stderr
+
+
+def test_that_tensorflow_is_missing_is_said_with_a_way_out(capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    code = run(pack_pictures, dataset="glyphs", cache_dir=tmp_path, output="p.npz")
+    check_error(capsys, code, r"This command needs TensorFlow, which is not installed: pip install sib_tf brings it\.")
 
 
 def test_a_mixture_takes_what_it_does_not_name_from_the_other_flags():

@@ -16,17 +16,15 @@ import sys
 
 from absl import flags
 
-from sib_tf.commands import cli, dataset_flags, record_flags
-from sib_tf.config import BACKBONES, BackboneConfig, PretrainConfig
+from sib_tf.commands import backbone_flags, cli, dataset_flags, record_flags
+from sib_tf.config import BackboneConfig, PretrainConfig
 
 FLAGS = flags.FlagValues()
 dataset_flags.define(FLAGS)
-flags.DEFINE_enum("backbone", "conv4", BACKBONES, "Kind of backbone.", flag_values=FLAGS)
-_TEXTS = BackboneConfig.help_texts()
-flags.DEFINE_integer("width", None, _TEXTS.pop("width"), 1, flag_values=FLAGS)
-_SIZE = _TEXTS.pop("image_size") + " Default: as stored; mini_imagenet 80."
+backbone_flags.define(FLAGS)
+_SIZE = backbone_flags.TEXTS["image_size"] + " Default: as stored; mini_imagenet 80."
 flags.DEFINE_integer("image_size", None, _SIZE, 16, flag_values=FLAGS)
-record_flags.define(FLAGS, BackboneConfig(), _TEXTS)
+record_flags.define(FLAGS, BackboneConfig(), {"precision": backbone_flags.TEXTS["precision"]})
 cli.define_distribution(FLAGS)
 _INITIAL = "Folder of a backbone to train further. Default: from scratch."
 flags.DEFINE_string("initial_backbone", None, _INITIAL, flag_values=FLAGS)
@@ -59,9 +57,7 @@ def _backbone_config(image_size: int) -> BackboneConfig:
     shape = ("backbone", "width", "depth", "image_size", "precision")
     if FLAGS.initial_backbone and (given := [name for name in shape if FLAGS[name].present]):
         raise cli.InputError(f"{given[0]} is that of initial_backbone; leave it out.")
-    given = record_flags.fields(FLAGS, BackboneConfig)
-    given |= {"width": FLAGS.width or (64 if FLAGS.backbone == "conv4" else 10), "image_size": image_size}
-    return BackboneConfig(name=FLAGS.backbone, **given)
+    return backbone_flags.config(FLAGS, image_size=image_size)
 
 
 if __name__ == "__main__":

@@ -9,23 +9,22 @@ epoch on the validation classes is kept. SIGTERM saves the state; after that, or
 what it saved last.
 """
 
+import dataclasses
 import importlib.util
 import sys
 
 from absl import flags
 
-from sib_tf.commands import cli, record_flags
-from sib_tf.config import BACKBONES, BackboneConfig, PretrainConfig
+from sib_tf.commands import backbone_flags, cli, record_flags
+from sib_tf.config import PretrainConfig
 
 FLAGS = flags.FlagValues()
 flags.DEFINE_string("pictures", None, "File of train.pack_pictures.", flag_values=FLAGS)
 flags.DEFINE_string("output_dir", None, "Folder of this run.", flag_values=FLAGS)
 flags.mark_flags_as_required(["pictures", "output_dir"], flag_values=FLAGS)
-flags.DEFINE_enum("backbone", "conv4", BACKBONES, "Kind of backbone.", flag_values=FLAGS)
-_TEXTS = BackboneConfig.help_texts()
-flags.DEFINE_integer("width", None, _TEXTS["width"], 1, flag_values=FLAGS)
-record_flags.define(FLAGS, BackboneConfig(), {"depth": _TEXTS["depth"]})
-flags.DEFINE_enum("precision", "bfloat16", ("float32", "bfloat16"), _TEXTS["precision"], flag_values=FLAGS)
+backbone_flags.define(FLAGS)
+_TEXT = backbone_flags.TEXTS["precision"]
+flags.DEFINE_enum("precision", "bfloat16", ("float32", "bfloat16"), _TEXT, flag_values=FLAGS)
 _TEXTS = PretrainConfig.help_texts()
 _TEXTS.pop("frozen_statistics")
 _TEXTS["epochs"] = "Passes over the training pictures."
@@ -36,15 +35,14 @@ def main() -> None:
     config = PretrainConfig(**record_flags.fields(FLAGS, PretrainConfig))
     if config.epochs < 1:
         raise cli.InputError("epochs must be at least 1: there is no initial backbone to keep.")
+    backbone = backbone_flags.config(FLAGS)  # Before the pictures: a wrong flag should not wait for them.
     if importlib.util.find_spec("torch") is None:
         raise cli.InputError("train.pretrain_torch needs PyTorch: pip install torch.")
     from sib_tf.torch_pretraining import pictures, training
 
     found = pictures.load(FLAGS.pictures)
-    given = record_flags.fields(FLAGS, BackboneConfig) | {"image_size": int(found.picture_size)}
-    given["width"] = FLAGS.width or (64 if FLAGS.backbone == "conv4" else 10)
-    given |= {name: tuple(map(float, getattr(found, name))) for name in ("mean", "std")}
-    backbone = BackboneConfig(name=FLAGS.backbone, **given)
+    mean, std = (tuple(map(float, numbers)) for numbers in (found.mean, found.std))
+    backbone = dataclasses.replace(backbone, image_size=int(found.picture_size), mean=mean, std=std)
     accuracy = training.pretrain(found, backbone, config, FLAGS.output_dir)
     print(
         f"Backbone {FLAGS.backbone} in {FLAGS.output_dir}/{training.FILE}: nearest prototypes {100 * accuracy:.2f} % "

@@ -4,6 +4,7 @@ Importing this module is cheap, and so is importing an entry point: TensorFlow i
 """
 
 import contextlib
+import importlib.util
 import os
 import re
 import sys
@@ -64,11 +65,16 @@ def load_tensorflow(one_thread: bool = False) -> None:
 
     Called when the flags are right: the import takes seconds. With `one_thread`, operations on a CPU have one, for work
     whose operations are so small that handing them to others takes longer than they do (a one-episode step becomes 1.8
-    times faster), and what they free is kept. Drawing ahead has its own.
+    times faster), and what they free is kept. Drawing ahead has its own. An InputError says if there is none.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # The faster CPU kernels, which TensorFlow turns on by itself only where the processor has AVX512-VNNI.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    if importlib.util.find_spec("tensorflow") is None:
+        raise InputError(
+            "This command needs TensorFlow, which is not installed: pip install sib_tf brings it. Without it "
+            "train.pretrain_torch alone runs."
+        )
     with quiet():
         import tensorflow
 
