@@ -61,7 +61,7 @@ $(foreach set,$(PHOTOGRAPHS),$(eval $(call compare,$(set))))
 
 # No constants are tuned on Omniglot, whose classes have too few pictures for most settings.
 compare-omniglot: $(RESULTS_RUN)/omniglot/conv4_64/features/manifest.json $(RESULTS_RUN)/omniglot/conv4_64/5to20way/calibration.json
-	$(BIN)/python -m benchmarks.sweeps --features_dir=$(<D) --models=5to20way=$(RESULTS_RUN)/omniglot/conv4_64/5to20way,general=general --quick --episodes=2000 --slow_episodes=50 --output_dir=$(call SWEEPS,omniglot)
+	$(BIN)/python -m benchmarks.sweeps --features_dir=$(<D) --models=5to20way=$(RESULTS_RUN)/omniglot/conv4_64/5to20way,general=general --slow_episodes=50 --output_dir=$(call SWEEPS,omniglot)
 
 .SECONDEXPANSION:
 .PRECIOUS: $(RESULTS_RUN)/%/features/manifest.json $(RESULTS_RUN)/%/calibration.json

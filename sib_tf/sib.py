@@ -1,14 +1,14 @@
 """Synthetic Information Bottleneck (Hu et al., ICLR 2020): the K steps, the model, its loss.
 
-theta^0 = initialisation network(support);
-
+    theta^0 = initialisation network(support),
     theta^(k+1) = theta^k - eta * { J^T xi(logits^k) + grad KL(q_theta^k || p(w)) },    k = 0 .. K-1,
 
 where J is d logits / d theta and xi the synthetic gradient network, which sees the queries' logits and no labels. By
 default, as in the released code, there is no prior p(w) and no KL term, and q has all its mass on theta = w.
 
-Ours: with `normalization` every episode first chooses the centre that its features are seen from, with `blend` last how
-much of theta^K - theta^0 is kept, and with `support_gradient` every step takes the gradient of the labelled rows too.
+Ours: with `normalization` every episode first chooses the centre that its features are seen from, and nothing is kept
+of steps that went astray; with `blend` it chooses how much of theta^K - theta^0 is kept; and with `support_gradient`
+every step takes the gradient of the labelled rows too.
 """
 
 import dataclasses
@@ -21,6 +21,7 @@ from keras import ops
 from sib_tf import distributions, gradient_networks
 from sib_tf.any_backbone.blending import EpisodeBlend
 from sib_tf.any_backbone.normalization import EpisodeNormalizer, Frame
+from sib_tf.any_backbone.straying import astray
 from sib_tf.config import SIBConfig
 from sib_tf.errors import InputError
 from sib_tf.layers import InitializationNetwork, UnitRows, cosine_logits, pulls, tangent, unit, unit_rows
@@ -118,8 +119,7 @@ class SIB(keras.Model):
         """As `adapt`, and the queries as the steps have seen them, `UnitRows`."""
         membership = self._membership(support_labels, support_mask, way)
         class_mask, frame = ops.sum(membership, axis=1) > 0, None
-        if query_mask is None:  # Once, and not in every step.
-            query_mask = ops.ones_like(query[..., 0])
+        query_mask = ops.ones_like(query[..., 0]) if query_mask is None else query_mask  # Once, not in every step.
         if self.normalizer is not None:
             frame = self.normalizer(support, membership, query, query_mask=query_mask)
             support, query = frame.support, frame.query
@@ -133,6 +133,8 @@ class SIB(keras.Model):
         path = descend(theta, self.config.num_steps, lambda theta, k: self.step(theta, k, task, sampled, noise))
         if self.blend is not None:
             path[-1] = path[0] + self.blend(task, path[0], path[-1]) * (path[-1] - path[0])
+        if frame is not None and path[1:]:
+            path[-1] = ops.where(astray(task, path[0], path[-1]), path[0], path[-1])
         return path if frame is None else [frame.behind(theta, class_mask) for theta in path], class_mask, task.query
 
     def step(self, theta, k: int, task: Task, sampled: Task | None = None, noise=None):
