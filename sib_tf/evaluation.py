@@ -50,7 +50,7 @@ class Evaluator:
         """
         self.prepare(model, table)
         table, start = large.held(table), time.perf_counter()
-        found = _in_calls(_measuring(model, self.way), self.rows, table, self.cores).astype(np.float64)
+        found = _in_calls(_measuring(model)(self.way), self.rows, table, self.cores).astype(np.float64)
         seconds, queries = time.perf_counter() - start, self.rows.query_mask.sum(axis=1)
         return Evaluation(found[:, :-1].T / queries, found[:, -1] / queries, seconds)
 
@@ -61,13 +61,17 @@ class Evaluator:
                 f"The model was built for features of length {model.config.feature_dim}; these have {table.shape[1]}. "
                 "Evaluate it on features of the backbone that it was meta-trained with."
             )
-        _measuring(model, self.way)(*_fetched(large.held(table), self.rows.part(0, _CALL)))
+        _measuring(model)(self.way)(*_fetched(large.held(table), self.rows.part(0, _CALL)))
 
 
-# Lists of the same shape share it; few models at a time are of interest.
+# Few models at a time are of interest, but each at all the ways of its lists; lists of the same shape share one.
 @functools.lru_cache(maxsize=4)
-def _measuring(model: SIB, way: int):
-    """Compiles: right queries after every k, and their summed loss (nats) under theta^K: `[episodes, K + 2]`."""
+def _measuring(model: SIB):
+    """Of a way: compiles right queries after every k, and their loss (nats, summed) at theta^K: `[episodes, K + 2]`."""
+    return functools.cache(functools.partial(_measuring_of_way, model))
+
+
+def _measuring_of_way(model: SIB, way: int):
 
     def measure(episode: Episode):
         logits, counts = _logits(model, way, episode), tf.cast(episode.query_mask, tf.float32)

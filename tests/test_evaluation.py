@@ -58,6 +58,17 @@ def test_an_evaluator_takes_other_models_and_tables():
     np.testing.assert_array_equal(evaluator(model(), table()).accuracy[0], usual)
 
 
+def test_lists_of_many_ways_are_compiled_once_each():
+    """As in the validation of a training on a mixture: list after list, and all of them again."""
+    evaluators = [evaluation.Evaluator(EpisodeSampler(LABELS, EpisodeSpec(way=w), 0).sample(2)) for w in range(2, 7)]
+    traced, made = [], model(gradient_network="per_class", way=None)
+    adapt = made.adapt
+    made.adapt = lambda *arguments: traced.append(arguments[-1]) or adapt(*arguments)
+    first, again = ([each(made, table()).loss for each in evaluators] for _ in range(2))
+    assert traced == [2, 3, 4, 5, 6]
+    np.testing.assert_array_equal(first, again)
+
+
 def test_summary_is_paired():
     """Accuracies that differ by 0.1 in every episode: the difference has no spread although both have."""
     values = np.array([0.2, 0.5, 0.8])
