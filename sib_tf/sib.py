@@ -115,8 +115,10 @@ class SIB(keras.Model):
         """
         return self.adapt_seen(*arguments, **named)[:2]
 
-    def adapt_seen(self, support, support_labels, query, support_mask=None, query_mask=None, way=None, noise=None):
-        """As `adapt`, and the queries as the steps have seen them, `UnitRows`."""
+    def adapt_seen(
+        self, support, support_labels, query, support_mask=None, query_mask=None, way=None, noise=None, guarded=True
+    ):
+        """As `adapt`, and `UnitRows` of the queries, as the steps saw them. `guarded` False keeps what went astray."""
         membership = self._membership(support_labels, support_mask, way)
         class_mask, frame = ops.sum(membership, axis=1) > 0, None
         query_mask = ops.ones_like(query[..., 0]) if query_mask is None else query_mask  # Once, not in every step.
@@ -133,7 +135,7 @@ class SIB(keras.Model):
         path = descend(theta, self.config.num_steps, lambda theta, k: self.step(theta, k, task, sampled, noise))
         if self.blend is not None:
             path[-1] = path[0] + self.blend(task, path[0], path[-1]) * (path[-1] - path[0])
-        if frame is not None and path[1:]:
+        if guarded and frame is not None and path[1:]:
             path[-1] = ops.where(astray(task, path[0], path[-1]), path[0], path[-1])
         return path if frame is None else [frame.behind(theta, class_mask) for theta in path], class_mask, task.query
 
@@ -155,7 +157,8 @@ class SIB(keras.Model):
 
         `weights` are w; they and the result are `[episodes, way, D]` float32.
         """
-        pull = pulls(task.query, self._query_gradient(weights, k, task) * self._query_rate(task))
+        rate = self.config.inner_learning_rate * task.mean_weight(self.config.step_reduction) * self.logit_scale
+        pull = pulls(task.query, self._query_gradient(weights, k, task) * task.query_rates(rate))
         if self.config.support_gradient:
             rate = self.logit_scale * self.support_rates[k]
             pull = pull + pulls(task.support, self._support_gradient(weights, task) * rate)
@@ -166,9 +169,11 @@ class SIB(keras.Model):
 
         With `kl_weight` 1 it is minus the evidence lower bound of a `sib_tf.episodes.Episode` of features. Masked
         queries do not count; a model without a prior has no KL divergence. `way` and `noise` as for calling the model.
+        Steps that went astray count as they went: of a theta^K that is theta^0 nobody learns to take better ones.
         """
         support, support_labels, support_mask, query, query_labels, query_mask = episode
-        path, class_mask = self.adapt(support, support_labels, query, support_mask, query_mask, way, noise)
+        given = support, support_labels, query, support_mask, query_mask, way, noise
+        path, class_mask = self.adapt(*given, guarded=False)
         logits = self.sampled_logits(path[-1], query, class_mask, noise)
         labels = tf.broadcast_to(query_labels[:, None], tf.shape(logits)[:3])
         loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits), axis=1)
@@ -275,13 +280,6 @@ class SIB(keras.Model):
         network = self.gradient_networks[k if self.config.separate_steps else 0]
         logits = self._logits(weights, task.query, task.frame)
         return network(logits, task.support_counts, task.query_mask, task.class_mask)
-
-    def _query_rate(self, task: Task):
-        """What xi is multiplied by, the same in all steps: `[episodes, queries, 1]`, 0 for masked queries."""
-        rate = self.config.inner_learning_rate * task.mean_weight(self.config.step_reduction) * self.logit_scale
-        if task.frame is not None:
-            rate = rate * task.frame.trust
-        return rate if task.query_mask is None else rate * ops.expand_dims(ops.cast(task.query_mask, rate.dtype), -1)
 
     def _support_gradient(self, weights, task: Task):
         """Of the support's cross-entropy, summed over classes and averaged over the shots of each, by its logits.

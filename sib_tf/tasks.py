@@ -44,6 +44,14 @@ class Task(NamedTuple):
         membership, class_mask = (ops.repeat(field, times, axis=0) for field in (self.membership, self.class_mask))
         return Task(self.support.repeated(times), membership, class_mask, self.query.repeated(times), mask, self.frame)
 
+    def query_rates(self, rate):
+        """A step's `rate` for every query, `[episodes, queries, 1]`: times the frame's trust, 0 for masked ones."""
+        if self.frame is not None:
+            rate = rate * self.frame.trust
+        if self.query_mask is None:
+            return rate
+        return rate * ops.expand_dims(ops.cast(self.query_mask, rate.dtype), -1)
+
     def mean_weight(self, step_reduction: str):
         """What a sum over the n queries is multiplied by, `[episodes, 1, 1]`: 1/n, and what shrinks a "shrunk_mean".
 

@@ -2,10 +2,12 @@
 
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 from test_blending import model, unit
 
 from sib_tf import checkpoints, heads
 from sib_tf.any_backbone.straying import astray
+from sib_tf.episodes import Episode
 from sib_tf.layers import unit_rows
 from sib_tf.tasks import Task
 
@@ -55,18 +57,41 @@ def test_padded_classes_are_nobodys_and_do_not_count():
         assert np.asarray(astray(task, CENTRES[:, :3], last(*order))).item() is expected
 
 
-def test_the_model_then_has_the_classifier_that_it_began_with():
-    """Steps that push every query on to the next class, a little and far."""
-    labels, queries = np.arange(4, dtype="i")[None], np.repeat(np.arange(4), 5)
+def crossing(size: float):
+    """A model whose one step pushes every query on to the next class."""
+    queries = np.repeat(np.arange(4), 5)
     pushed = np.eye(4, dtype="f")[queries] - np.eye(4, dtype="f")[(queries + 1) % 4]
+    made = model(num_steps=1)
+    made.gradient_networks[0] = lambda *_: size * pushed[None]
+    return made
+
+
+LABELS = np.arange(4, dtype="i")[None]
+
+
+def test_the_model_then_has_the_classifier_that_it_began_with():
+    """Steps that push a little and far."""
     kept = []
     for size in (0.01, 1e3):
-        crossing = model(num_steps=1)
-        crossing.gradient_networks[0] = lambda *_, size=size: size * pushed[None]
-        first, last = (np.asarray(theta) for theta in crossing.adapt(CENTRES, labels, QUERIES, way=4)[0])
+        first, last = (np.asarray(theta) for theta in crossing(size).adapt(CENTRES, LABELS, QUERIES, way=4)[0])
         kept.append(np.abs(last - first).max())
     assert kept[0] > 1e-4
     assert kept[1] == 0
+
+
+def test_training_sees_steps_that_went_astray_as_they_went():
+    """Of a loss under theta^0 nothing would learn to take other steps."""
+    queries, all_rows = np.repeat(np.arange(4, dtype="i"), 5)[None], np.ones((1, 20), bool)
+    episode = Episode(CENTRES, LABELS, np.ones((1, 4), bool), QUERIES, queries, all_rows)
+    made = crossing(1e3)
+    right = np.asarray(made(CENTRES, LABELS, QUERIES, way=4)).argmax(-1) == queries
+    last = made.adapt(CENTRES, LABELS, QUERIES, way=4, guarded=False)[0][-1]
+    wrong = np.asarray(made.classify(last, QUERIES))
+    assert right.all()
+    assert (wrong.argmax(-1) == (queries + 1) % 4).all()
+    expected = logsumexp(wrong, axis=-1) - wrong[0, np.arange(20), queries[0]]
+    np.testing.assert_allclose(made.outer_loss(episode, way=4), expected.mean(), rtol=1e-5)
+    assert expected.mean() > 1
 
 
 def far_apart(queries: int, shots: int, noise: float, episodes: int = 100):
