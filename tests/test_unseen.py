@@ -48,10 +48,10 @@ def gap() -> DataSet:
 
 def test_a_large_data_set_has_every_cell():
     found = list(cells.of_data_set(data_set(20, 100)))
-    assert len({cell.name for cell in found}) == len(found) == 29
+    assert len({cell.name for cell in found}) == len(found) == 38
     columns = [cell.column for cell in found]
     assert {column: columns.count(column) for column in page.COLUMNS if column in columns} == {
-        "balanced": 6, "Dirichlet(2)": 6, "Dirichlet(0.5)": 6, "5 of 20": 9, "uneven": 2
+        "balanced": 6, "Dirichlet(2)": 6, "Dirichlet(0.5)": 6, "5 of 20": 9, "2 ways": 9, "uneven": 2
     }  # fmt: skip
     assert {cell.spec.total_query for cell in found} == {75}
     assert len(list(cells.of_data_set(data_set(20, 100), quick=True))) == 9
@@ -60,7 +60,10 @@ def test_a_large_data_set_has_every_cell():
 def test_few_rows_leave_out_what_they_do_not_go_round_for():
     """20 rows a class: 20 shots leave none, and Dirichlet's queries may be 19 at most; five classes have no 20 ways."""
     found = list(cells.of_data_set(data_set(5, 20)))
-    assert [cell.name for cell in found] == ["some_5_ways_1shot_balanced", "some_5_ways_5shot_balanced"]
+    assert [cell.name for cell in found if cell.ways == "5 ways"] == [
+        "some_5_ways_1shot_balanced", "some_5_ways_5shot_balanced"
+    ]  # fmt: skip
+    assert {cell.ways for cell in found} == {"2 ways", "5 ways"}
     # 26 go round for 25 queries at 1 shot.
     totals = {cell.name: cell.spec.total_query for cell in cells.of_data_set(data_set(5, 26))}
     assert totals["some_5_ways_1shot_dirichlet_2"] == 25

@@ -2,10 +2,10 @@
 
     python -m benchmarks.unseen --output_dir=runs/unseen --data_sets=unseen.json --tuning_dir=RUN/features
 
-Cells: data sets x (1, 5, 20 shots) x (balanced, Dirichlet(2), Dirichlet(0.5)) x (5 ways, 20 ways, 5 of 20), uneven
+Cells: data sets x (1, 5, 20 shots) x (balanced, Dirichlet(2), Dirichlet(0.5)) x (2, 5, 20 ways, 5 of 20), uneven
 labels, and domain gaps; benchmarks/unseen/data_sets.py says what the JSON file holds. Writes a JSON file a cell, and
-UNSEEN.md with a figure; what is measured already is not measured again. An hour on two cores; --quick takes five
-minutes.
+UNSEEN.md with a figure; what is measured already is not measured again. An hour and a half on two cores; --quick takes
+five minutes.
 """
 
 import sys

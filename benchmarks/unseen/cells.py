@@ -15,7 +15,9 @@ from sib_tf.errors import InputError
 SHOTS = (1, 5, 20)
 QUICK_SHOTS = (1, 5)
 # "5 of 20": the queries are of five of the twenty labelled classes.
-WAYS = {"5 ways": {"way": 5}, "20 ways": {"way": 20}, "5 of 20": {"way": 20, "query_classes": 5}}
+WAYS = {"2 ways": {"way": 2}, "5 ways": {"way": 5}, "20 ways": {"way": 20}, "5 of 20": {"way": 20, "query_classes": 5}}
+# Of these all spreads of the queries are one column of the page's table.
+COLUMNS_OF_THEIR_OWN = ("2 ways", "5 of 20")
 DISTRIBUTIONS = {
     "balanced": {},
     "Dirichlet(2)": {"query_distribution": "dirichlet", "dirichlet_alpha": 2.0},
@@ -33,7 +35,8 @@ class Cell:
 
     Attributes:
         data_set: what they are drawn from.
-        column: of the page's table: "balanced", "Dirichlet(2)", "Dirichlet(0.5)", "5 of 20", "uneven" or "gap".
+        column: of the page's table: "balanced", "Dirichlet(2)", "Dirichlet(0.5)", "5 of 20", "2 ways", "uneven" or
+            "gap".
         ways: one of `WAYS`.
         shot: labelled rows of a class: "1", "5", "20", or "1-20" where every class has a number of its own.
         distribution: one of `DISTRIBUTIONS`.
@@ -71,7 +74,7 @@ def of_data_set(data_set: DataSet, quick: bool = False) -> Iterator[Cell]:
     kinds: list[tuple[str, dict, str]] = [
         (ways, {"shot": shot}, distribution)
         for ways, shot, distribution in itertools.product(WAYS, shots, distributions)
-        if not quick or ways != "20 ways"
+        if not quick or ways in ("5 ways", "5 of 20")
     ]
     kinds += [("5 ways", UNEVEN, distribution) for distribution in ("balanced", "Dirichlet(0.5)")[quick:]]
     if data_set.is_gap:
@@ -91,7 +94,7 @@ def _column(data_set: DataSet, ways: str, shot: dict, distribution: str) -> str:
         return "gap"
     if shot is UNEVEN:
         return "uneven"
-    return "5 of 20" if ways == "5 of 20" else distribution
+    return ways if ways in COLUMNS_OF_THEIR_OWN else distribution
 
 
 def _classes(data_set: DataSet, spec: EpisodeSpec) -> np.ndarray:

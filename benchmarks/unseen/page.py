@@ -8,12 +8,13 @@ import numpy as np
 
 from benchmarks.records import points
 from benchmarks.unseen import aims, figure
+from benchmarks.unseen.cells import WAYS
 from benchmarks.unseen.names import in_words
 from sib_tf import templates
 from sib_tf.errors import InputError
 from sib_tf.storage import atomic
 
-COLUMNS = ("balanced", "Dirichlet(2)", "Dirichlet(0.5)", "5 of 20", "uneven", "gap")
+COLUMNS = ("balanced", "Dirichlet(2)", "Dirichlet(0.5)", "5 of 20", "2 ways", "uneven", "gap")
 _KEYS = {"cell", "data_set", "column", "ways", "shot", "distribution", "episodes", "seed", "methods", "hardware"}
 _WORST = 10
 
@@ -122,7 +123,7 @@ def _by_shot(records: Sequence[dict]) -> list[tuple[str, ...]]:
 
 def _place(record: dict) -> tuple:
     return (
-        ["5 ways", "20 ways", "5 of 20"].index(record["ways"]),
+        list(WAYS).index(record["ways"]),
         "-" in record["shot"],
         len(record["shot"]),
         record["shot"],
