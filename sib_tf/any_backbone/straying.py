@@ -2,6 +2,7 @@
 
 Ours, not the paper's, and not learned. The queries of two classes that lie far apart can step over to each other's
 class all together, and end as sure of the wrong one as they were of the right one; the labelled rows do not show it.
+The loss in training is that of the steps as they went: it can teach them better.
 """
 
 import math
