@@ -132,6 +132,14 @@ def test_the_recorded_sweep_gives_the_page_of_the_checkout(name):
     assert part.strip() in (CHECKOUT / "RESULTS.md").read_text()
 
 
+@pytest.mark.parametrize("page", ["RESULTS.md", "BENCHMARKS.md", "README.md", "benchmarks/README.md"])
+def test_rows_of_a_page_s_tables_have_the_cells_of_their_header(page):
+    lines = (CHECKOUT / page).read_text().splitlines()
+    cells = [len(re.findall(r"(?<!\\)\|", line)) if line.startswith("|") else 0 for line in lines]
+    pairs = zip(cells, cells[1:], lines[1:], strict=False)
+    assert [line for above, count, line in pairs if above and count not in (0, above)] == []
+
+
 def test_figures_show_tuned_constants_where_there_are_any():
     found = results_figures.shown(setting("way_5", "way", 5)["methods"])
     expected = {"pt_map": "tuned", "prototypes": "authors", "mine": "meta-trained"}
