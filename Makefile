@@ -32,7 +32,7 @@ help:
 	@echo "make notebook run docs/notebooks and write their outputs anew"
 	@echo "make test    run the tests; make test-sweeps: more of kinds that these have one of already (kills, processes)"
 	@echo "make bench   measure speed beside PyTorch and write BENCHMARKS.md, in 17 minutes"
-	@echo "make fuzz    check properties of 100,000 generated episodes, in ten minutes; make soak: memory over long runs"
+	@echo "make fuzz    check properties of 100,000 generated episodes, in an hour; make soak: memory over long runs"
 	@echo "make lint    check style; make format mends it"
 	@echo "make lock    choose the exact versions of CI; make test-lowest: the suite on the lowest that setup.cfg allows"
 	@echo "make audit   known vulnerabilities of these versions (online); make licences: those of what runs"

@@ -35,7 +35,7 @@ class TrialResult(Record):
         trial: its number, from 0.
         state: "completed", or "diverged": the loss was not finite; `cause` says so in one line.
         values: of the searched fields that were in play, by name.
-        seconds: wall time, of its last sitting if it was broken off.
+        seconds: wall time, since it was last resumed if it was broken off.
         accuracy, ci95: the best of its validations, in [0, 1]; None unless completed.
         step: of that validation, or of the loss that was not finite.
     """
