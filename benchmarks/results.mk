@@ -38,7 +38,7 @@ results-rows: $(patsubst %,%/features/manifest.json,$(ROWS) $(VIEWS))
 	$(BIN)/python -m benchmarks.bayes_rows --features_dir=$(dir $(BAYES))features --steps=20000 --output_dir=$(BAYES)
 
 results-unseen: $(RESULTS_RUN)/cifar_fs/conv4_64/features/manifest.json
-	$(BIN)/python -m benchmarks.unseen --data_sets=$(UNSEEN) --tuning_dir=$(<D) --output_dir=$(RESULTS_RUN)/unseen
+	$(BIN)/python -m benchmarks.unseen --data_sets=$(UNSEEN) --tuning_dir=$(<D) --episodes=80 --output_dir=$(RESULTS_RUN)/unseen
 
 # The comparison of a data set of photographs. What it found is kept, for QUICK=1 to agree with.
 define compare
