@@ -108,7 +108,7 @@ def far_apart(queries: int, shots: int, noise: float, episodes: int = 100):
 @pytest.mark.parametrize("shots", [1, 2])
 @pytest.mark.parametrize("noise", [0.2, 0.5])
 def test_two_classes_that_are_far_apart_are_not_taken_for_one_another(name, queries, shots, noise):
-    """Without the rule, with one label, `general` had 1 % right at 5 and 0.2, and `balanced` 73 % at 40 and 0.5."""
+    """Without the rule, heads of few training episodes of two classes had 1 % right with one label, 5 and 0.2."""
     support, labels, query, truth = far_apart(queries, shots, noise)
     head = checkpoints.load_model(heads.folder(name) / "best.keras")
     accuracy = (np.asarray(head(support, labels, query, way=2)).argmax(-1) == truth).mean(axis=1)
