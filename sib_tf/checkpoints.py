@@ -15,6 +15,8 @@ from sib_tf.storage import atomic, disk_errors, zip_files
 
 BEST = "best.keras"
 LAST = "last.keras"
+# Checkpoints of a run: the last one, and the one before.
+_KEPT = 2
 _CHECKPOINT_FILE = re.compile(r"(ckpt-\d+)\.(index|data-\d+-of-\d+)")
 
 
@@ -63,7 +65,7 @@ class TrainingState:
         self._required, self._added = tf.train.Checkpoint(**trackables), added or {}
         whole = tf.train.Checkpoint(**trackables, **self._added)
         try:
-            self._manager = tf.train.CheckpointManager(whole, str(folder), max_to_keep=2)
+            self._manager = tf.train.CheckpointManager(whole, str(folder), max_to_keep=_KEPT)
         except ValueError as error:  # It reads which checkpoints there are.
             raise InputError(f"{self._list} is damaged; remove {folder} to start anew.") from error
 
@@ -108,8 +110,10 @@ class TrainingState:
 
     def _remove_leftovers(self) -> None:
         """Removes what saves left that were cut off: parts of checkpoints, and older ones that were to go."""
-        # TensorFlow removes an old checkpoint, index first, before it takes it off the list: a kill may come between.
-        listed = {Path(prefix).name for prefix in self._manager.checkpoints if Path(f"{prefix}.index").is_file()}
+        # TensorFlow lists a new checkpoint, removes an old one, index first, and then takes that off the list: a kill
+        # may come before either of the last two.
+        there = [Path(prefix).name for prefix in self._manager.checkpoints if Path(f"{prefix}.index").is_file()]
+        listed = there[-_KEPT:]
         if not listed:  # The list is damaged: nobody knows.
             return
         for path in (*self.folder.glob("ckpt-*"), *self.folder.glob("checkpoint.tmp*")):

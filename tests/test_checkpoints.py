@@ -181,3 +181,17 @@ def test_what_saves_left_that_were_cut_off_is_removed(tmp_path):
         (tmp_path / name).write_bytes(b"half")
     assert state_of(tmp_path, small_model()).restore()
     assert sorted(path.name for path in tmp_path.iterdir()) == whole
+
+
+def test_a_checkpoint_that_was_to_go_when_a_run_was_killed_is_removed(tmp_path):
+    """After TensorFlow has listed the new one, and before it removes the oldest."""
+    model = small_model()
+    manager = tf.train.CheckpointManager(tf.train.Checkpoint(model=model), str(tmp_path), max_to_keep=3)
+    for _ in range(3):
+        manager.save()
+    state = state_of(tmp_path, model)
+    for expected in (["ckpt-2.index", "ckpt-3.index"], ["ckpt-3.index", "ckpt-4.index"]):
+        assert state.restore()
+        assert sorted(path.name for path in tmp_path.glob("ckpt-*.index")) == expected
+        state.save()
+    assert state_of(tmp_path, small_model()).restore()
