@@ -13,7 +13,7 @@ from sib_tf.any_backbone.normalization import Rows
 from sib_tf.tasks import Task
 
 # Of the share of the queries that would change their class by chance alone, what the steps may change. On validation
-# classes 0.7 costs half a point where each of five classes has a single query.
+# classes 0.7 cost an earlier head half a point where each of five classes has a single query.
 _MOST = 0.9
 # Cosines that differ by less are the same.
 _ALIKE = 1e-6
