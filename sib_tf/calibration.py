@@ -18,11 +18,12 @@ from scipy import optimize, special, stats
 
 from sib_tf import evaluation, heads
 from sib_tf.config import EpisodeSpec
-from sib_tf.episodes import UNKNOWN, EpisodeRows, EpisodeSampler, with_unknown_classes
+from sib_tf.episodes import EpisodeRows, EpisodeSampler
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache, weights_fingerprint
 from sib_tf.records import Record
 from sib_tf.sib import MASKED_LOGIT, SIB
+from sib_tf.unknown_classes import UNKNOWN, with_unknown_classes
 
 FILE = "calibration.json"
 _CENTRE = 0.7

@@ -9,11 +9,11 @@ from exported import write_sib
 
 from sib_tf import calibration, evaluation, runs
 from sib_tf.config import EpisodeSpec
-from sib_tf.episodes import UNKNOWN, with_unknown_classes
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache
 from sib_tf.prediction import open_set
 from sib_tf.reports import meta_test
+from sib_tf.unknown_classes import UNKNOWN, with_unknown_classes
 from train import calibrate
 
 LABELS = np.repeat(np.arange(12), 30)

@@ -11,11 +11,12 @@ from running import run
 
 from sib_tf import evaluation
 from sib_tf.config import EpisodeSpec, MetaTrainConfig, SIBConfig
-from sib_tf.episodes import UNKNOWN, EpisodeSampler, fingerprint, with_unknown_classes
+from sib_tf.episodes import EpisodeSampler, fingerprint
 from sib_tf.errors import InputError
 from sib_tf.reports import meta_test
 from sib_tf.sib import SIB
 from sib_tf.storage import run_records
+from sib_tf.unknown_classes import UNKNOWN, with_unknown_classes
 from train import calibrate, evaluate, meta_train
 
 LABELS = np.repeat(np.arange(12), 40)

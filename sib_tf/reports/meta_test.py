@@ -13,13 +13,14 @@ from scipy import special
 from sib_tf import calibration, evaluation, heads, templates
 from sib_tf.config import EpisodeSpec
 from sib_tf.datasets import MetaDataset
-from sib_tf.episodes import UNKNOWN, EpisodeRows, EpisodeSampler, fingerprint, with_unknown_classes
+from sib_tf.episodes import EpisodeRows, EpisodeSampler, fingerprint
 from sib_tf.errors import InputError
 from sib_tf.features import FeatureCache, weights_fingerprint
 from sib_tf.prediction import open_set
 from sib_tf.reports import episode_figures, figures, history, query_sets
 from sib_tf.sib import SIB
 from sib_tf.storage import array_files, atomic
+from sib_tf.unknown_classes import UNKNOWN, with_unknown_classes
 
 # Episodes of each point of the report's curves, at most.
 _CURVE_EPISODES = 500
