@@ -23,6 +23,8 @@ METRICS = $(MEASURED:%=$(RESULTS_RUN)/$(1)/conv4_64/metrics/%.json)
 SWEEPS = $(RESULTS_RUN)/$(1)/conv4_64/sweeps$(if $(QUICK),_quick)
 # Folders whose features rows of the paper's table are measured on: by views of the training pictures too, on CIFAR-FS.
 ROWS := $(foreach set,$(PHOTOGRAPHS),$(RESULTS_RUN)/$(set)/conv4_64 $(RESULTS_RUN)/$(set)/conv4_128)
+# Of the same backbones, averaged over views of every picture.
+ROWS += $(ROWS:%=%-averaged)
 # Wide networks' features, where there are some: their backbones take an accelerator (train.pretrain_torch).
 ROWS += $(patsubst %/features/manifest.json,%,$(wildcard $(RESULTS_RUN)/*/wrn/features/manifest.json))
 VIEWS := $(RESULTS_RUN)/cifar_fs/conv4_64-4views $(RESULTS_RUN)/cifar_fs/conv4_64-16views
@@ -72,6 +74,10 @@ $(RESULTS_RUN)/%/features/manifest.json: | install
 
 $(RESULTS_RUN)/cifar_fs/conv4_64-%views/features/manifest.json: $(RESULTS_RUN)/cifar_fs/conv4_64/features/manifest.json
 	$(BIN)/python -m train.extract_features --flagfile=train/flagfiles/cifar_fs/extract_features $(call pictures,cifar_fs) --views=$* --backbone_dir=$(RESULTS_RUN)/cifar_fs/conv4_64/backbone --output_dir=$(@D)
+
+$(RESULTS_RUN)/%-averaged/features/manifest.json: $(RESULTS_RUN)/%/features/manifest.json
+	$(BIN)/python -m train.average_views --backbone_dir=$(RESULTS_RUN)/$*/backbone --output_dir=$(RESULTS_RUN)/$*-averaged/backbone
+	$(BIN)/python -m train.extract_features --flagfile=train/flagfiles/$(*D)/extract_features $(call pictures,$(*D)) --backbone_dir=$(RESULTS_RUN)/$*-averaged/backbone --output_dir=$(@D)
 
 pictures = --cache_dir=$(RESULTS_RUN)/data $(addprefix --data_dir=,$(FOLDER_$(1)))
 

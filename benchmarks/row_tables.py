@@ -145,10 +145,13 @@ def _paper_key(path: Path) -> tuple:
 
 def _backbone(features: dict) -> str:
     """The backbone that the features were made with, as the paper calls it."""
-    name, dim = features["backbone"]["name"], features["feature_dim"]
+    averaged = re.fullmatch(r"(.+)_(\d)_views", features["backbone"]["name"])
+    name, dim = averaged[1] if averaged else features["backbone"]["name"], features["feature_dim"]
     if name == "conv4":  # A feature is the last map, halved four times.
-        return f"Conv-4-{dim // (features['image_size'] // 16) ** 2}"
-    return f"WRN-28-{dim // 64}" if name == "wide_resnet" else name
+        name = f"Conv-4-{dim // (features['image_size'] // 16) ** 2}"
+    elif name == "wide_resnet":
+        name = f"WRN-28-{dim // 64}"
+    return f"{name}, {averaged[2]} views averaged" if averaged else name
 
 
 def _by_key(paths: Iterable[Path], key: Callable[[Path], Hashable | None]) -> dict[Hashable, Seeds]:

@@ -46,8 +46,9 @@ def write(folder: Path, run: trained_run.Run, head: bytes | None = None) -> None
 
 
 def backbone_name(origin: dict) -> str:
-    """Returns what a saved classifier calls the backbone: the name alone where it is that of published weights."""
-    return origin["name"] if origin["source"] == origin["name"] else f"{origin['name']}-{origin['weights'][:12]}"
+    """Returns what a saved classifier calls the backbone: the name alone where published weights see one view."""
+    published = origin["source"] == origin["name"] and origin["averaged_views"] == 1
+    return origin["name"] if published else f"{origin['name']}-{origin['weights'][:12]}"
 
 
 def example_request(split: Split, spec: EpisodeSpec, size: int, larger: str) -> dict:

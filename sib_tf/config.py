@@ -18,6 +18,7 @@ POSTERIORS = ("dirac", "gaussian")
 SCHEDULES = ("paper", "cosine", "one_cycle")
 OPTIMIZERS = ("sgd", "adam", "adamw")
 FITS = ("crop", "reduce")
+AVERAGED_VIEWS = (1, 2, 4)
 PRECISIONS = ("float32", "bfloat16", "float16")
 DISTRIBUTIONS = ("none", "mirrored", "multi_worker", "tpu")
 
@@ -31,6 +32,7 @@ class BackboneConfig(Record):
         mean, std: per RGB channel, 0-255; the first layer applies them. Imported backbones have their own inside.
         source: what `pretrained.import_backbone` made it from; None: it is trained from scratch.
         larger: what becomes of larger stored pictures: "crop" to the middle, or "reduce". Smaller ones are enlarged.
+        averaged_views: views of a picture that its features are the mean over, as `averaged_views` has them.
     """
 
     name: str = "conv4"
@@ -42,11 +44,13 @@ class BackboneConfig(Record):
     precision: str = setting("float32", "What convolutions compute in; weights and features are float32.", PRECISIONS)
     source: str | None = None
     larger: str = "crop"
+    averaged_views: int = 1
 
     def __post_init__(self):
         if self.source is None:
             require_choice("backbone", self.name, BACKBONES)
         require_choice("larger", self.larger, FITS)
+        require("averaged_views", self.averaged_views, self.averaged_views in AVERAGED_VIEWS, "1, 2 or 4")
         super().__post_init__()
         if self.name == "wide_resnet" and self.source is None:
             require("depth", self.depth, self.depth >= 10 and (self.depth - 4) % 6 == 0, "6 * blocks + 4 (10, 16, 28)")

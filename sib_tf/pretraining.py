@@ -63,6 +63,11 @@ def pretrain(
         raise InputError("epochs must be at least 1 for a backbone from scratch; 0 keeps an initial backbone as it is.")
     if config.epochs and initial is not None and not initial.trainable_variables:
         raise InputError(f"The initial backbone {initial.name} cannot be trained; keep it as it is with epochs=0.")
+    if backbone_config.averaged_views > 1:
+        raise InputError(
+            f"The initial backbone averages over {backbone_config.averaged_views} views; train the one that it is of, "
+            "and average afterwards."
+        )
     classes, steps = len(data.train.class_names), len(data.train.labels) // config.batch_size
     if classes < 2:
         raise InputError(f"The train split must have at least 2 classes to tell apart; got {classes}.")

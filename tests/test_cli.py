@@ -22,6 +22,7 @@ from sib_tf.commands import cli, dataset_flags
 from sib_tf.config import BackboneConfig
 from sib_tf.datasets import folder
 from train import (
+    average_views,
     calibrate,
     domain_adaptation,
     evaluate,
@@ -54,6 +55,7 @@ REQUIRED = {
     tune: {**CACHED, **OUT},
     evaluate: {**CACHED, "model_dir": "sib", "output": "out.json", "episodes": "4"},
     import_backbone: {"source": "efficientnet_lite0", **OUT},
+    average_views: {"backbone_dir": "backbone", **OUT},
     import_checkpoint: {"checkpoint": "file.pth", **OUT},
     import_features: {"features": "x.npz", **OUT},
     predict: {"model": "model.tflite", **QUESTION, "output": "out.csv"},

@@ -49,8 +49,24 @@ def test_features_are_those_of_the_imported_backbone(made):
 
 @pytest.mark.slow
 @needs_package
+def test_four_views_are_averaged(made, monkeypatch):
+    """By the file for one view; a moved picture has black at its edges."""
+    monkeypatch.setenv("SIB_TF_CACHE", str(made.parent))
+    four = embedder.file(4)
+    assert four != made and four.name.startswith("efficientnet_lite0-4views-")
+    picture = fit_picture(Image.fromarray(pictures(1)[0]), embedder.IMAGE_SIZE)
+    framed = np.pad(picture, ((14, 14), (14, 14), (0, 0)))
+    views = picture, picture[:, ::-1], framed[:224, :224], framed[28:, 28:][:, ::-1]
+    own = embedder.Embedder(made.read_bytes())
+    expected = np.mean([own.embed(np.ascontiguousarray(view)) for view in views], axis=0)
+    np.testing.assert_allclose(embedder.Embedder(four.read_bytes()).embed(picture), expected, atol=1e-4)
+    assert four.stat().st_size < made.stat().st_size + 40_000
+
+
+@pytest.mark.slow
+@needs_package
 def test_real_photographs_are_sorted(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(embedder, "file", lambda: made)
+    monkeypatch.setattr(embedder, "file", lambda views: made)
     for folder in real_data("pacs/photo").iterdir():
         for place, path in enumerate(sorted(folder.iterdir())[:9]):
             link = tmp_path / ("labelled" if place < 3 else "new") / folder.name / path.name
@@ -72,7 +88,7 @@ def test_a_damaged_or_half_written_file_is_made_anew(tmp_path, monkeypatch):
     monkeypatch.setenv("SIB_TF_CACHE", str(tmp_path))
     made = []
 
-    def make(path):
+    def make(path, views):
         made.append(path)
         path.write_bytes(b"whole")
         digest = "c9e2ea6a8c3a8c30dd5d3b0ea3ec5a5ee8ac1a2d"
@@ -100,5 +116,5 @@ def test_what_the_conversion_says_is_said(monkeypatch, tmp_path):
     monkeypatch.setenv("SIB_TF_CACHE", str(tmp_path))
     monkeypatch.setattr(embedder, "BACKBONE", "no_such_source")
     with pytest.raises(InputError, match="no_such_source could not be prepared .source must be one of"):
-        embedder._make(tmp_path / "file.tflite")
+        embedder._make(tmp_path / "file.tflite", 1)
     assert not (tmp_path / "file.tflite").exists()

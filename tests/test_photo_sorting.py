@@ -49,8 +49,9 @@ def folders(tmp_path, monkeypatch):
     """labelled/<class>/ with two pictures each, new/<class>/ with eight: a colour of the class's own, and noise."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SIB_TF_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "weights.tflite").write_bytes(b"weights")
-    monkeypatch.setattr(embedder, "file", lambda: tmp_path / "weights.tflite")
+    for views in (1, 4):
+        (tmp_path / f"weights{views}.tflite").write_bytes(b"weights")
+    monkeypatch.setattr(embedder, "file", lambda views: tmp_path / f"weights{views}.tflite")
     monkeypatch.setattr(embedder, "Embedder", Colours)
     monkeypatch.setattr(Colours, "embedded", 0)
     for number, name in enumerate(CLASSES):
@@ -111,6 +112,22 @@ def test_a_run_that_is_extended_embeds_only_what_is_new(folders):
     (folders / "new" / "ant" / "0.png").rename(folders / "new" / "renamed.png")
     assert run() == 0
     assert (len(rows()), Colours.embedded) == (27, 3)
+
+
+def test_features_of_several_views_are_kept_apart(folders, capsys):
+    """In the store, and in what is saved, which takes no pictures embedded otherwise."""
+    assert run(views=4, save="classes.sib") == 0
+    assert Colours.embedded == 30
+    assert run() == 0
+    assert Colours.embedded == 60
+    assert run(views=4, support=None, learned="classes.sib") == 0
+    assert Colours.embedded == 60
+    capsys.readouterr()
+    check_error(
+        capsys,
+        run(support=None, learned="classes.sib"),
+        r"backbone must be efficientnet_lite0, views=4, whose .*; got ",
+    )
 
 
 def test_the_steps_see_a_sample_and_every_picture_is_answered(folders, monkeypatch, capsys):
@@ -179,6 +196,8 @@ def test_what_is_left_out_or_there_twice_is_said(folders, capsys):
         ({"query": None, "output": None, "save": "a.sib", "label_next": 2}, "html and label_next need query"),
         ({"save": "a.npz"}, r"save must end in \.sib; got a\.npz"),
         ({"model": "m.tflite", "save": "a.sib"}, "save must be left out with a model"),
+        ({"model": "m.tflite", "views": 4}, "views must be left out with a model, whose own they are"),
+        ({"views": 3}, "flag --views=3: value should be one of <1|2|4>"),
         ({"support": None, "learned": "nowhere.sib"}, r".*nowhere\.sib"),
         ({"support": "new/ant"}, "support new/ant must have at least two class folders"),
     ],

@@ -24,6 +24,7 @@ from pathlib import Path
 from absl import flags
 
 from sib_tf.commands import cli
+from sib_tf.config import AVERAGED_VIEWS
 from sib_tf.errors import InputError
 
 FLAGS = flags.FlagValues()
@@ -44,6 +45,8 @@ _LABEL_NEXT = "Of how many pictures to say that their labels would help most."
 flags.DEFINE_integer("label_next", 0, _LABEL_NEXT, 0, 1000, flag_values=FLAGS)
 _UNKNOWN_BELOW = "Probability of being of one of the classes, below which a picture is none of these."
 flags.DEFINE_float("unknown_below", 0.0, _UNKNOWN_BELOW, 0, 1, flag_values=FLAGS)
+_VIEWS = "Views of a picture that its features are the mean over: more accurate, and as many times slower to embed."
+flags.DEFINE_enum("views", "1", [str(views) for views in AVERAGED_VIEWS], _VIEWS, flag_values=FLAGS)
 _NUM_THREADS = "Threads that read and embed; as many as there are cores by default."
 flags.DEFINE_integer("num_threads", None, _NUM_THREADS, 1, flag_values=FLAGS)
 _SUFFIXES = {"output": ".csv", "html": ".html", "save": ".sib"}
@@ -96,8 +99,9 @@ def _sort(folders: dict[str, Path]) -> None:
 
     learned = FLAGS.learned and Path(FLAGS.learned)
     asked = folders.get("support"), learned, folders.get("add"), folders.get("query")
-    request = sorting.Request(*asked, FLAGS.unknown_below, FLAGS.num_threads or streaming.workers())
-    with sorting.new_store() as store:
+    threads, views = FLAGS.num_threads or streaming.workers(), int(FLAGS.views)
+    request = sorting.Request(*asked, FLAGS.unknown_below, threads, views)
+    with sorting.new_store(views) as store:
         found = sorting.sort(request, store)
         if FLAGS.save:
             found.classifier.save(FLAGS.save)
@@ -122,6 +126,8 @@ def _check_flags() -> None:
     own = [name for name in ("save", "learned", "add") if FLAGS[name].value is not None]
     if FLAGS.model is not None and own:
         raise InputError(f"{own[0]} must be left out with a model, or the model: it is for EfficientNet-Lite0 alone.")
+    if FLAGS.model is not None and FLAGS["views"].present:
+        raise InputError("views must be left out with a model, whose own they are: see train.average_views.")
     if FLAGS.add is not None and FLAGS.learned is None:
         raise InputError("add needs learned, what is added to; without it, name all labelled pictures with --support.")
     if (FLAGS.support is None) == (FLAGS.learned is None):

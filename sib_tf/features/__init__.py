@@ -52,7 +52,7 @@ def batch_size(image_size: int) -> int:
 def weights_fingerprint(model: keras.Model) -> str:
     """SHA-256 of a model's weights, names and shapes: equal fingerprints give equal features.
 
-    So do the numbers that imported backbones scale pictures with, which are no weights.
+    So do the numbers that imported backbones scale pictures with, and the views that are averaged: no weights.
     """
     digest = hashlib.sha256()
     for weight in model.weights:
@@ -60,8 +60,8 @@ def weights_fingerprint(model: keras.Model) -> str:
         digest.update(f"{weight.path} {value.shape} {value.dtype}".encode())
         digest.update(value)
     for layer in model._flatten_layers():
-        if scaling := _scaling(layer):
-            digest.update(json.dumps(scaling).encode())
+        if known := _beside_weights(layer):
+            digest.update(json.dumps(known).encode())
     return digest.hexdigest()
 
 
@@ -86,11 +86,11 @@ def read_manifest(folder: Path) -> dict:
     return manifest
 
 
-def _scaling(layer: keras.Layer) -> list | None:
-    """The numbers by which a layer scales pictures where these are no weights of it."""
+def _beside_weights(layer: keras.Layer) -> list | None:
+    """What a layer does to pictures that no weight of it says, such as the numbers that it scales them by."""
     if isinstance(layer, keras.layers.Rescaling):
         return [np.asarray(numbers).tolist() for numbers in (layer.scale, layer.offset)]
-    return getattr(layer, "scaling", None)
+    return getattr(layer, "beside_weights", None)
 
 
 class SplitRows(NamedTuple):

@@ -42,17 +42,26 @@ class Embedder:
         return self._interpreter.get_tensor(self._output["index"])[0]
 
 
-def file() -> Path:
+def name(views: int) -> str:
+    """Returns what saved classifiers call the embedder of `views` views of every picture."""
+    return BACKBONE if views == 1 else f"{BACKBONE}, views={views}"
+
+
+def file(views: int = 1) -> Path:
     """Returns the .tflite file, which is made where the cache has none: a minute, the first time.
+
+    Args:
+        views: of a picture, that its features are the mean over: 1, 2 or 4 (`sib_tf.backbones.averaged_views`).
 
     Raises:
         InputError: the package of its weights is not installed, or the cache cannot be written.
     """
     weights = _packaged()
-    path = cache.folder() / f"{BACKBONE}-{digests.of_file(weights)[:12]}-{_VERSION}.tflite"
+    part = "" if views == 1 else f"{views}views-"
+    path = cache.folder() / f"{BACKBONE}-{part}{digests.of_file(weights)[:12]}-{_VERSION}.tflite"
     if not _is_whole(path):
-        print(f"Preparing {BACKBONE}, once, in {path.parent} ...", file=sys.stderr)
-        _make(path)
+        print(f"Preparing {name(views)}, once, in {path.parent} ...", file=sys.stderr)
+        _make(path, views)
     return path
 
 
@@ -64,9 +73,9 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def _make(path: Path) -> None:
+def _make(path: Path, views: int) -> None:
     with atomic.writing_to(path.parent):
-        command = [sys.executable, "-m", "sib_tf.photographs.conversion", BACKBONE, str(path)]
+        command = [sys.executable, "-m", "sib_tf.photographs.conversion", BACKBONE, str(views), str(path)]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace")
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no message"]

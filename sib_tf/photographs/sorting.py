@@ -30,6 +30,7 @@ class Request(NamedTuple):
         query: folder of unlabelled pictures; None: there are none.
         unknown_below: as of `predictions.predict`.
         threads: that read and embed.
+        views: of a picture, that its features are the mean over: 1, 2 or 4.
     """
 
     support: Path | None
@@ -38,6 +39,7 @@ class Request(NamedTuple):
     query: Path | None
     unknown_below: float
     threads: int
+    views: int = 1
 
 
 class Sorted(NamedTuple):
@@ -67,7 +69,7 @@ def sort(request: Request, store: FeatureStore) -> Sorted:
         InputError: there is nothing to learn from, a saved classifier is of another backbone, or pictures of no class
             are asked for and the head cannot tell.
     """
-    classifier = _opened(request.learned)
+    classifier = _opened(request)
     files = labelled.listed(request.support, request.add)
     listing = None if request.query is None else list_pictures(request.query)
     known = labelled.checked(files, _embedded(request, files.paths, store, "labelled"))
@@ -82,15 +84,16 @@ def sort(request: Request, store: FeatureStore) -> Sorted:
     return Sorted(classifier, answers, pile.paths, _learned(classifier, known, skipped), seen, notes)
 
 
-def new_store() -> FeatureStore:
+def new_store(views: int = 1) -> FeatureStore:
     """Opens the features that were kept of pictures seen before, in the cache; 5 kB a picture."""
-    return FeatureStore(cache.folder() / "features" / embedder.file().stem, embedder.FEATURE_DIM)
+    return FeatureStore(cache.folder() / "features" / embedder.file(views).stem, embedder.FEATURE_DIM)
 
 
-def _opened(learned: Path | None) -> SIBClassifier:
-    if learned is None:
-        return SIBClassifier(backbone=embedder.BACKBONE)
-    return SIBClassifier.load(learned, backbone=embedder.BACKBONE)
+def _opened(request: Request) -> SIBClassifier:
+    backbone = embedder.name(request.views)
+    return (
+        SIBClassifier(backbone=backbone) if request.learned is None else SIBClassifier.load(request.learned, backbone)
+    )
 
 
 def _embedded(request: Request, paths: list[Path], store: FeatureStore, what: str) -> Embedded:
@@ -98,7 +101,7 @@ def _embedded(request: Request, paths: list[Path], store: FeatureStore, what: st
 
     def opened() -> embedder.Embedder:
         if not content:
-            content.append(embedder.file().read_bytes())
+            content.append(embedder.file(request.views).read_bytes())
         return embedder.Embedder(content[0])
 
     return streaming.embed(paths, embedder.IMAGE_SIZE, opened, store, request.threads, what)

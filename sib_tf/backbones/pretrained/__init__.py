@@ -18,7 +18,6 @@ from sib_tf import backbones
 from sib_tf.backbones.pretrained.request import Imported, Request
 from sib_tf.config import BackboneConfig
 from sib_tf.errors import InputError
-from sib_tf.storage import atomic, run_lock, run_records
 
 _NO_SOURCES = ("request", "litert_normalization")
 # Probabilities of a quantised model add up to 1 with this.
@@ -38,11 +37,7 @@ def import_backbone(request: Request, output_dir: str | os.PathLike) -> tuple[Ba
     Raises:
         InputError: there is no such source, its weights cannot be had, or it does not turn pictures into vectors.
     """
-    folder = Path(output_dir)
-    path = folder / run_records.CONFIG
-    record = atomic.read_json(path, "Configuration") if path.exists() else {"imported": {}}
-    if not isinstance(record, dict) or "imported" not in record:
-        raise InputError(f"output_dir {folder} holds another run; name a new folder.")
+    backbones.check_free(output_dir, "imported")  # Before what may take minutes.
     imported = module_of(request.source).build(request)
     _try(imported)
     config = BackboneConfig(
@@ -53,11 +48,8 @@ def import_backbone(request: Request, output_dir: str | os.PathLike) -> tuple[Ba
     floats = sum(math.prod(weight.shape) for weight in imported.model.weights if "float" in weight.dtype)
     facts |= {"feature_dim": imported.model.output_shape[-1], "parameters": floats or None}
     facts |= {"alpha": request.alpha} if request.alpha is not None else {}
-    with run_lock.held(folder):
-        with atomic.new_file(folder / backbones.FILE) as partial:
-            imported.model.save(partial)
-            path.unlink(missing_ok=True)  # Killed between the two files, it is no backbone rather than a mixed one.
-        atomic.write_json(path, {"backbone": dataclasses.asdict(config), "imported": facts})
+    record = {"backbone": dataclasses.asdict(config), "imported": facts}
+    backbones.write(output_dir, imported.model, record, "imported")
     return config, facts
 
 

@@ -68,7 +68,7 @@ class LiteRTEmbedder(keras.layers.Layer):
         self._one_at_a_time = threading.Lock()
 
     @property
-    def scaling(self) -> list | None:
+    def beside_weights(self) -> list | None:
         """What the pictures are scaled with; None where they stay as they are."""
         numbers = [list(self.mean), list(self.std)]
         return None if numbers == [[0.0], [1.0]] else numbers
