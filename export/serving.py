@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from export import warm_up
 from export.serving_checks import EpisodeChecks, check, check_axes, check_finite, check_weights, zero_masked
-from sib_tf.config import EpisodeSpec
+from sib_tf.config import EpisodeSpec, backbone_name
 from sib_tf.datasets import Split
 from sib_tf.episodes import EpisodeSampler
 from sib_tf.pictures.pixels import fit_stored
@@ -37,7 +37,7 @@ def write(folder: Path, run: trained_run.Run, head: bytes | None = None) -> None
 
     serving = ServingSignatures(run.signatures())
     archive = serving.archive()
-    encoded = EncodedSignatures(serving, head, backbone_name(run.origin))
+    encoded = EncodedSignatures(serving, head, saved_name(run.origin))
     encoded.add_to(archive)
     archive.write_out(folder, verbose=False)
     warm_up.write(folder, {**serving.inputs, **encoded.inputs}, serving.way)
@@ -45,9 +45,9 @@ def write(folder: Path, run: trained_run.Run, head: bytes | None = None) -> None
     atomic.write_json(folder / CONFIG, {**description, "files": digests.of_folder(folder)})
 
 
-def backbone_name(origin: dict) -> str:
-    """Returns what a saved classifier calls the backbone: the name alone where published weights see one view."""
-    published = origin["source"] == origin["name"] and origin["averaged_views"] == 1
+def saved_name(origin: dict) -> str:
+    """Returns what a saved classifier calls the backbone: the name alone where it is that of published weights."""
+    published = backbone_name(origin["source"] or "", origin["averaged_views"]) == origin["name"]
     return origin["name"] if published else f"{origin['name']}-{origin['weights'][:12]}"
 
 

@@ -23,6 +23,11 @@ PRECISIONS = ("float32", "bfloat16", "float16")
 DISTRIBUTIONS = ("none", "mirrored", "multi_worker", "tpu")
 
 
+def backbone_name(backbone: str, views: int) -> str:
+    """Returns what features of a backbone averaged over `views` views of a picture are said to be of."""
+    return backbone if views == 1 else f"{backbone}, views={views}"
+
+
 @dataclasses.dataclass(frozen=True)
 class BackboneConfig(Record):
     """A backbone's shape and the pictures that it takes.

@@ -65,8 +65,8 @@ def pretrain(
         raise InputError(f"The initial backbone {initial.name} cannot be trained; keep it as it is with epochs=0.")
     if backbone_config.averaged_views > 1:
         raise InputError(
-            f"The initial backbone averages over {backbone_config.averaged_views} views; train the one that it is of, "
-            "and average afterwards."
+            f"averaged_views must be 1 for training; got {backbone_config.averaged_views}. Train the backbone that is "
+            "averaged, and average it afterwards (train.average_views)."
         )
     classes, steps = len(data.train.class_names), len(data.train.labels) // config.batch_size
     if classes < 2:

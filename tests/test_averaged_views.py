@@ -6,15 +6,20 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 from exported import write_sib
+from test_pretrained import write_keras
 
+from benchmarks import row_tables
 from export import conversion
-from export.serving import backbone_name
+from export.serving import saved_name
 from sib_tf import backbones, checkpoints, pretraining
+from sib_tf.backbones import pretrained
 from sib_tf.backbones.averaged_views import average_views
+from sib_tf.backbones.pretrained import Request
 from sib_tf.commands import cli
-from sib_tf.config import BackboneConfig, PretrainConfig
+from sib_tf.config import AVERAGED_VIEWS, BackboneConfig, PretrainConfig, backbone_name
+from sib_tf.devices import Devices
 from sib_tf.errors import InputError
-from sib_tf.features import extraction, weights_fingerprint
+from sib_tf.features import Embedder, extraction, weights_fingerprint
 from sib_tf.prediction import trained_run
 from sib_tf.storage import atomic, run_records
 from train import average_views as command
@@ -101,7 +106,8 @@ def test_the_command_and_what_follows_it(folder, tmp_path, tiny_dataset, capsys)
     write_sib(tmp_path / "sib", tmp_path / "features", num_steps=2)
     loaded = trained_run.load(tmp_path / "sib", tmp_path / "four")
     assert loaded.dataset == "tiny"
-    assert loaded.description()["backbone"]["averaged_views"] == 4
+    described = loaded.description()["backbone"]
+    assert (described["name"], described["averaged_views"]) == ("conv4, views=4", 4)
     with pytest.raises(InputError, match="another backbone"):
         trained_run.load(tmp_path / "sib", folder)
     signatures = loaded.signatures()
@@ -130,10 +136,13 @@ def test_smaller_files_embed_alike(folder, tmp_path, precision, tiny_dataset):
 
 
 def test_a_saved_classifier_is_not_taken_for_one_of_a_single_view():
-    """Published weights go by their name alone, which says nothing of views."""
-    origin = {"name": "efficientnet_lite0", "source": "efficientnet_lite0", "weights": "0123456789abcdef"}
-    assert backbone_name({**origin, "averaged_views": 1}) == "efficientnet_lite0"
-    assert backbone_name({**origin, "averaged_views": 4}) == "efficientnet_lite0-0123456789ab"
+    """Published weights go by their name, others by their fingerprint too; as photographs' embedder is called."""
+    origin = {"source": "efficientnet_lite0", "weights": "0123456789abcdef"}
+    for views, name in ((1, "efficientnet_lite0"), (4, "efficientnet_lite0, views=4")):
+        assert backbone_name("efficientnet_lite0", views) == name
+        assert saved_name({**origin, "name": name, "averaged_views": views}) == name
+    own = {**origin, "source": None, "name": "conv4, views=4", "averaged_views": 4}
+    assert saved_name(own) == "conv4, views=4-0123456789ab"
 
 
 def test_what_cannot_be_averaged_is_refused(folder, tmp_path):
@@ -144,7 +153,7 @@ def test_what_cannot_be_averaged_is_refused(folder, tmp_path):
         backbones.write_averaged(four, 2, tmp_path / "eight")
     with pytest.raises(InputError, match=r"backbone holds another run; name a new folder\."):
         backbones.write_averaged(four, 2, folder)
-    with pytest.raises(InputError, match=r"nowhere.* cannot be read|nowhere"):
+    with pytest.raises(InputError, match=r"Configuration .*nowhere/config\.json"):
         backbones.write_averaged(tmp_path / "nowhere", 2, four)
     config = dataclasses.replace(CONFIG, name="embedder", source="phone.tflite")
     atomic.write_json(folder / run_records.CONFIG, {"backbone": dataclasses.asdict(config)})
@@ -156,9 +165,47 @@ def test_what_cannot_be_averaged_is_refused(folder, tmp_path):
         dataclasses.replace(CONFIG, averaged_views=3)
 
 
+def test_an_imported_one_keeps_its_preprocessing_and_record(tmp_path):
+    pretrained.import_backbone(Request(str(write_keras(tmp_path / "own.keras"))), tmp_path / "one")
+    config = backbones.write_averaged(tmp_path / "one", 2, tmp_path / "two")
+    one, two = (backbones.load(tmp_path / name)[0] for name in ("one", "two"))
+    given = pictures()
+    expected = np.mean([one(given), one(given[:, :, ::-1])], axis=0)
+    np.testing.assert_allclose(two(given), expected, atol=1e-5)
+    assert (config.source, config.larger) == (str(tmp_path / "own.keras"), "reduce")
+    record = atomic.read_json(tmp_path / "two" / run_records.CONFIG, "Configuration")
+    assert record["averaged"]["record"]["imported"]["sha256"]
+
+
+def test_a_file_of_it_is_not_imported_as_a_backbone_of_one_view(folder, tmp_path):
+    backbones.write_averaged(folder, 2, tmp_path / "two")
+    source = tmp_path / "two" / backbones.FILE
+    with pytest.raises(InputError, match=r"averages over 2 views; import the model that it is of, and average that"):
+        pretrained.import_backbone(Request(str(source)), tmp_path / "imported")
+
+
+def test_as_many_pictures_are_embedded_at_once_as_memory_is_for(backbone):
+    sizes = [
+        Embedder(average_views(backbone, views) if views > 1 else backbone, Devices()).batch_size
+        for views in AVERAGED_VIEWS
+    ]
+    assert sizes == [256, 128, 64]
+
+
+@pytest.mark.parametrize("views", [1, 3, 8])
+def test_other_numbers_of_views_are_refused(backbone, views):
+    with pytest.raises(InputError, match=f"views must be 2 or 4; got {views}"):
+        average_views(backbone, views)
+
+
+def test_a_row_of_results_says_it():
+    features = {"backbone": {"name": "conv4_4_views"}, "feature_dim": 1600, "image_size": 80}
+    assert row_tables._backbone(features) == "Conv-4-64, 4 views averaged"
+
+
 def test_it_is_not_trained_further(folder, tmp_path, tiny_dataset):
     backbones.write_averaged(folder, 2, tmp_path / "two")
     two, config = backbones.load(tmp_path / "two")
-    with pytest.raises(InputError, match=r"initial backbone averages over 2 views; train the one that it is of"):
+    with pytest.raises(InputError, match=r"averaged_views must be 1 for training; got 2"):
         pretraining.pretrain(tiny_dataset, config, PretrainConfig(epochs=1), tmp_path / "run", initial=two)
     assert not (tmp_path / "run").exists()

@@ -1,6 +1,6 @@
 """Makes a backbone that averages over several views of a picture, of one that is there.
 
-    python -m train.average_views --backbone_dir=RUN/backbone --output_dir=RUN/four_views
+    python -m train.average_views --backbone_dir=RUN/backbone --output_dir=RUN4/backbone
 
 Its features are the mean over the picture, its mirror image, and two of these moved by a sixteenth. That is worth one
 to three points, for four times the work of embedding (--views=2: twice). It goes wherever a backbone does: to

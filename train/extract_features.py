@@ -14,7 +14,9 @@ from sib_tf.commands import cli, dataset_flags
 
 FLAGS = flags.FlagValues()
 dataset_flags.define(FLAGS)
-flags.DEFINE_string("backbone_dir", None, "Folder of train.pretrain or train.import_backbone.", flag_values=FLAGS)
+flags.DEFINE_string(
+    "backbone_dir", None, "Folder of train.pretrain, train.import_backbone or train.average_views.", flag_values=FLAGS
+)
 flags.DEFINE_string("output_dir", None, "Folder of the cache.", flag_values=FLAGS)
 flags.mark_flags_as_required(["backbone_dir", "output_dir"], flag_values=FLAGS)
 flags.DEFINE_integer(

@@ -70,7 +70,7 @@ def _save(picture: Image.Image, path: Path) -> None:
 def _sort(support: Path, query: Path, threads: int) -> None:
     request = sorting.Request(support, None, None, query, 0.0, threads)
     with tempfile.TemporaryDirectory() as folder, FeatureStore(folder, embedder.FEATURE_DIM) as store:
-        sorting.sort(request, store)
+        sorting.sort(request, sorting.opened(request), store)
 
 
 def _bare(files: list[Path], threads: int) -> None:

@@ -107,9 +107,10 @@ def write_averaged(folder: str | os.PathLike, views: int, output_dir: str | os.P
             "a backbone of Keras."
         )
     averaged = dataclasses.replace(config, averaged_views=views)
-    record = {**_record(folder), "backbone": dataclasses.asdict(averaged)}
-    kept = {name: record[name] for name in ("backbone", "dataset") if name in record}
-    write(output_dir, average_views(backbone, views), {**kept, "averaged": {"source": str(folder)}}, "averaged")
+    before = _record(folder)
+    record = {"backbone": dataclasses.asdict(averaged), "averaged": {"source": str(folder), "record": before}}
+    record |= {"dataset": before["dataset"]} if "dataset" in before else {}
+    write(output_dir, average_views(backbone, views), record, "averaged")
     return averaged
 
 
@@ -126,7 +127,10 @@ def _record(folder: str | os.PathLike) -> dict:
     path = Path(folder) / run_records.CONFIG
     record = atomic.read_json(path, "Configuration")
     if not isinstance(record, dict) or "backbone" not in record:
-        raise InputError(f"{path} describes no backbone; name the folder of train.pretrain or train.import_backbone.")
+        raise InputError(
+            f"{path} describes no backbone; name the folder of train.pretrain, train.import_backbone or "
+            "train.average_views."
+        )
     return record
 
 

@@ -6,6 +6,9 @@ Departure: the paper and its released code embed the picture alone.
 import keras
 from keras import ops
 
+from sib_tf.config import AVERAGED_VIEWS
+from sib_tf.errors import require
+
 # Moves are by this part of a side. On validation classes of CIFAR-FS under Conv-4-64, moves of an eighth are worse, and
 # six and ten views no better than four.
 _MOVE = 16
@@ -26,12 +29,13 @@ class AveragedViews(keras.layers.Wrapper):
 
     def __init__(self, layer: keras.Model, views: int, **kwargs):
         super().__init__(layer, **kwargs)
+        require("views", views, views in AVERAGED_VIEWS[1:], "2 or 4")
         self.views = views
 
     @property
     def beside_weights(self) -> list:
         """What features depend on that no weight shows."""
-        return ["averaged views", self.views]
+        return ["averaged views", self.views, _MOVE]
 
     def call(self, pictures, training=None):
         views = [pictures, _mirrored(pictures)]
@@ -57,6 +61,11 @@ def average_views(backbone: keras.Model, views: int) -> keras.Model:
     """
     pictures = keras.Input(backbone.input_shape[1:], name="pictures")
     return keras.Model(pictures, AveragedViews(backbone, views)(pictures), name=f"{backbone.name}_{views}_views")
+
+
+def views_of(backbone: keras.Model) -> int:
+    """Returns how many views of a picture a backbone embeds: 1, 2 or 4."""
+    return max((layer.views for layer in backbone._flatten_layers() if isinstance(layer, AveragedViews)), default=1)
 
 
 def _mirrored(pictures):

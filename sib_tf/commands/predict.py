@@ -6,7 +6,8 @@ From a checkout `python -m train.predict` is the same. The labelled pictures lie
 --model, EfficientNet-Lite0 (extra `photos`) embeds the pictures, and the head that ships learns: nothing is trained.
 Any number of pictures is taken; what was embedded is kept in the cache, so that a run that was stopped or extended goes
 on. --save=classes.sib keeps what was learned, --learned=classes.sib uses it, --add=DIR adds pictures or classes to it.
-A model is a .tflite file, a SavedModel folder or a run folder with backbone/ and sib/.
+A model is a .tflite file, a SavedModel folder or a run folder with backbone/ and sib/. Without one --views=4 embeds
+four views of each picture: itself, its mirror image, and both moved a little; --learned wants those of its --save.
 
 The CSV has a row for each picture: file (below --query), class and probability, second_class and second_probability,
 prototype_class and prototype_probability (the answer before the steps, that of nearest prototypes), known_probability
@@ -101,8 +102,9 @@ def _sort(folders: dict[str, Path]) -> None:
     asked = folders.get("support"), learned, folders.get("add"), folders.get("query")
     threads, views = FLAGS.num_threads or streaming.workers(), int(FLAGS.views)
     request = sorting.Request(*asked, FLAGS.unknown_below, threads, views)
+    classifier = sorting.opened(request)  # Before an embedder is prepared, which takes a minute.
     with sorting.new_store(views) as store:
-        found = sorting.sort(request, store)
+        found = sorting.sort(request, classifier, store)
         if FLAGS.save:
             found.classifier.save(FLAGS.save)
         if request.query is None:

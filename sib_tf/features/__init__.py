@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from sib_tf.backbones.averaged_views import views_of
 from sib_tf.datasets import META_SPLITS
 from sib_tf.devices import Devices
 from sib_tf.errors import InputError
@@ -38,15 +39,10 @@ def embed(backbone: keras.Model, images: np.ndarray, larger: str = "crop") -> np
     Returns:
         `[pictures, D]` float32.
     """
-    size = backbone.input_shape[1]
-    starts = range(0, len(images), step := batch_size(size))
+    size, embedder = backbone.input_shape[1], Embedder(backbone, Devices())
+    starts = range(0, len(images), step := embedder.batch_size)
     batches = (fit_stored(images[start : start + step], size, larger) for start in starts)
-    return np.concatenate(list(Embedder(backbone, Devices())(batches)))
-
-
-def batch_size(image_size: int) -> int:
-    """Pictures that are embedded at once: as many as have the pixels of 256 of mini-ImageNet's, at most 256."""
-    return max(1, min(_BATCH, _BATCH * 84**2 // image_size**2))
+    return np.concatenate(list(embedder(batches)))
 
 
 def weights_fingerprint(model: keras.Model) -> str:
@@ -203,10 +199,16 @@ class Embedder:
     Args:
         backbone: from `sib_tf.backbones`.
         devices: what to compute on; every replica here takes whole batches.
+
+    Attributes:
+        batch_size: pictures to embed at once: as many as have the pixels of 256 of mini-ImageNet's, in all views that
+            are averaged; at most 256.
     """
 
     def __init__(self, backbone: keras.Model, devices: Devices):
         self.devices = devices
+        views = views_of(backbone)
+        self.batch_size = max(1, min(_BATCH, _BATCH * 84**2 // backbone.input_shape[1] ** 2) // views)
 
         def forward(pictures):
             return backbone(pictures, training=False)

@@ -19,7 +19,7 @@ from sib_tf.config import PretrainConfig
 from sib_tf.datasets import META_SPLITS, MetaDataset
 from sib_tf.devices import Devices
 from sib_tf.errors import require
-from sib_tf.features import FORMAT, Embedder, FeatureCache, SplitRows, batch_size, weights_fingerprint
+from sib_tf.features import FORMAT, Embedder, FeatureCache, SplitRows, weights_fingerprint
 from sib_tf.pictures.pixels import fit_stored
 from sib_tf.storage import array_files, atomic, run_lock
 
@@ -114,7 +114,7 @@ class _Extraction:
     def shards(self, split: str, worker: int) -> list[list[tuple[int, slice]]]:
         """The batches that a worker embeds, by shard: views, and rows of the split."""
         views, count, _ = self.shape(split)
-        step = batch_size(self.size)
+        step = self._embedder.batch_size
         batches = [(view, slice(at, min(at + step, count))) for view in range(views) for at in range(0, count, step)]
         first, last = (len(batches) * number // self.devices.workers for number in (worker, worker + 1))
         own, length = batches[first:last], max(1, _SHARD // step)

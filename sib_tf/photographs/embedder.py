@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sib_tf.config import backbone_name
 from sib_tf.errors import InputError
 from sib_tf.photographs import cache
 from sib_tf.runtime import quiet
@@ -42,11 +43,6 @@ class Embedder:
         return self._interpreter.get_tensor(self._output["index"])[0]
 
 
-def name(views: int) -> str:
-    """Returns what saved classifiers call the embedder of `views` views of every picture."""
-    return BACKBONE if views == 1 else f"{BACKBONE}, views={views}"
-
-
 def file(views: int = 1) -> Path:
     """Returns the .tflite file, which is made where the cache has none: a minute, the first time.
 
@@ -60,7 +56,7 @@ def file(views: int = 1) -> Path:
     part = "" if views == 1 else f"{views}views-"
     path = cache.folder() / f"{BACKBONE}-{part}{digests.of_file(weights)[:12]}-{_VERSION}.tflite"
     if not _is_whole(path):
-        print(f"Preparing {name(views)}, once, in {path.parent} ...", file=sys.stderr)
+        print(f"Preparing {backbone_name(BACKBONE, views)}, once, in {path.parent} ...", file=sys.stderr)
         _make(path, views)
     return path
 

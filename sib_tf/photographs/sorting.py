@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from sib_tf import SIBClassifier
+from sib_tf.config import AVERAGED_VIEWS, backbone_name
 from sib_tf.errors import InputError
 from sib_tf.photographs import cache, embedder, labelled, streaming
 from sib_tf.photographs.feature_store import FeatureStore
@@ -62,14 +63,33 @@ class Sorted(NamedTuple):
     notes: list[str]
 
 
-def sort(request: Request, store: FeatureStore) -> Sorted:
-    """Learns, and answers; the memory hardly grows with the number of pictures.
+def opened(request: Request) -> SIBClassifier:
+    """Returns the classifier that a request goes on from: a new one, or the saved one.
 
     Raises:
-        InputError: there is nothing to learn from, a saved classifier is of another backbone, or pictures of no class
-            are asked for and the head cannot tell.
+        InputError: the saved one is damaged, or of another backbone or other views.
     """
-    classifier = _opened(request)
+    backbone = backbone_name(embedder.BACKBONE, request.views)
+    if request.learned is None:
+        return SIBClassifier(backbone=backbone)
+    own = SIBClassifier.load(request.learned).backbone_
+    views = {backbone_name(embedder.BACKBONE, views): views for views in AVERAGED_VIEWS}.get(own, request.views)
+    if views != request.views:
+        raise InputError(f"views must be {views} as when {request.learned} was saved; got {request.views}.")
+    return SIBClassifier.load(request.learned, backbone)
+
+
+def sort(request: Request, classifier: SIBClassifier, store: FeatureStore) -> Sorted:
+    """Learns, and answers; the memory hardly grows with the number of pictures.
+
+    Args:
+        request: what is asked for.
+        classifier: that of `opened`.
+        store: where features are looked up and kept; of the same views.
+
+    Raises:
+        InputError: there is nothing to learn from, or pictures of no class are asked for and the head cannot tell.
+    """
     files = labelled.listed(request.support, request.add)
     listing = None if request.query is None else list_pictures(request.query)
     known = labelled.checked(files, _embedded(request, files.paths, store, "labelled"))
@@ -87,13 +107,6 @@ def sort(request: Request, store: FeatureStore) -> Sorted:
 def new_store(views: int = 1) -> FeatureStore:
     """Opens the features that were kept of pictures seen before, in the cache; 5 kB a picture."""
     return FeatureStore(cache.folder() / "features" / embedder.file(views).stem, embedder.FEATURE_DIM)
-
-
-def _opened(request: Request) -> SIBClassifier:
-    backbone = embedder.name(request.views)
-    return (
-        SIBClassifier(backbone=backbone) if request.learned is None else SIBClassifier.load(request.learned, backbone)
-    )
 
 
 def _embedded(request: Request, paths: list[Path], store: FeatureStore, what: str) -> Embedded:

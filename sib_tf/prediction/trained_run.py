@@ -8,7 +8,7 @@ import keras
 
 from sib_tf import backbones, calibration, runs
 from sib_tf.calibration import Calibration
-from sib_tf.config import BackboneConfig
+from sib_tf.config import BackboneConfig, backbone_name
 from sib_tf.distributions import MOST_CLASSES
 from sib_tf.errors import InputError
 from sib_tf.features import weights_fingerprint
@@ -98,7 +98,8 @@ def load(model_dir: str | os.PathLike, backbone_dir: str | os.PathLike, samples:
     backbone = backbones.in_float32(backbone, config)  # Devices have no kernels for half precision of this kind.
     trained_on = atomic.read_json(Path(backbone_dir) / run_records.CONFIG, "Configuration").get("dataset")
     width = None if config.source else config.width
-    origin = {"name": config.name, "source": config.source, "width": width, "averaged_views": config.averaged_views}
+    name = backbone_name(config.name, config.averaged_views)
+    origin = {"name": name, "source": config.source, "width": width, "averaged_views": config.averaged_views}
     origin |= {"weights": weights_fingerprint(backbone)}
     dataset = _name(trained_on) or head.dataset
     return dataclasses.replace(head, backbone=backbone, backbone_config=config, origin=origin, dataset=dataset)

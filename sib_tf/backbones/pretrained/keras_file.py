@@ -6,6 +6,7 @@ import keras
 from keras import layers
 
 from sib_tf import checkpoints
+from sib_tf.backbones.averaged_views import views_of
 from sib_tf.backbones.pretrained.request import Imported, Request
 from sib_tf.errors import InputError
 
@@ -17,12 +18,17 @@ def build(request: Request) -> Imported:
 
     Raises:
         InputError: the file is missing, damaged or holds code; it takes something else than square RGB pictures of
-            `request.image_size`; or it ends in class probabilities.
+            `request.image_size`; it ends in class probabilities, or averages over views already.
     """
     request.refuse("alpha", "mean", "std", "weights")
     if not Path(request.source).is_file():
         raise InputError(f"source {request.source} is no file; name a model that Keras saved.")
     network = _in_float32(checkpoints.load_model(request.source))
+    if (views := views_of(network)) > 1:
+        raise InputError(
+            f"{request.source} averages over {views} views; import the model that it is of, and average that "
+            "(train.average_views)."
+        )
     shape = _input_shape(network)
     if len(shape) != 4 or shape[-1] != 3 or shape[1] != shape[2]:
         raise InputError(f"{request.source} must take square RGB pictures [.., size, size, 3]; it takes {shape}.")

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from sib_tf.datasets.domains import DomainDataset
 from sib_tf.devices import Devices
 from sib_tf.errors import InputError
-from sib_tf.features import Embedder, batch_size
+from sib_tf.features import Embedder
 from sib_tf.storage import array_files, atomic
 from sib_tf.zero_shot.domain_adaptation.model import TURNS
 
@@ -51,7 +51,7 @@ def _kept(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _blocks(images: np.ndarray, forward: Embedder, name: str) -> Iterator[np.ndarray]:
-    step = max(1, batch_size(images.shape[1]) // TURNS)
+    step = max(1, forward.batch_size // TURNS)
     for start in tqdm(range(0, len(images), step), unit="batch", desc=f"embed {name}"):
         part = images[start : start + step]
         turned = np.concatenate([np.rot90(part, turns, axes=(1, 2)) for turns in range(TURNS)])
