@@ -95,8 +95,8 @@ def test_a_backbone_is_loaded_as_it_was_saved(tmp_path, fields):
     ("record", "message"),
     [
         (None, r"Configuration .*config\.json cannot be read \(No such file"),
-        ("[]", r"config\.json describes no backbone; name the folder of train\.pretrain or train\.import_b"),
-        ('{"model": {}}', r"config\.json describes no backbone; name the folder of train\.pretrain or"),
+        ("[]", r"config\.json describes no backbone; name the folder of train\.pretrain, train\.import_b"),
+        ('{"model": {}}', r"config\.json describes no backbone; name the folder of train\.pretrain,"),
         ('{"backbone": {"width": 4, "colour": 1}}', r"config\.json has unknown fields \['colour'\]"),
         ('{"backbone": {"width": 4}}', r"There is no model file .*backbone\.keras"),
     ],
