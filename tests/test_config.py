@@ -131,7 +131,7 @@ def test_impossible_fields_are_refused(record, fields, message):
     ("content", "message"),
     [
         ("[1]", r"config\.json must hold a JSON object; got list\."),
-        ('{"widht": 4}', r"config\.json has unknown fields \['widht'\]; a BackboneConfig has \['depth', "),
+        ('{"widht": 4}', r"config\.json has unknown fields \['widht'\]; a BackboneConfig has \['averaged_views', "),
         ('{"width": "wide"}', r"config\.json must have int as width; got wide\."),
     ],
 )

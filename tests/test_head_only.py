@@ -151,4 +151,7 @@ def test_the_card_of_an_imported_backbone_names_its_source():
     origin = {"name": "efficientnet_lite0", "source": "efficientnet_lite0", "width": None, "weights": "0" * 64}
     imported = dataclasses.replace(whole, origin=origin).description()
     assert "| efficientnet_lite0 of `efficientnet_lite0`, features of" in model_card.text(imported, [])
+    averaged = dataclasses.replace(whole, origin={**origin, "averaged_views": 4}).description()
+    assert "mirror images are one class" in model_card.text(averaged, [])
+    assert "mirror images" not in model_card.text(whole.description(), [])
     assert "| conv4, width 4, features of length 16" in model_card.text(whole.description(), [])

@@ -2,7 +2,7 @@
 
     python -m train.average_views --backbone_dir=RUN/backbone --output_dir=RUN4/backbone
 
-Its features are the mean over the picture, its mirror image, and two of these moved by a sixteenth. That is worth one
+Its features are the mean over the picture, its mirror image, and two of these moved by a sixteenth. That is worth up
 to three points, for four times the work of embedding (--views=2: twice). It goes wherever a backbone does: to
 extraction, export, prediction. Not for classes that are each other's mirror images.
 """
