@@ -3,11 +3,12 @@
 import dataclasses
 import math
 import os
+import types
 import typing
 from collections.abc import Callable, Sequence
+from numbers import Integral, Real
 from typing import NamedTuple, Self
 
-from sib_tf import field_types
 from sib_tf.errors import InputError, require, require_choice
 from sib_tf.storage import atomic
 
@@ -107,10 +108,39 @@ class Record:
         if unknown := sorted(set(values) - names):
             raise InputError(f"{source} has unknown fields {unknown}; a {cls.__name__} has {sorted(names)}.")
         for name, hint in typing.get_type_hints(cls).items():
-            if name in values and not field_types.matches(values[name], hint):
+            if name in values and not _matches(values[name], hint):
                 given = str(values[name])[:60]
-                raise InputError(f"{source} must have {field_types.describe(hint)} as {name}; got {given}.")
+                raise InputError(f"{source} must have {_described(hint)} as {name}; got {given}.")
         try:
             return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
         except TypeError as error:
             raise InputError(f"{source} is not a whole {cls.__name__}: {error}.") from error
+
+
+# By hand, because dacite takes booleans for numbers and raises what it likes where an object stands for a list, and
+# cattrs converts instead of refusing and knows no union of a number and a pair.
+def _matches(value, hint) -> bool:
+    """Whether `value` is what the annotation `hint` says: numbers, text, None, tuples and unions of them.
+
+    Whole numbers are floats too, booleans are no numbers; a number may stand for a range from and to it; a record may
+    still be the dictionary that it is made from.
+    """
+    if dataclasses.is_dataclass(hint):
+        return isinstance(value, dict | hint)
+    if isinstance(hint, type) and not typing.get_args(hint):
+        kind = {int: Integral, float: Real}.get(hint, hint)
+        return isinstance(value, kind) and (hint is bool or not isinstance(value, bool))
+    arguments = typing.get_args(hint)
+    if isinstance(hint, types.UnionType):
+        return any(_matches(value, each) for each in arguments)
+    if arguments == (int, int) and _matches(value, int):
+        return True
+    if not isinstance(value, list | tuple):
+        return False
+    kinds = arguments[:1] * len(value) if arguments[-1] is Ellipsis else arguments
+    return len(value) == len(kinds) and all(map(_matches, value, kinds))
+
+
+def _described(hint) -> str:
+    """Returns the annotation as errors print it."""
+    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
