@@ -97,6 +97,14 @@ def test_a_card_without_metrics_says_so():
     assert "Not measured" in card and "| classes | exactly 5 |" in card
 
 
+def test_the_card_says_whether_pictures_of_no_class_can_be_told():
+    description = load_run(run_folder()).description()
+    assert description["known"] is None
+    for known, said, other in ((None, 'no "none of these"', "--unknown_below"), ([0.5, 2.0], "--unknown_below", 'no "none')):
+        card = model_card.text({**description, "known": known}, [])
+        assert said in card and other not in card
+
+
 def test_names_types_and_shapes(versions):
     """As any program sees them, `saved_model_cli show` for one."""
     signatures = ServedModel("sib", versions / "1").signatures
