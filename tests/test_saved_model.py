@@ -100,7 +100,8 @@ def test_a_card_without_metrics_says_so():
 def test_the_card_says_whether_pictures_of_no_class_can_be_told():
     description = load_run(run_folder()).description()
     assert description["known"] is None
-    for known, said, other in ((None, 'no "none of these"', "--unknown_below"), ([0.5, 2.0], "--unknown_below", 'no "none')):
+    cannot, can = 'no "none of these"', "--unknown_below"
+    for known, said, other in ((None, cannot, can), ([0.5, 2.0], can, cannot)):
         card = model_card.text({**description, "known": known}, [])
         assert said in card and other not in card
 
