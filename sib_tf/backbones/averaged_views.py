@@ -10,8 +10,9 @@ from sib_tf.config import AVERAGED_VIEWS
 from sib_tf.errors import require
 
 # Moves are by this part of a side. On validation classes of CIFAR-FS under Conv-4-64, moves of an eighth are worse, and
-# six and ten views no better than four. The picture's own edge, repeated or mirrored, in place of black: 0.2 points less
-# there and 0.1 on mini-ImageNet's, on PACS under EfficientNet-Lite0 1 to 2 less on paintings, 0.1 to 0.3 more on sketches.
+# six and ten views no better than four. The picture's own edge, repeated or mirrored, in place of black: 0.2 points
+# less there, 0.1 on mini-ImageNet's; under EfficientNet-Lite0 on PACS 1 to 2 less on paintings, 0.1 to 0.3 more on
+# sketches.
 _MOVE = 16
 
 
