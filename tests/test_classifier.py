@@ -6,6 +6,7 @@ A head that learned nothing stands for those that ship: its step sizes are small
 import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import exported
 import numpy as np
@@ -242,16 +243,22 @@ def test_a_shift_trusts_many_rows_more_than_few():
     [
         ({"y": np.full(38, -1)}, "y must have the label of at least one row of each class; got -1"),
         ({"y": np.full(38, 0.5)}, "Unknown label type: continuous"),
+        ({"y": [0, np.nan] * 19}, "Input y contains NaN.*-1 says that a row has no label"),
+        ({"y": ["a", -1] * 19}, "y must be text for every row, or whole numbers.*got int, str"),
+        ({"y": np.array(["2020", "2021"] * 19, "M8[Y]")}, "y must be text, whole numbers or booleans.*datetime64"),
+        ({"y": np.array([b"a", b"b"] * 19)}, "y must be text, whole numbers or booleans.*S1"),
         ({"y": np.array([1, "a"] * 19, object)}, "y must be text for every row, or whole numbers.*got int, str"),
         ({"y": np.zeros(3, int)}, "inconsistent numbers of samples"),
         ({"y": None}, "requires y to be passed, but the target y is None"),
         ({"X": np.full((38, 16), np.nan)}, "Input X contains NaN"),
-        ({"X": np.full((38, 16), 1e30)}, "must be finite; it holds NaN, infinity or numbers near it"),
         ({"X": np.zeros((38, 0))}, r"0 feature\(s\)"),
-        ({"head": "none.tflite"}, "head must be one of general, balanced, a .tflite file .*; got none.tflite"),
+        ({"head": "none.tflite"}, "head must be one of general, balanced, a .tflite file .*; got 'none.tflite'"),
+        ({"head": ""}, "head must be one of general, balanced, .*; got ''"),
+        ({"head": Path(__file__).parent}, "head must be a meta-training's folder, which has a config.json"),
         ({"head": CHECKOUT / "tests/written_before/model.tflite"}, "takes pictures; a classifier takes a head alone"),
         ({"max_unlabelled": 0}, "max_unlabelled must be a whole number of at least 1; got 0"),
         ({"class_prior": [0.5, 0.5]}, r"class_prior must be 4 shares above 0 that add up to 1.*got \[0.5, 0.5\]"),
+        ({"class_prior": "even"}, "class_prior must be 4 shares above 0 that add up to 1.*got 'even'"),
         ({"class_prior": {0: 1.0}}, r"class_prior must have a share for each of \[0, 1, 2, 3\]; got shares for \[0\]"),
         ({"class_prior": [0.25] * 4, "balanced": True}, "balanced must be False where class_prior says"),
     ],
@@ -273,6 +280,7 @@ def test_what_does_not_go_with_what_was_learned_is_said():
     for call, message in (
         (lambda: classifier.predict(X[:, :5]), "X has 5 features, but SIBClassifier is expecting 16 features"),
         (lambda: classifier.add(X, NAMES[y]), "y must be labels of the kind of .*0.*; got 'ant'"),
+        (lambda: classifier.forget(np.arange(2)), "label must be one of the classes"),
         (lambda: classifier.forget("ant"), r"label must be one of the classes, \[0, 1, 2, 3\]; got 'ant'"),
         (lambda: SIBClassifier().fit(X, np.zeros(38, int)).forget(0), "label 0 is the only class"),
         (lambda: classifier.set_params(backbone="clip").predict(X), "backbone must be lite, .*; got clip"),
@@ -308,3 +316,68 @@ print(classifier.transduction_.tolist(), spent < 0.5)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['a', 'b', 'a'] True"
+
+
+@pytest.mark.parametrize("missing", [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT])
+@pytest.mark.parametrize("container", [list, tuple, lambda y: np.array(y, object), pd.Series])
+def test_what_is_missing_between_text_is_no_label_in_any_container(missing, container):
+    X, y, _ = rows()
+    given = container([missing if number < 0 else str(NAMES[number]) for number in y])
+    expected = SIBClassifier().fit(X, y)
+    found = SIBClassifier().fit(X, given)
+    assert found.classes_.tolist() == NAMES.tolist()
+    np.testing.assert_array_equal(found.predict_proba(X), expected.predict_proba(X))
+
+
+def test_text_of_any_kind_is_text():
+    X, y, _ = rows()
+    text = NAMES[np.maximum(y, 0)]
+    for kind in (str, object, np.dtypes.StringDType()):
+        assert SIBClassifier().fit(X, text.astype(kind)).classes_.tolist() == sorted(set(text.tolist()))
+
+
+def test_shares_of_a_series_are_by_label():
+    X, y, _ = rows()
+    shares = {"dog": 0.4, "ant": 0.1, "cat": 0.2, "bee": 0.3}
+    expected, found = (
+        SIBClassifier(class_prior=given).fit(X, [None if number < 0 else NAMES[number] for number in y])
+        for given in (shares, pd.Series(shares))
+    )
+    assert sorted(shares) == NAMES.tolist() and list(shares) != NAMES.tolist()
+    np.testing.assert_array_equal(found.predict_proba(X), expected.predict_proba(X))
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e-60, 1e-30, 1e-12, 1e-7, 1e-3, 1e9, 1e20, 1e30, 1e200])
+def test_only_directions_count_however_long_rows_are(scale):
+    X, y, _ = rows()
+    expected = SIBClassifier().fit(X, y).predict_proba(X)
+    scaled = X.astype(np.float64) * scale
+    for given in (scaled, scipy.sparse.csr_matrix(scaled)):
+        np.testing.assert_allclose(SIBClassifier().fit(given, y).predict_proba(given), expected, atol=1e-5)
+    mixed = np.where(np.arange(len(X))[:, None] % 2, scaled, X)  # Long and short rows side by side.
+    np.testing.assert_allclose(SIBClassifier().fit(mixed, y).predict_proba(mixed), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("fault", ["no label", "lengths", "shares", "names"])
+def test_a_fit_that_is_refused_changes_nothing(fault):
+    """The first has other columns, of other names."""
+    X, y, _ = rows()
+    frame = pd.DataFrame(X[:, :8], columns=list("abcdefgh"))
+    classifier = SIBClassifier().fit(X, y)
+    before, kept = classifier.predict_proba(X), set(vars(classifier))
+    wrong = {"no label": np.full(len(y), -1), "lengths": y[:-1], "names": np.full(len(y), 0.5)}.get(fault, y)
+    if fault == "shares":
+        classifier.set_params(class_prior=[0.5, 0.5])
+    with pytest.raises(ValueError):
+        classifier.fit(frame, wrong)
+    assert set(vars(classifier)) == kept and classifier.n_features_in_ == 16
+    np.testing.assert_array_equal(classifier.predict_proba(X), before)
+
+
+def test_whole_numbers_of_two_types_stay_whole():
+    """As fractions the first two were one."""
+    X, y, _ = rows()
+    large = np.array([1 << 60, (1 << 60) + 1, 3, 4])[np.maximum(y, 0)]
+    for other in (np.uint64(7), np.float32(7), np.int8(7)):
+        classifier = SIBClassifier().fit(X, large).add(X[:2], np.array([other, other]))
+        assert classifier.classes_.tolist() == [3, 4, 7, 1 << 60, (1 << 60) + 1]

@@ -23,15 +23,19 @@ def in_order(class_prior: Mapping | Sequence[float], classes: np.ndarray) -> np.
         InputError: they are not one share above 0 for each class, which add up to 1.
     """
     labels = classes.tolist()
-    if isinstance(class_prior, Mapping):
+    if isinstance(class_prior, Mapping) or hasattr(class_prior, "to_dict"):  # A pandas Series has labels too.
+        class_prior = dict(class_prior.items())
         if set(class_prior) != set(labels):
             raise InputError(f"class_prior must have a share for each of {labels}; got shares for {list(class_prior)}.")
         class_prior = [class_prior[label] for label in labels]
-    shares = np.asarray(class_prior, np.float64)
+    try:
+        shares = np.asarray(class_prior, np.float64)
+    except (TypeError, ValueError):
+        shares = np.empty(0)
     if shares.shape != classes.shape or not (shares > 0).all() or abs(shares.sum() - 1) > 1e-3:
         raise InputError(
-            f"class_prior must be {len(labels)} shares above 0 that add up to 1, in the order of {labels}; got "
-            f"{shares.tolist()}."
+            f"class_prior must be {len(labels)} shares above 0 that add up to 1, by label or in the order of "
+            f"{labels}; got {class_prior!r}."
         )
     return shares / shares.sum()
 

@@ -81,9 +81,9 @@ def file_of(head: str | os.PathLike) -> Path:
     """Returns the file or folder of a head, given as for `opened`, which looks inside."""
     if isinstance(head, str) and head in heads.NAMES:
         return heads.place(head)
-    if not isinstance(head, str | os.PathLike) or not Path(head).exists():
+    if not isinstance(head, str | os.PathLike) or not str(head) or not Path(head).exists():
         raise InputError(
-            f"head must be one of {', '.join(heads.NAMES)}, a .tflite file or a run's folder, and be there; got {head}."
+            f"head must be one of {', '.join(heads.NAMES)}, a .tflite file or a run's folder; got {head!r}."
         )
     return Path(head)
 
@@ -110,5 +110,7 @@ def _of_folder(folder: Path) -> Head:
     from sib_tf import runs
     from sib_tf.prediction import models, trained_run
 
+    if not Path(folder, "config.json").exists():
+        raise InputError(f"head must be a meta-training's folder, which has a config.json; {folder} has none.")
     sib, _ = runs.load_model(folder)
     return Head(models.KerasModel(trained_run.load_head(folder, sib.config.feature_dim)), None)

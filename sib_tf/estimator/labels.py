@@ -27,14 +27,20 @@ def numbered(y, name: str = "y") -> tuple[np.ndarray, np.ndarray]:
     from sklearn.utils import assert_all_finite, column_or_1d
     from sklearn.utils.multiclass import check_classification_targets
 
-    y = np.asarray(y)
+    kept_as = None if isinstance(y, list | tuple) else object
+    y = _array(y)
     y = y if y.ndim == 1 else column_or_1d(y, warn=True)
     if y.dtype.kind in "fc":
-        assert_all_finite(y, input_name=name)
+        try:
+            assert_all_finite(y, input_name=name)
+        except ValueError as error:
+            raise InputError(f"{error} Between numbers -1 says that a row has no label.") from error
+    if y.dtype.kind in "mMS":
+        raise InputError(f"{name} must be text, whole numbers or booleans. Unknown label type: {y.dtype}.")
     labels, given = y, np.ones(len(y), bool)
     if y.dtype.kind in "OT":
         given = np.array([not _is_missing(label) for label in y], bool)
-        labels = _plain(y[given].tolist(), y.dtype, name)
+        labels = _plain(y[given].tolist(), name, kept_as if y.dtype.kind == "O" else None)
     if labels.dtype.kind in "if":
         is_label = labels != UNLABELLED
         given[given], labels = is_label, labels[is_label]
@@ -50,23 +56,33 @@ def joined(classes: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Returns both lists of classes as one, sorted; raises an InputError if one is text and the other is not."""
     if len(classes) == 0 or len(others) == 0:
         return classes if len(others) == 0 else others
-    # NumPy would turn numbers beside text into text.
+    # NumPy would turn numbers beside text into text, and whole numbers of two types into fractions.
     if _is_text(classes) != _is_text(others):
-        raise InputError(f"y must be labels of the kind of {classes[0]!r}; got {others[0]!r}.")
+        raise InputError(f"y must be labels of the kind of {classes.tolist()[0]!r}; got {others.tolist()[0]!r}.")
+    if classes.dtype != others.dtype and not _is_text(classes):
+        classes, others = (np.array([int(label) for label in each.tolist()]) for each in (classes, others))
     return np.union1d(classes, others)
 
 
 def _is_text(classes: np.ndarray) -> bool:
-    return classes.dtype.kind in "OTU"
+    return classes.dtype.kind in "OU"
+
+
+def _array(y) -> np.ndarray:
+    """As NumPy has it; but of a list with text in it, it would make text of all, missing labels included."""
+    if isinstance(y, list | tuple) and any(isinstance(label, str) for label in y):
+        return np.array(y, dtype=object)
+    return np.asarray(y)
 
 
 def _is_missing(label) -> bool:
     # pandas's NA is equal to nothing, itself included, and has no truth; its type is told by name without pandas.
-    return label is None or type(label).__name__ == "NAType" or (isinstance(label, float) and label != label)
+    missing = label is None or type(label).__name__ in ("NAType", "NaTType")
+    return missing or (isinstance(label, float | np.floating) and bool(label != label))
 
 
-def _plain(labels: list, dtype: np.dtype, name: str) -> np.ndarray:
-    """Text as it was kept; numbers that lay among objects as numbers."""
+def _plain(labels: list, name: str, dtype: type | None) -> np.ndarray:
+    """Text as `dtype` (None: as NumPy keeps it); numbers that lay among objects as numbers."""
     if all(isinstance(label, str) for label in labels):
         return np.array(labels, dtype=dtype)
     if all(isinstance(label, Number) for label in labels):

@@ -12,6 +12,8 @@ _MOST_LABELLED = 1 << 25
 _MOST_SHOTS = 500
 # Pairs of an unlabelled row and a class that the steps see: of each there are some hundred numbers.
 _MOST_PAIRS = 400_000
+# Squared lengths between which float32 computes well, and the head takes no row for 0.
+_SHORT, _LONG = 1e-6, 1e18
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,9 +91,18 @@ class KeptRows:
 
 
 def float_rows(X, places) -> np.ndarray:
-    """Rows of X, dense or a SciPy CSR matrix, at `places`, an index or slice, as `[rows, D]` float32."""
+    """Rows of X, dense or a SciPy CSR matrix, at `places`, an index or slice, as `[rows, D]` float32.
+
+    Of very short and very long rows, whose squares float32 cannot hold, the directions alone are kept.
+    """
     rows = X[places]
-    return np.asarray(rows.toarray() if hasattr(rows, "toarray") else rows, dtype=np.float32)
+    rows = rows.toarray() if hasattr(rows, "toarray") else np.asarray(rows)
+    with np.errstate(over="ignore", under="ignore"):
+        square = np.einsum("rd,rd->r", rows, rows)
+    if (odd := (square < _SHORT) | (square > _LONG)).any():
+        rows = np.array(rows, np.float64)
+        rows[odd] /= np.maximum(np.abs(rows[odd]).max(axis=1, keepdims=True, initial=0.0), np.finfo(float).tiny)
+    return np.asarray(rows, dtype=np.float32)
 
 
 def _renumbered(every: np.ndarray, classes: np.ndarray, numbers: np.ndarray) -> np.ndarray:

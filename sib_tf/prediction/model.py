@@ -146,9 +146,9 @@ class Model(abc.ABC):
         """All outputs of the file, for the queries and classes there are."""
         self._check_features("query", query, self.description["feature_dim"])
         self._check_features("weights", weights, self.description["weights_dim"])
-        if self.any_length and weights.shape[1] % query.shape[1]:
+        if self.any_length and weights.shape[1] not in (query.shape[1], 2 * query.shape[1]):
             raise InputError(
-                f"query must have features as long as those that weights were made from, a part of their "
+                f"query must have features as long as those that weights were made from, all or half of their "
                 f"{weights.shape[1]} numbers; got {query.shape[1]}."
             )
         if len(weights) == 0:
