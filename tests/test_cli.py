@@ -179,7 +179,10 @@ def test_a_flagfile_is_read_and_its_mistakes_are_named(capsys, tmp_path):
         (meta_train, {"way": "20-5"}, r"way must be a whole number of at least 1, or a range .*; got 20-5\."),
         (meta_train, {"way": "5-20"}, r"way must be one number for gradient_network=joint .*; got 5-20\."),
         # What is no field as it stands.
-        (meta_train, {"query": ""}, r"query must be a whole number, or a range such as 5-20; got ''\."),
+        (meta_train, {"query": "many"}, r"query must be a whole number, or a range such as 5-20; got 'many'\."),
+        # As a variable that is not set has it; a folder of that name would be the current one.
+        (meta_train, {"query": ""}, r"query must not be empty"),
+        (meta_train, {"output_dir": ""}, r"output_dir must not be empty"),
         (meta_train, {"validation_way": "7-"}, r"validation_way must be a whole number, or a range .*; got '7-'\."),
         (meta_train, {"validation_way": "7"}, r"validation_way must be 5 for gradient_network=joint, .*; got 7\."),
         (meta_train, {"dirichlet_alpha": "0"}, r"dirichlet_alpha must be above 0 and finite, or .*; got 0\."),

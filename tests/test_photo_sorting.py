@@ -180,9 +180,76 @@ def test_what_is_left_out_or_there_twice_is_said(folders, capsys):
     assert "are the same picture, labelled as ant and bee; keep one.\n" in out
     assert "Note: 1 labelled pictures are among the unlabelled ones too" in out
     assert len(rows()) == 25
+    (folders / "labelled" / "ant" / "torn.png").write_bytes(b"")
     (folders / "labelled" / "dog").mkdir()
     (folders / "labelled" / "dog" / "torn.png").write_bytes(b"")
-    check_error(capsys, run(), "Class folder dog must have at least one picture; it has only broken ones: .*torn")
+    check_error(capsys, run(), "Class folder dog must have at least one picture; it has only broken ones: .*dog/torn")
+
+
+def test_an_addition_that_failed_half_way_is_made_once(folders, capsys):
+    """What was learned is written last; and pictures that it has learned from do not count again."""
+    assert run(save="classes.sib", query=None, output=None) == 0
+    before = Path("classes.sib").read_bytes()
+    write(folders / "more" / "bee", 1, 2, 50)
+    again = {"support": None, "learned": "classes.sib", "add": "more", "save": "classes.sib"}
+    assert run(**again, output="/proc/out.csv") == 2
+    assert Path("classes.sib").read_bytes() == before
+    assert run(**again) == 0
+    first, learned = rows(), SIBClassifier.load("classes.sib")
+    assert learned.labelled_seen_ == 8
+    capsys.readouterr()
+    assert run(**again) == 0
+    assert "Note: Learned from already, and counted once: 2 pictures of add." in (capsys.readouterr().out)
+    assert SIBClassifier.load("classes.sib").labelled_seen_ == 8 and rows() == first
+
+
+def test_added_classes_that_look_like_learned_ones_are_refused(folders, capsys):
+    assert run(save="classes.sib", query=None, output=None) == 0
+    write(folders / "more" / "Bee", 1, 1, 50)
+    capsys.readouterr()
+    check_error(
+        capsys,
+        run(support=None, learned="classes.sib", add="more"),
+        "Class folders must have names that differ to the eye; 'bee' and 'more/Bee' do not",
+    )
+
+
+def test_what_was_learned_of_something_else_is_refused(folders, capsys):
+    """Before anything is embedded."""
+    random = np.random.default_rng(0)
+    features = random.normal(size=(6, 16)).astype(np.float32)
+    SIBClassifier().fit(features, list("aabbcc")).save("short.sib")
+    message = r"learned must be of efficientnet_lite0's features, \d+ numbers a picture; short\.sib has 16"
+    check_error(capsys, run(support=None, learned="short.sib"), message)
+    features = random.normal(size=(6, embedder.FEATURE_DIM)).astype(np.float32)
+    SIBClassifier().fit(features, [0, 0, 1, 1, 2, 2]).save("numbers.sib")
+    message = r"add must be left out: .*numbers\.sib has classes that are none, such as 0"
+    check_error(capsys, run(support=None, learned="numbers.sib", add="labelled"), message)
+    assert Colours.embedded == 0
+
+
+def test_pictures_with_a_label_are_not_asked_for(folders):
+    """The labelled ones lie among the others."""
+    assert run(query=".", label_next=1000) == 0
+    asked = {row["file"] for row in rows() if row["label_next"]}
+    assert len(rows()) == 30 and asked == {row["file"] for row in rows() if row["file"].startswith("new/")}
+
+
+def test_names_that_are_no_text_are_told_as_escapes(folders):
+    """In a process of its own, whose output cannot show them."""
+    folder = os.fsencode(folders / "new")
+    try:
+        for name in (b"\xff.svg", b"\xff.cr2"):
+            Path(os.fsdecode(folder + b"/" + name)).write_bytes(b"<svg/>")
+    except OSError:
+        pytest.skip("the file system takes no such names")
+    (folders / "new" / "\u2603.png").write_bytes((folders / "new" / "ant" / "0.png").read_bytes())
+    with pytest.MonkeyPatch.context() as patch, (folders / "told").open("w", encoding="latin-1") as told:
+        patch.setattr(sys, "stdout", told)
+        assert run(html="out.html", label_next=25) == 0
+    text = (folders / "told").read_text(encoding="latin-1")
+    assert "\\udcff.svg" in text and "\\udcff.cr2" in text and "\\u2603.png" in text
+    assert "\\udcff.svg" in Path("out.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -197,6 +264,11 @@ def test_what_is_left_out_or_there_twice_is_said(folders, capsys):
         ({"save": "a.npz"}, r"save must end in \.sib; got a\.npz"),
         ({"model": "m.tflite", "save": "a.sib"}, "save must be left out with a model"),
         ({"model": "m.tflite", "views": 4}, "views must be left out with a model, whose own they are"),
+        ({"unknown_below": "nan"}, r"unknown_below must be a probability in \[0, 1\]; got nan"),
+        *(
+            ({name: ""}, f"{name} must not be empty")
+            for name in ("support", "query", "model", "learned", "add", "html")
+        ),
         ({"views": 3}, "flag --views=3: value should be one of <1|2|4>"),
         ({"support": None, "learned": "nowhere.sib"}, r".*nowhere\.sib"),
         ({"support": "new/ant"}, "support new/ant must have at least two class folders"),
@@ -279,6 +351,12 @@ def test_of_a_class_with_very_many_pictures_a_sample_is_embedded(monkeypatch):
     paths, labels = labelled._at_most([Path(str(n)) for n in range(13)], ["a"] * 10 + ["b"] * 3)
     assert labels == ["a"] * 4 + ["b"] * 3 and paths == sorted(set(paths), key=lambda path: int(path.name))
     assert all(int(path.name) < 10 for path in paths[:4])
+
+
+def test_that_a_sample_is_embedded_is_said(folders, monkeypatch, capsys):
+    monkeypatch.setattr(labelled, "MOST_OF_CLASS", 1)
+    assert run() == 0
+    assert "Note: Of 2 labelled pictures of bee, 1 are read, drawn at random (seed 0).\n" in capsys.readouterr().out
 
 
 def test_the_page_of_a_large_pile_shows_the_doubtful_and_says_how_many_there_are(folders, monkeypatch):

@@ -5,6 +5,7 @@ Importing this module is cheap, and so is importing an entry point: TensorFlow i
 
 import contextlib
 import importlib.util
+import io
 import os
 import re
 import sys
@@ -31,6 +32,9 @@ def run(main: Callable[[], None], values: flags.FlagValues, description: str, ar
     `description` is what `--help` prints above them. `argv` has the program's name in front; None: `sys.argv`.
     """
     argv = list(sys.argv if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):  # Names of files may be what a terminal cannot show.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if {"--help", "-h", "-help"} & set(argv[1:]):
         print(f"{description}\n\nFlags (also in a file, with --flagfile=FILE):\n{values.get_help()}")
         return 0
@@ -133,3 +137,8 @@ def _parse(values: flags.FlagValues, argv: list[str]) -> None:
         raise InputError(str(error)) from error
     if len(rest) > 1:
         raise InputError(f"Arguments are flags of the form --name=value; got {' '.join(rest[1:])!r}.")
+    for name in values:
+        if values[name].present and values[name].value == "":
+            raise InputError(
+                f"{name} must not be empty, as a variable that is not set makes it; leave it out, or name it."
+            )

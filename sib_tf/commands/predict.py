@@ -91,7 +91,8 @@ def _predict(folders: dict[str, Path]) -> None:
         [*known.skipped, *listing.skipped, *pile.skipped],
     )
     notes = [*known.notes, *labelled.also_unlabelled(known, pile)]
-    _write(answers, pile.paths, learned, len(predictions.sample(len(pile.paths), model.max_query)), notes)
+    seen, free = len(predictions.sample(len(pile.paths), model.max_query)), labelled.without_label(known, pile)
+    _write(answers, pile.paths, learned, seen, notes, free)
 
 
 def _sort(folders: dict[str, Path]) -> None:
@@ -105,22 +106,31 @@ def _sort(folders: dict[str, Path]) -> None:
     classifier = sorting.opened(request)  # Before an embedder is prepared, which takes a minute.
     with sorting.new_store(views) as store:
         found = sorting.sort(request, classifier, store)
+        if request.query is not None:
+            _write(found.answers, found.files, found.learned, found.steps_saw, found.notes, found.without_label)
+        # Last: whatever fails before, the same command finds what was learned as it was.
         if FLAGS.save:
             found.classifier.save(FLAGS.save)
-        if request.query is None:
-            print(_told(found.learned, found.notes) + f"Saved: {FLAGS.save}")
-        else:
-            _write(found.answers, found.files, found.learned, found.steps_saw, found.notes)
+            said = _told(found.learned, found.notes) + "Saved:" if request.query is None else "Saved:      "
+            print(f"{said} {FLAGS.save}")
 
 
-def _write(answers, files: list[Path], learned, steps_saw: int | None, notes: list[str]) -> None:
-    from sib_tf.prediction import next_labels, page, predictions
+def _write(answers, files: list[Path], learned, steps_saw: int | None, notes: list[str], free) -> None:
+    """Writes the answers; `free` are the places of the pictures that have no label yet."""
+    from sib_tf.prediction import page, predictions
 
-    asked = next_labels.choose(answers.margins, answers.features_of, FLAGS.label_next) if FLAGS.label_next else None
+    asked = _label_next(answers, free) if FLAGS.label_next else None
     predictions.save(FLAGS.output, answers, asked)
     if FLAGS.html:
         page.save(FLAGS.html, answers, files, learned, asked or ())
     print(_told(learned, notes) + _summary(answers, learned, steps_saw, asked or []))
+
+
+def _label_next(answers, free) -> list[int]:
+    from sib_tf.prediction import next_labels
+
+    chosen = next_labels.choose(answers.margins[free], lambda some: answers.features_of(free[some]), FLAGS.label_next)
+    return free[chosen].tolist()
 
 
 def _check_flags() -> None:
@@ -140,6 +150,8 @@ def _check_flags() -> None:
         raise InputError("query and output must be named together: what is answered, and where to.")
     if FLAGS.query is None and (FLAGS.html or FLAGS.label_next):
         raise InputError("html and label_next need query, the pictures that they are about.")
+    if not 0 <= FLAGS.unknown_below <= 1:  # NaN is within any bounds of a flag.
+        raise InputError(f"unknown_below must be a probability in [0, 1]; got {FLAGS.unknown_below}.")
     for name, suffix in _SUFFIXES.items():
         if FLAGS[name].value is not None and Path(FLAGS[name].value).suffix != suffix:
             raise InputError(f"{name} must end in {suffix}; got {FLAGS[name].value}.")
@@ -180,5 +192,4 @@ def _summary(answers, learned, steps_saw: int | None, asked: list[int]) -> str:
         lines += ["Label these next:", *(f"  {' '.join(answers[place].file.split())}" for place in asked)]
     lines.append(f"Predictions: {FLAGS.output}" + ("" if answers else " (the header only)"))
     lines += [f"Page:        {FLAGS.html}"] if FLAGS.html else []
-    lines += [f"Saved:       {FLAGS.save}"] if FLAGS.save else []
     return "\n".join(lines)

@@ -98,6 +98,17 @@ class SIBClassifier(ClassifierManners):
             self._learn(self._head, self._rows, X, classes, numbers)
         return self
 
+    def keeps(self, X, y) -> np.ndarray:
+        """Returns which rows are among the labelled ones that are kept, under the same label: `[rows]` bool.
+
+        `add` counts a row as often as it is given.
+
+        Raises:
+            ValueError: as `fit`.
+        """
+        self._require_fitted()
+        return self._rows.hold(*self._checked(X, y, reset=False))
+
     def forget(self, label) -> "SIBClassifier":
         """Learns anew without the class `label` and its labelled rows.
 

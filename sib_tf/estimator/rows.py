@@ -77,6 +77,12 @@ class KeptRows:
             self.unlabelled_seen + len(piles[1]),
         )
 
+    def hold(self, X, classes, numbers) -> np.ndarray:
+        """Returns which rows of X are among the labelled ones, with the same label: `[rows]` bool; as `with_more`."""
+        own = {(self.classes[number], row.tobytes()) for number, row in zip(self.numbers, self.support, strict=True)}
+        given = zip(numbers, float_rows(X, slice(None)), strict=True)
+        return np.array([n >= 0 and (classes[n], row.tobytes()) in own for n, row in given], bool)
+
     def without(self, label) -> "KeptRows":
         """Returns these less the class `label`, which must be one of them, and its rows."""
         [place] = np.flatnonzero(self.classes == label)

@@ -53,6 +53,7 @@ class Sorted(NamedTuple):
         learned: what the classes were learned from.
         steps_saw: how many unlabelled pictures the steps saw; None: nothing was learned anew.
         notes: what should be said, in sentences.
+        without_label: places of the unlabelled pictures that have no label elsewhere.
     """
 
     classifier: SIBClassifier
@@ -61,13 +62,14 @@ class Sorted(NamedTuple):
     learned: Learned
     steps_saw: int | None
     notes: list[str]
+    without_label: np.ndarray
 
 
 def opened(request: Request) -> SIBClassifier:
     """Returns the classifier that a request goes on from: a new one, or the saved one.
 
     Raises:
-        InputError: the saved one is damaged, or of another backbone or other views.
+        InputError: the saved one is damaged, of another backbone or other views, or of classes that no folder names.
     """
     backbone = backbone_name(embedder.BACKBONE, request.views)
     if request.learned is None:
@@ -76,7 +78,18 @@ def opened(request: Request) -> SIBClassifier:
     views = {backbone_name(embedder.BACKBONE, views): views for views in AVERAGED_VIEWS}.get(own, request.views)
     if views != request.views:
         raise InputError(f"views must be {views} as when {request.learned} was saved; got {request.views}.")
-    return SIBClassifier.load(request.learned, backbone)
+    classifier = SIBClassifier.load(request.learned, backbone)
+    if classifier.n_features_in_ != embedder.FEATURE_DIM:
+        raise InputError(
+            f"learned must be of {embedder.BACKBONE}'s features, {embedder.FEATURE_DIM} numbers a picture; "
+            f"{request.learned} has {classifier.n_features_in_}."
+        )
+    if request.add is not None and classifier.classes_.dtype.kind not in "OU":
+        raise InputError(
+            f"add must be left out: its folders' names are text, and {request.learned} has classes that are none, such "
+            f"as {classifier.classes_.tolist()[0]!r}."
+        )
+    return classifier
 
 
 def sort(request: Request, classifier: SIBClassifier, store: FeatureStore) -> Sorted:
@@ -90,18 +103,20 @@ def sort(request: Request, classifier: SIBClassifier, store: FeatureStore) -> So
     Raises:
         InputError: there is nothing to learn from, or pictures of no class are asked for and the head cannot tell.
     """
-    files = labelled.listed(request.support, request.add)
+    files = labelled.listed(request.support, request.add, getattr(classifier, "classes_", ()))
     listing = None if request.query is None else list_pictures(request.query)
     known = labelled.checked(files, _embedded(request, files.paths, store, "labelled"))
     pile = _embedded(request, listing.pictures if listing else [], store, "pictures")
-    seen = _learn(classifier, known, pile, store)
+    new, again = _new(classifier, known, store)
+    seen = _learn(classifier, new, pile, store)
     check_unknown_below(request.unknown_below, classifier.head_description_)
     if len(classifier.classes_) < 2:
         raise InputError(f"learned must know at least two classes; it knows {classifier.classes_.tolist()}. Use add.")
     answers = _answers(request, classifier, pile, store)
     skipped = [*known.skipped, *(listing.skipped if listing else []), *pile.skipped]
-    notes = [*known.notes, *labelled.also_unlabelled(known, pile)]
-    return Sorted(classifier, answers, pile.paths, _learned(classifier, known, skipped), seen, notes)
+    notes = [*known.notes, *again, *labelled.also_unlabelled(known, pile)]
+    free = labelled.without_label(known, pile)
+    return Sorted(classifier, answers, pile.paths, _learned(classifier, known, skipped), seen, notes, free)
 
 
 def new_store(views: int = 1) -> FeatureStore:
@@ -118,6 +133,19 @@ def _embedded(request: Request, paths: list[Path], store: FeatureStore, what: st
         return embedder.Embedder(content[0])
 
     return streaming.embed(paths, embedder.IMAGE_SIZE, opened, store, request.threads, what)
+
+
+def _new(classifier: SIBClassifier, known: Labelled, store: FeatureStore) -> tuple[Labelled, list[str]]:
+    """The labelled pictures that the classifier has not learned from, and a note on the others: none counts twice."""
+    if not known.labels or not hasattr(classifier, "classes_"):
+        return known, []
+    kept = classifier.keeps(store.read(known.pictures.places), np.array(known.labels, dtype=object))
+    new, again = np.flatnonzero(~kept).tolist(), int(kept.sum())
+    pictures = known.pictures._replace(
+        paths=[known.pictures.paths[place] for place in new], places=known.pictures.places[new]
+    )
+    said = f"Learned from already, and counted once: {again} picture{'s' * (again != 1)} of add."
+    return known._replace(pictures=pictures, labels=[known.labels[place] for place in new]), [said] * (again > 0)
 
 
 def _learn(classifier: SIBClassifier, known: Labelled, pile: Embedded, store: FeatureStore) -> int | None:

@@ -12,8 +12,10 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def by_class(folders: Iterable[Path]) -> dict[str, list[Path]]:
+def by_class(folders: Iterable[Path], known: Iterable[str] = ()) -> dict[str, list[Path]]:
     """Groups class folders by their composed names; folders whose names differ in that form alone are one class.
+
+    `known` are names of classes that there are already.
 
     Raises:
         InputError: two names look alike: but for case, blanks or characters that do not show they are the same.
@@ -21,12 +23,12 @@ def by_class(folders: Iterable[Path]) -> dict[str, list[Path]]:
     classes: dict[str, list[Path]] = {}
     for folder in folders:
         classes.setdefault(composed(folder.name), []).append(folder)
-    seen: dict[str, Path] = {}
-    for first, *_ in classes.values():
-        other = seen.setdefault(_look(first.name), first)
-        if other is not first:
+    seen = {_look(name): (name, name) for name in known}
+    for name, (first, *_) in classes.items():
+        own, other = seen.setdefault(_look(name), (name, str(first)))
+        if own != name:
             raise InputError(
-                f"Class folders must have names that differ to the eye; {ascii(str(other))} and {ascii(str(first))} do "
+                f"Class folders must have names that differ to the eye; {ascii(other)} and {ascii(str(first))} do "
                 "not. Join them, or rename one."
             )
     return classes

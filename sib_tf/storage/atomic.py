@@ -150,9 +150,9 @@ def to_disk(path: Path) -> None:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Writes `text` (UTF-8) to `path` in one move."""
+    """Writes `text` (UTF-8) to `path` in one move; of names that are none, the bytes are written as escapes."""
     with new_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: str | os.PathLike, value) -> None:
