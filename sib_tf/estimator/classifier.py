@@ -220,8 +220,7 @@ class SIBClassifier(ClassifierManners):
         try:
             yield
         except BaseException:
-            vars(self).clear()
-            vars(self).update(before)
+            self.__dict__ = before  # In one step: another thread may be answering.
             raise
 
     def __sklearn_is_fitted__(self) -> bool:

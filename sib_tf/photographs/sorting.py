@@ -136,7 +136,7 @@ def _embedded(request: Request, paths: list[Path], store: FeatureStore, what: st
 
 
 def _new(classifier: SIBClassifier, known: Labelled, store: FeatureStore) -> tuple[Labelled, list[str]]:
-    """The labelled pictures that the classifier has not learned from, and a note on the others: none counts twice."""
+    """The labelled pictures that the classifier has not learned from, and a note on the others that are kept."""
     if not known.labels or not hasattr(classifier, "classes_"):
         return known, []
     kept = classifier.keeps(store.read(known.pictures.places), np.array(known.labels, dtype=object))
