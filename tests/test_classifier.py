@@ -3,9 +3,11 @@
 A head that learned nothing stands for those that ship: its step sizes are small, and it is nearly nearest prototypes.
 """
 
+import enum
 import pickle
 import subprocess
 import sys
+from collections import deque
 from pathlib import Path
 
 import exported
@@ -319,7 +321,9 @@ print(classifier.transduction_.tolist(), spent < 0.5)
 
 
 @pytest.mark.parametrize("missing", [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT])
-@pytest.mark.parametrize("container", [list, tuple, lambda y: np.array(y, object), pd.Series])
+@pytest.mark.parametrize(
+    "container", [list, tuple, deque, lambda y: [[label] for label in y], lambda y: np.array(y, object), pd.Series]
+)
 def test_what_is_missing_between_text_is_no_label_in_any_container(missing, container):
     X, y, _ = rows()
     given = container([missing if number < 0 else str(NAMES[number]) for number in y])
@@ -374,10 +378,56 @@ def test_a_fit_that_is_refused_changes_nothing(fault):
     np.testing.assert_array_equal(classifier.predict_proba(X), before)
 
 
-def test_whole_numbers_of_two_types_stay_whole():
-    """As fractions the first two were one."""
+@pytest.mark.parametrize("first", [np.int64, np.uint64])
+@pytest.mark.parametrize("base", [1 << 60, 1 << 63])
+def test_whole_numbers_of_two_types_stay_whole(first, base):
+    """As fractions large ones that are neighbours were one, and classes got each other's rows."""
+    X, y, truth = rows()
+    large = np.array([base, base + 1, 3, 4], np.uint64)[truth]
+    small = np.array([3, 4])[truth % 2].astype(first)
+    for order in ((large, small), (small, large)):
+        if first is np.int64 and order[0] is small and base > 1 << 62:
+            order = (small.astype(np.int8), large)
+        classifier = SIBClassifier().fit(X, order[0]).add(X[:9], order[1][:9])
+        assert classifier.classes_.tolist() == sorted({*order[0].tolist(), *order[1][:9].tolist()})
+        assert classifier.transduction_.tolist() == order[1][:9].tolist()
+        given = [*order[0].tolist(), *order[1][:9].tolist()]
+        assert classifier._rows.seen.tolist() == [given.count(label) for label in classifier.classes_.tolist()]
+    with pytest.raises(InputError, match="labels that one type of whole numbers has; got -5 and"):
+        SIBClassifier().fit(X, np.where(truth, -5, 6)).add(X, np.full(len(X), 1 << 63, np.uint64))
+
+
+def test_which_rows_are_kept():
+    """Under the same label, without one, under any; whatever the container, the sign of zero and the length."""
     X, y, _ = rows()
-    large = np.array([1 << 60, (1 << 60) + 1, 3, 4])[np.maximum(y, 0)]
-    for other in (np.uint64(7), np.float32(7), np.int8(7)):
-        classifier = SIBClassifier().fit(X, large).add(X[:2], np.array([other, other]))
-        assert classifier.classes_.tolist() == [3, 4, 7, 1 << 60, (1 << 60) + 1]
+    X[:, 0] = 0.0
+    for give in (np.array, scipy.sparse.csr_matrix, lambda values: values * np.float32(1e20)):
+        classifier = SIBClassifier().fit(give(X), y)
+        assert classifier.keeps(give(X), y).all()
+        np.testing.assert_array_equal(classifier.keeps(give(X)), y >= 0)
+        assert not classifier.keeps(give(X), np.roll(y, 2))[y >= 0].any()
+        assert not classifier.keeps(give(X + np.float32(0.5)), y).any()
+        assert not classifier.keeps(give(X), np.full(len(y), 99)).any()
+        with pytest.raises(InputError, match="y must be labels of the kind of 0; got 'ant'"):
+            classifier.keeps(give(X), NAMES[y])
+    negative = X.copy()
+    negative[:, 0] = -0.0
+    assert SIBClassifier().fit(negative, y).keeps(X, y).all()
+
+
+def test_rows_of_zeros_are_not_touched():
+    X, y, _ = rows()
+    X[-3:] = 0
+    given = X.copy()
+    given[4] *= np.float32(1e-9)
+    before = given.copy()
+    found, expected = SIBClassifier().fit(given, y).predict_proba(given), SIBClassifier().fit(X, y).predict_proba(X)
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_array_equal(given, before)
+
+
+def test_members_of_an_enum_of_text_are_their_text():
+    kinds = enum.Enum("Kinds", [("A", "ant"), ("B", "bee"), ("C", "cat"), ("D", "dog")], type=str)
+    X, y, _ = rows()
+    given = [None if number < 0 else list(kinds)[number] for number in y]
+    assert SIBClassifier().fit(X, given).classes_.tolist() == NAMES.tolist()

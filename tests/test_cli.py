@@ -183,6 +183,7 @@ def test_a_flagfile_is_read_and_its_mistakes_are_named(capsys, tmp_path):
         # As a variable that is not set has it; a folder of that name would be the current one.
         (meta_train, {"query": ""}, r"query must not be empty"),
         (meta_train, {"output_dir": ""}, r"output_dir must not be empty"),
+        (meta_train, {"features_dir": ""}, r"features_dir must not be empty"),
         (meta_train, {"validation_way": "7-"}, r"validation_way must be a whole number, or a range .*; got '7-'\."),
         (meta_train, {"validation_way": "7"}, r"validation_way must be 5 for gradient_network=joint, .*; got 7\."),
         (meta_train, {"dirichlet_alpha": "0"}, r"dirichlet_alpha must be above 0 and finite, or .*; got 0\."),

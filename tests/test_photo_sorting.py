@@ -19,6 +19,7 @@ from sib_tf.commands import predict
 from sib_tf.errors import InputError
 from sib_tf.photographs import cache, embedder, labelled, sorting, streaming
 from sib_tf.photographs.feature_store import FeatureStore
+from sib_tf.pictures.class_names import by_class
 from sib_tf.pictures.pixels import read_picture
 from sib_tf.prediction import page
 
@@ -203,6 +204,21 @@ def test_an_addition_that_failed_half_way_is_made_once(folders, capsys):
     assert SIBClassifier.load("classes.sib").labelled_seen_ == 8 and rows() == first
 
 
+def test_known_pictures_are_learned_with_a_new_pile(folders, capsys):
+    """And the pile is not counted again."""
+    assert run(save="classes.sib", query=None, output=None) == 0
+    again = {"support": None, "learned": "classes.sib", "add": "labelled", "save": "classes.sib"}
+    for _ in range(2):
+        assert run(**again) == 0
+        learned = SIBClassifier.load("classes.sib")
+        assert (learned.labelled_seen_, learned._rows.unlabelled_seen) == (6, 24)
+    capsys.readouterr()
+    (folders / "more" / "bee").mkdir(parents=True)
+    (folders / "labelled" / "ant" / "0.png").rename(folders / "more" / "bee" / "was_ant.png")
+    assert run(**{**again, "add": "more"}) == 0
+    assert "Note: Kept under another class already, and now under both: 1 picture of add.\n" in capsys.readouterr().out
+
+
 def test_added_classes_that_look_like_learned_ones_are_refused(folders, capsys):
     assert run(save="classes.sib", query=None, output=None) == 0
     write(folders / "more" / "Bee", 1, 1, 50)
@@ -212,6 +228,17 @@ def test_added_classes_that_look_like_learned_ones_are_refused(folders, capsys):
         run(support=None, learned="classes.sib", add="more"),
         "Class folders must have names that differ to the eye; 'bee' and 'more/Bee' do not",
     )
+
+
+def test_a_folder_of_a_learned_name_is_that_class(tmp_path):
+    """However the name was written when it was learned, and whatever else looks like it."""
+    for name in ("caf\u00e9", "Bee"):
+        (tmp_path / name).mkdir()
+    folders = sorted(tmp_path.iterdir())
+    known = np.array(["cafe\u0301", "Bee", "bee"])
+    assert by_class(folders, known) == {"Bee": [folders[0]], "cafe\u0301": [folders[1]]}
+    with pytest.raises(InputError, match=r"^Class folders must have names .*; 'bee' and "):
+        by_class(folders, np.array(["bee"]))
 
 
 def test_what_was_learned_of_something_else_is_refused(folders, capsys):
@@ -233,6 +260,9 @@ def test_pictures_with_a_label_are_not_asked_for(folders):
     assert run(query=".", label_next=1000) == 0
     asked = {row["file"] for row in rows() if row["label_next"]}
     assert len(rows()) == 30 and asked == {row["file"] for row in rows() if row["file"].startswith("new/")}
+    assert run(save="classes.sib", query=None, output=None) == 0
+    assert run(support=None, learned="classes.sib", query=".", label_next=1000) == 0
+    assert {row["file"] for row in rows() if row["label_next"]} == asked
 
 
 def test_names_that_are_no_text_are_told_as_escapes(folders):

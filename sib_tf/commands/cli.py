@@ -138,7 +138,7 @@ def _parse(values: flags.FlagValues, argv: list[str]) -> None:
     if len(rest) > 1:
         raise InputError(f"Arguments are flags of the form --name=value; got {' '.join(rest[1:])!r}.")
     for name in values:
-        if values[name].present and values[name].value == "":
+        if values[name].present and values[name].value in ("", [""]) and values[name].default != "":
             raise InputError(
                 f"{name} must not be empty, as a variable that is not set makes it; leave it out, or name it."
             )

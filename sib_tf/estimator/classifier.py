@@ -98,14 +98,16 @@ class SIBClassifier(ClassifierManners):
             self._learn(self._head, self._rows, X, classes, numbers)
         return self
 
-    def keeps(self, X, y) -> np.ndarray:
-        """Returns which rows are among the labelled ones that are kept, under the same label: `[rows]` bool.
+    def keeps(self, X, y=None) -> np.ndarray:
+        """Returns which rows are kept, under the same label or without one: `[rows]` bool; without y, under any label.
 
         `add` counts a row as often as it is given.
 
         Raises:
-            ValueError: as `fit`.
+            ValueError: as `add`.
         """
+        if y is None:
+            return self._rows.hold(self._rows_to_answer(X), None, None)
         self._require_fitted()
         return self._rows.hold(*self._checked(X, y, reset=False))
 
@@ -296,7 +298,7 @@ class SIBClassifier(ClassifierManners):
 
     def _transduction(self, X, classes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         places = np.flatnonzero(numbers == UNLABELLED)
-        given = np.searchsorted(self.classes_, classes[numbers]) if len(classes) else numbers
+        given = labels.places(self.classes_, classes)[numbers] if len(classes) else numbers
         found = given.astype(np.intp)
         if 2 * len(places) > len(numbers) > _MANY:  # No copy of nearly all rows.
             found[places] = self._most_probable(X)[places]

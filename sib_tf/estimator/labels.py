@@ -1,5 +1,6 @@
 """Labels as scikit-learn's users give them, some of them missing."""
 
+from collections.abc import Iterable
 from numbers import Number
 
 import numpy as np
@@ -27,7 +28,7 @@ def numbered(y, name: str = "y") -> tuple[np.ndarray, np.ndarray]:
     from sklearn.utils import assert_all_finite, column_or_1d
     from sklearn.utils.multiclass import check_classification_targets
 
-    kept_as = None if isinstance(y, list | tuple) else object
+    kept_as = object if _is_array(y) else None
     y = _array(y)
     y = y if y.ndim == 1 else column_or_1d(y, warn=True)
     if y.dtype.kind in "fc":
@@ -53,15 +54,28 @@ def numbered(y, name: str = "y") -> tuple[np.ndarray, np.ndarray]:
 
 
 def joined(classes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Returns both lists of classes as one, sorted; raises an InputError if one is text and the other is not."""
+    """Returns both lists of classes as one, sorted.
+
+    Raises an InputError if one is text and the other is not, or no whole number of NumPy's has them all.
+    """
     if len(classes) == 0 or len(others) == 0:
         return classes if len(others) == 0 else others
     # NumPy would turn numbers beside text into text, and whole numbers of two types into fractions.
     if _is_text(classes) != _is_text(others):
         raise InputError(f"y must be labels of the kind of {classes.tolist()[0]!r}; got {others.tolist()[0]!r}.")
     if classes.dtype != others.dtype and not _is_text(classes):
-        classes, others = (np.array([int(label) for label in each.tolist()]) for each in (classes, others))
+        whole = sorted({int(label) for each in (classes, others) for label in each.tolist()})
+        kind = np.int64 if whole[-1] < 1 << 63 else np.uint64
+        if whole[0] < np.iinfo(kind).min:
+            raise InputError(f"y must be labels that one type of whole numbers has; got {whole[0]} and {whole[-1]}.")
+        return np.array(whole, kind)
     return np.union1d(classes, others)
+
+
+def places(every: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Returns where in `every`, of `joined`, each of `classes` is; it has them all."""
+    # Whole numbers of two types would be compared as fractions.
+    return np.searchsorted(every, classes.astype(every.dtype))
 
 
 def _is_text(classes: np.ndarray) -> bool:
@@ -70,9 +84,14 @@ def _is_text(classes: np.ndarray) -> bool:
 
 def _array(y) -> np.ndarray:
     """As NumPy has it; but of a list with text in it, it would make text of all, missing labels included."""
-    if isinstance(y, list | tuple) and any(isinstance(label, str) for label in y):
-        return np.array(y, dtype=object)
-    return np.asarray(y)
+    if _is_array(y) or isinstance(y, str) or not isinstance(y, Iterable):
+        return np.asarray(y)
+    kept = np.array(list(y), dtype=object)
+    return kept if any(isinstance(label, str) for label in kept.flat) else np.asarray(kept.tolist())
+
+
+def _is_array(y) -> bool:
+    return hasattr(y, "__array__")
 
 
 def _is_missing(label) -> bool:
@@ -84,7 +103,8 @@ def _is_missing(label) -> bool:
 def _plain(labels: list, name: str, dtype: type | None) -> np.ndarray:
     """Text as `dtype` (None: as NumPy keeps it); numbers that lay among objects as numbers."""
     if all(isinstance(label, str) for label in labels):
-        return np.array(labels, dtype=dtype)
+        # Of members of an Enum of text NumPy would take the names, cut short.
+        return np.array([str.__str__(label) for label in labels], dtype=dtype)
     if all(isinstance(label, Number) for label in labels):
         return np.array(labels)
     kinds = ", ".join(sorted({type(label).__name__ for label in labels}))

@@ -1,6 +1,7 @@
 """The rows that a classifier keeps: what it needs to learn again, with more of them or fewer classes."""
 
 import dataclasses
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -14,6 +15,8 @@ _MOST_SHOTS = 500
 _MOST_PAIRS = 400_000
 # Squared lengths between which float32 computes well, and the head takes no row for 0.
 _SHORT, _LONG = 1e-6, 1e18
+# Rows that are compared at once.
+_BLOCK = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,9 +57,10 @@ class KeptRows:
         every = labels.joined(self.classes, classes)
         way = len(every)
         most = max(1, min(_MOST_SHOTS, _MOST_LABELLED // (way * max(way, X.shape[1]))))
-        here, there = np.searchsorted(every, self.classes)[self.numbers], _renumbered(every, classes, numbers)
+        own = labels.places(every, self.classes)
+        here, there = own[self.numbers], _renumbered(every, classes, numbers)
         before, seen = np.zeros(way, np.intp), np.bincount(there[there >= 0], minlength=way)
-        before[np.searchsorted(every, self.classes)] = self.seen
+        before[own] = self.seen
         of_old, of_new = np.flatnonzero(here >= 0), np.flatnonzero(there >= 0)
         for place in np.flatnonzero(before + seen > most):
             some = here[of_old] == place, there[of_new] == place
@@ -78,10 +82,21 @@ class KeptRows:
         )
 
     def hold(self, X, classes, numbers) -> np.ndarray:
-        """Returns which rows of X are among the labelled ones, with the same label: `[rows]` bool; as `with_more`."""
-        own = {(self.classes[number], row.tobytes()) for number, row in zip(self.numbers, self.support, strict=True)}
-        given = zip(numbers, float_rows(X, slice(None)), strict=True)
-        return np.array([n >= 0 and (classes[n], row.tobytes()) in own for n, row in given], bool)
+        """Returns which rows of X are kept, under the same label or without one: `[rows]` bool.
+
+        Arguments as of `with_more`, of some rows; without `numbers`, under any label.
+        """
+        if numbers is None:
+            numbers, of_kept, pile = np.zeros(X.shape[0], np.intp), np.zeros(len(self.support), np.intp), []
+        else:
+            every = labels.joined(self.classes, classes)
+            numbers, of_kept = _renumbered(every, classes, numbers), labels.places(every, self.classes)[self.numbers]
+            pile = self.unlabelled
+        own = {*zip(of_kept.tolist(), _keys(self.support), strict=True), *((labels.UNLABELLED, k) for k in _keys(pile))}
+        given = (
+            key for start in range(0, X.shape[0], _BLOCK) for key in _keys(float_rows(X, slice(start, start + _BLOCK)))
+        )
+        return np.array([pair in own for pair in zip(numbers.tolist(), given, strict=True)], bool)
 
     def without(self, label) -> "KeptRows":
         """Returns these less the class `label`, which must be one of them, and its rows."""
@@ -105,15 +120,24 @@ def float_rows(X, places) -> np.ndarray:
     rows = rows.toarray() if hasattr(rows, "toarray") else np.asarray(rows)
     with np.errstate(over="ignore", under="ignore"):
         square = np.einsum("rd,rd->r", rows, rows)
-    if (odd := (square < _SHORT) | (square > _LONG)).any():
-        rows = np.array(rows, np.float64)
-        rows[odd] /= np.maximum(np.abs(rows[odd]).max(axis=1, keepdims=True, initial=0.0), np.finfo(float).tiny)
-    return np.asarray(rows, dtype=np.float32)
+        found = np.asarray(rows, dtype=np.float32)
+    odd = np.flatnonzero((square < _SHORT) | (square > _LONG))
+    largest = np.abs(rows[odd]).max(axis=1, initial=0.0)
+    odd, largest = odd[largest > 0], largest[largest > 0].astype(np.float64)
+    if len(odd):
+        found = np.array(found)  # Not in what the user gave.
+        found[odd] = rows[odd] / np.maximum(largest, np.finfo(float).tiny)[:, None]
+    return found
+
+
+def _keys(rows) -> Iterator[bytes]:
+    """Equal for equal rows: 0 and -0 are the same."""
+    return ((row + 0.0).tobytes() for row in rows)
 
 
 def _renumbered(every: np.ndarray, classes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     """Numbers of `classes` as numbers of `every`, which has them all; those below 0 stay."""
-    return np.append(np.searchsorted(every, classes), labels.UNLABELLED)[numbers]
+    return np.append(labels.places(every, classes), labels.UNLABELLED)[numbers]
 
 
 def _drawn(old: np.ndarray, new: np.ndarray, before: int, most: int, random: np.random.RandomState):

@@ -107,8 +107,7 @@ def sort(request: Request, classifier: SIBClassifier, store: FeatureStore) -> So
     listing = None if request.query is None else list_pictures(request.query)
     known = labelled.checked(files, _embedded(request, files.paths, store, "labelled"))
     pile = _embedded(request, listing.pictures if listing else [], store, "pictures")
-    new, again = _new(classifier, known, store)
-    seen = _learn(classifier, new, pile, store)
+    seen, again = _learn(classifier, known, pile, store)
     check_unknown_below(request.unknown_below, classifier.head_description_)
     if len(classifier.classes_) < 2:
         raise InputError(f"learned must know at least two classes; it knows {classifier.classes_.tolist()}. Use add.")
@@ -116,6 +115,8 @@ def sort(request: Request, classifier: SIBClassifier, store: FeatureStore) -> So
     skipped = [*known.skipped, *(listing.skipped if listing else []), *pile.skipped]
     notes = [*known.notes, *again, *labelled.also_unlabelled(known, pile)]
     free = labelled.without_label(known, pile)
+    if request.learned is not None and len(free):
+        free = free[~np.concatenate([classifier.keeps(rows) for rows in _blocks(pile.places[free], store)])]
     return Sorted(classifier, answers, pile.paths, _learned(classifier, known, skipped), seen, notes, free)
 
 
@@ -135,28 +136,35 @@ def _embedded(request: Request, paths: list[Path], store: FeatureStore, what: st
     return streaming.embed(paths, embedder.IMAGE_SIZE, opened, store, request.threads, what)
 
 
-def _new(classifier: SIBClassifier, known: Labelled, store: FeatureStore) -> tuple[Labelled, list[str]]:
-    """The labelled pictures that the classifier has not learned from, and a note on the others that are kept."""
-    if not known.labels or not hasattr(classifier, "classes_"):
-        return known, []
-    kept = classifier.keeps(store.read(known.pictures.places), np.array(known.labels, dtype=object))
-    new, again = np.flatnonzero(~kept).tolist(), int(kept.sum())
-    pictures = known.pictures._replace(
-        paths=[known.pictures.paths[place] for place in new], places=known.pictures.places[new]
-    )
-    said = f"Learned from already, and counted once: {again} picture{'s' * (again != 1)} of add."
-    return known._replace(pictures=pictures, labels=[known.labels[place] for place in new]), [said] * (again > 0)
+def _learn(
+    classifier: SIBClassifier, known: Labelled, pile: Embedded, store: FeatureStore
+) -> tuple[int | None, list[str]]:
+    """Learns from the labelled pictures and a sample of the others; returns how many these are, and notes.
 
-
-def _learn(classifier: SIBClassifier, known: Labelled, pile: Embedded, store: FeatureStore) -> int | None:
-    """Learns from the labelled pictures and a sample of the others; returns how many these are."""
-    if not known.labels:  # What was learned stays as it is.
-        return None
+    None: what was learned stays as it is, since no picture has a label, or all are kept already.
+    """
+    if not known.labels:
+        return None, []
     seen = sample(len(pile.places), classifier.max_unlabelled)
     rows = store.read(np.concatenate([known.pictures.places, pile.places[seen]]))
     labels = np.array([*known.labels, *[None] * len(seen)], dtype=object)
-    (classifier.add if hasattr(classifier, "classes_") else classifier.fit)(rows, labels)
-    return len(seen)
+    if not hasattr(classifier, "classes_"):
+        classifier.fit(rows, labels)
+        return len(seen), []
+    kept, labelled = classifier.keeps(rows, labels), len(known.labels)
+    again, elsewhere = int(kept[:labelled].sum()), int((classifier.keeps(rows[:labelled]) & ~kept[:labelled]).sum())
+    notes = [f"Learned from already, and counted once: {_pictures(again)} of add."] if again else []
+    notes += (
+        [f"Kept under another class already, and now under both: {_pictures(elsewhere)} of add."] if elsewhere else []
+    )
+    if kept.all():
+        return None, notes
+    classifier.add(rows[~kept], labels[~kept])
+    return len(seen), notes
+
+
+def _pictures(count: int) -> str:
+    return f"{count} picture{'s' * (count != 1)}"
 
 
 def _answers(request: Request, classifier: SIBClassifier, pile: Embedded, store: FeatureStore) -> AnswerTable:
@@ -166,15 +174,15 @@ def _answers(request: Request, classifier: SIBClassifier, pile: Embedded, store:
     )
     # One picture alone has nothing to be compared with, unless something was learned with others.
     tells = classifier.head_description_.get("known") is not None and (len(names) > 1 or request.learned is not None)
-    for rows in _blocks(pile, store):
+    for rows in _blocks(pile.places, store):
         known = classifier.known_proba(rows) if tells else None
         answers.extend(classifier.prototype_proba(rows), classifier.predict_proba(rows), known)
     return answers
 
 
-def _blocks(pile: Embedded, store: FeatureStore) -> Iterator[np.ndarray]:
-    for start in range(0, len(pile.places), _BLOCK):
-        yield store.read(pile.places[start : start + _BLOCK])
+def _blocks(places: np.ndarray, store: FeatureStore) -> Iterator[np.ndarray]:
+    for start in range(0, len(places), _BLOCK):
+        yield store.read(places[start : start + _BLOCK])
 
 
 def _learned(classifier: SIBClassifier, known: Labelled, skipped: list[str]) -> Learned:
