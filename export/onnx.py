@@ -35,6 +35,7 @@ def main() -> None:
     from sib_tf.storage import atomic
 
     output = Path(FLAGS.output_dir)
+    atomic.require_own(output, onnx_files.NAMES, "output_dir")  # What is there is replaced.
     reference = export_flags.reference(FLAGS, run, export_flags.load_data(FLAGS, run))
     with atomic.new_folder(output) as partial:
         onnx_files.write(partial, run)

@@ -11,6 +11,7 @@ from sib_tf.prediction.model import HEAD_SIGNATURES, Model
 from sib_tf.prediction.trained_run import Run
 
 DESCRIPTION = "sib_tf.json"
+NAMES = tuple(f"{name}.onnx" for name in HEAD_SIGNATURES)
 # What onnxruntime 1.18 and the browsers' of that year run.
 OPSET = 18
 

@@ -38,7 +38,7 @@ class Snapshots:
         self.optimizer = outer_optimizer(trainer.config)
         self.optimizer.build(self.model.trainable_variables)
         self._step = tf.Variable(0, dtype=tf.int64, trainable=False)
-        self._best = tf.Variable(0.0, dtype=tf.float64, trainable=False)
+        self._best = tf.Variable(-1.0, dtype=tf.float64, trainable=False)
         # Of the steps since the last validation, of a run that was asked to end between two.
         self._losses = tf.Variable(np.zeros(trainer.config.validate_every, np.float32), trainable=False)
 

@@ -142,6 +142,14 @@ def test_the_file_is_the_backbone_and_the_same_cache_is_not_made_again(capsys):
     Path("mine/thesis.txt").write_text("kept")
     assert run(import_features, given, output_dir="mine") == 2
     assert "output_dir mine holds other files; name a new folder." in capsys.readouterr().err
+    # Nor beside a cache, or what is called like one.
+    Path("out/sib").mkdir()
+    Path("out/sib/best.keras").write_text("kept")
+    Path("mine/manifest.json").write_text('{"name": "a web page"}')
+    for folder, kept in (("out", "sib/best.keras"), ("mine", "thesis.txt")):
+        assert run(import_features, given, output_dir=folder, split_seed=2) == 2
+        assert f"output_dir {folder} holds other files; name a new folder." in capsys.readouterr().err
+        assert Path(folder, kept).read_text() == "kept"
     with run_lock.held("new", beside=True):
         assert run(import_features, given, output_dir="new") == 2
     assert re.search(r"error: new is in use by process \d+ on ", capsys.readouterr().err)
@@ -202,6 +210,9 @@ def changed(values: np.ndarray, row: int, to) -> np.ndarray:
             changed(X.astype(float), (0, 4), 1e39),
             r"Row 0 .* has 1e\+39 in feature 4; features must be finite",
         ),
+        # Finite numbers of whose squares float32 makes infinity, or 0; a row of zeros has no direction to lose.
+        (changed(X, 17, X[17] * np.float32(1e20)), r"Row 17 .* has a length of \d.*e\+21; of features from 1e-05 to"),
+        (changed(X, 59, X[59] * np.float32(1e-9)), r"Row 59 .* has a length of \d.*e-\d+; of features from"),
     ],
 )
 def test_numbers_that_are_not_finite_are_named_and_the_old_cache_stays(features, message, monkeypatch):

@@ -148,6 +148,12 @@ def test_a_mixture_is_validated_on_a_list_for_each(tmp_path):
     assert best == pytest.approx(np.mean([Evaluator(rows)(model, table).accuracy[-1].mean() for rows in lists]))
 
 
+def test_a_model_that_is_never_right_is_kept_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(snapshots, "mean_and_ci95", lambda _: (0.0, 0.0))
+    assert meta_train(tmp_path / "run", train_config(steps=20), num_steps=1) == 0.0
+    assert load_model(tmp_path / "run")[0].config.num_steps == 1
+
+
 def test_specifications_of_a_mixture_draw_episodes_of_their_own():
     config = train_config(mixture=(SPEC, SPEC))
     rows = [sampler.sample(20).support for sampler in meta_training.training_samplers([MemoryCache()], config)]

@@ -1,5 +1,7 @@
 """Heads as ONNX: the same numbers as the trained model's, for all lengths, rows and classes."""
 
+import shutil
+
 import exported
 import numpy as np
 import pytest
@@ -48,6 +50,12 @@ def test_what_is_missing_is_named(capsys, folder, tmp_path, monkeypatch):
     check_error(capsys, run(onnx, given), "head_only must be given: backbones have their own ways to ONNX")
     with pytest.raises(InputError, match=r"adapt\.onnx is missing, or no file of export\.onnx"):
         onnx_files.ONNXModel(tmp_path)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "notes.txt").write_text("kept")
+    check_error(capsys, run(onnx, {**given, "output_dir": mine}, head_only=True), "output_dir .* holds other files")
+    assert [path.name for path in mine.iterdir()] == ["notes.txt"]
+    shutil.rmtree(mine)
     monkeypatch.setattr(verification, "ALLOWED_LOSS", -1.0)
     check_error(capsys, run(onnx, given, head_only=True, episodes=2), "The ONNX pair does not do what the model does")
     assert list(tmp_path.iterdir()) == []

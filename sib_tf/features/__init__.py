@@ -140,11 +140,12 @@ class FeatureCache:
         if folder.is_file():
             raise InputError(f"output_dir {folder} is a file; name a folder.")
         try:
-            return cls.open(folder).identity == identity
+            if cls.open(folder).identity == identity:
+                return True
         except InputError:
-            if folder.is_dir() and any(folder.iterdir()) and not (folder / MANIFEST).exists():
-                raise InputError(f"output_dir {folder} holds other files; name a new folder.") from None
-            return False
+            pass
+        atomic.require_own(folder, (MANIFEST, *FILES), "output_dir")
+        return False
 
     @staticmethod
     def write(folder: str | os.PathLike, identity: dict, splits: Mapping[str, "SplitRows"]) -> None:

@@ -15,6 +15,8 @@ from sib_tf.storage import digests, run_lock
 
 # Numbers of a block: 16 MiB in float32.
 _BLOCK = 1 << 22
+# Squared lengths between which float32 tells directions.
+_SHORT, _LONG = 1e-10, 1e36
 
 
 def import_embeddings(found: Embeddings, folder: str | os.PathLike, name: str | None = None) -> bool:
@@ -32,7 +34,8 @@ def import_embeddings(found: Embeddings, folder: str | os.PathLike, name: str | 
         False if `folder` already held this very cache, and nothing was done.
 
     Raises:
-        InputError: a number is not finite in float32, or the folder holds other files or is in use.
+        InputError: a number is not finite in float32, a row is so short or long that its direction is lost there, or
+            the folder holds other files or is in use.
     """
     identity = _identity(found, name or found.path.stem)
     if FeatureCache.holds(folder, identity):
@@ -68,6 +71,19 @@ def _split_rows(found: Embeddings, split: str) -> SplitRows:
     return SplitRows(labels, (1, len(rows), found.features.shape[1]), _blocks(found, rows, split))
 
 
+def _check_lengths(block: np.ndarray, path: os.PathLike, rows: np.ndarray) -> None:
+    """Rows are divided by their length; float32 makes 0 of the squares of tiny ones, and infinity of huge ones."""
+    with np.errstate(over="ignore", under="ignore"):
+        square = np.einsum("rd,rd->r", block, block)
+    lost = np.flatnonzero((square > _LONG) | ((square < _SHORT) & block.any(axis=1)))
+    if len(lost):
+        length = np.linalg.norm(block[lost[0]].astype(np.float64))
+        raise InputError(
+            f"{at_row(path, rows[lost[0]])} has a length of {length:.3g}; of features from {_SHORT**0.5:.0e} to "
+            f"{_LONG**0.5:.0e} long the directions can be told. Multiply all features by one number."
+        )
+
+
 def _blocks(found: Embeddings, rows: np.ndarray, split: str) -> Iterator[np.ndarray]:
     step = max(1, _BLOCK // found.features.shape[1])
     with tqdm(total=len(rows), unit="row", desc=f"import {split}") as progress:
@@ -83,5 +99,6 @@ def _blocks(found: Embeddings, rows: np.ndarray, split: str) -> Iterator[np.ndar
                     f"{at_row(found.path, some[row])} has {given[row, column]} in feature {column}; features must be "
                     "finite in float32. Leave such rows out, or mend them."
                 )
+            _check_lengths(block, found.path, some)
             yield block
             progress.update(len(some))

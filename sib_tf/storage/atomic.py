@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import filelock
@@ -54,6 +54,14 @@ def new_folder(path: str | os.PathLike) -> Iterator[Path]:
             for name in (*files, "."):
                 to_disk(Path(folder, name))
         _put_in_place(partial, path)
+
+
+def require_own(folder: str | os.PathLike, names: Iterable[str], flag: str) -> None:
+    """Raises an InputError that names `flag` if `folder` is there and holds more than files of these names."""
+    folder = Path(folder)
+    others = {entry.name for entry in folder.iterdir()} - set(names) if folder.is_dir() else ()
+    if others := sorted(name for name in others if not is_temporary(name)):
+        raise InputError(f"{flag} {folder} holds other files; name a new folder. One is {others[0]}.")
 
 
 def is_temporary(name: str) -> bool:
